@@ -1,0 +1,1 @@
+"""What every Plimsoll service needs and has no business noun."""

@@ -1,0 +1,28 @@
+"""Every name of a metadata key, header, span, metric and attribute, in one place."""
+
+# gRPC metadata
+TENANT_KEY = "plimsoll-tenant"
+PRINCIPAL_KEY = "plimsoll-principal"
+TRACE_KEY = "traceparent"
+STATUS_KEY = "grpc-status-details-bin"
+
+# NATS headers
+MESSAGE_ID_HEADER = "Nats-Msg-Id"  # JetStream deduplicates by it
+TENANT_HEADER = "Plimsoll-Tenant"
+TRACE_HEADER = "traceparent"
+CAUSE_HEADER = "Plimsoll-Cause"
+ATTEMPTS_HEADER = "Plimsoll-Attempts"
+SUBJECT_HEADER = "Plimsoll-Subject"
+
+ERROR_DOMAIN = "plimsoll"  # google.rpc.ErrorInfo.domain
+
+# metrics
+RPC_SECONDS = "plimsoll_rpc_seconds"
+MESSAGES_TOTAL = "plimsoll_messages_total"
+DEAD_LETTERS_TOTAL = "plimsoll_dead_letters_total"
+OUTBOX_PENDING = "plimsoll_outbox_pending"
+
+# log and span attributes
+TENANT = "tenant"
+RUN_ID = "run_id"
+TRACE_ID = "trace_id"

@@ -1,0 +1,238 @@
+"""Settings: read once from the environment into frozen dataclasses, with one error that lists every problem.
+
+A field's variable is the prefix and the field's name in upper case; a nested group adds its own prefix. A value may also
+come from a file named by the variable with `_FILE` behind it, which is how secrets are mounted.
+"""
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from plimsoll_runtime.errors import FieldProblem, Invalid
+
+T = TypeVar("T")
+
+
+class InvalidSettings(Invalid):
+    """The settings are wrong."""
+
+    reason = "INVALID_SETTINGS"
+
+
+class Secret:
+    """A value that never prints."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._value else "Secret()"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def setting(default: Any = MISSING, *, doc: str) -> Any:
+    """A field of a settings class. Without a default the variable must be set."""
+    return field(default=default, metadata={"doc": doc})
+
+
+def nested(group: type[T], prefix: str) -> T:
+    """A field that holds a group of settings whose variables carry `prefix`."""
+    return cast("T", field(metadata={"group": group, "prefix": prefix}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    ca: str = setting("", doc="file of the certificate authority that signs all services")
+    certificate: str = setting("", doc="file of this service's certificate")
+    key: str = setting("", doc="file of this service's private key")
+
+    def __post_init__(self) -> None:
+        given = [bool(self.ca), bool(self.certificate), bool(self.key)]
+        if any(given) and not all(given):
+            raise ValueError("TLS_CA, TLS_CERTIFICATE and TLS_KEY belong together: set all three or none")
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.ca)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    grpc_listen: str = setting("127.0.0.1:0", doc="address of the gRPC server, host:port")
+    admin_listen: str = setting("127.0.0.1:0", doc="address of the HTTP server with /livez, /readyz and /metrics, host:port")
+    drain_s: float = setting(10.0, doc="seconds that work in flight gets to finish at shutdown")
+    request_cap_s: float = setting(60.0, doc="deadline in seconds of requests that bring none")
+    max_message_mib: int = setting(64, doc="largest gRPC message in MiB")
+    log_level: str = setting("INFO", doc="DEBUG, INFO, WARNING or ERROR")
+    otlp_endpoint: str = setting("", doc="OTLP/gRPC endpoint for traces; empty switches export off")
+    insecure: bool = setting(False, doc="serve without certificates and believe every caller; for tests only")
+    tls: TlsSettings = nested(TlsSettings, "TLS_")
+
+    def __post_init__(self) -> None:
+        if not self.tls.enabled and not self.insecure:
+            raise ValueError(
+                "TLS_CA, TLS_CERTIFICATE and TLS_KEY are not set: services only speak mutual TLS (or set INSECURE=true in a test)"
+            )
+        if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError(f"LOG_LEVEL is {self.log_level!r}: use DEBUG, INFO, WARNING or ERROR")
+        if self.drain_s < 0 or self.request_cap_s <= 0:
+            raise ValueError("DRAIN_S must not be negative and REQUEST_CAP_S must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    dsn: Secret = setting(doc="postgresql://role:password@host:port/database")
+    pool_min: int = setting(1, doc="connections kept open")
+    pool_max: int = setting(8, doc="connections at the most")
+    statement_cap_s: float = setting(30.0, doc="seconds after which a statement is given up")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pool_min <= self.pool_max or self.pool_max < 1:
+            raise ValueError("POOL_MIN and POOL_MAX: need 0 <= min <= max and max >= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsSettings:
+    url: Secret = setting(doc="nats://user:password@host:port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    url: Secret = setting(doc="redis://user:password@host:port/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One setting as the README and --print-config show it."""
+
+    name: str
+    type: str
+    default: str
+    doc: str
+    required: bool
+
+
+def load(settings: type[T], prefix: str, environ: Mapping[str, str]) -> T:
+    """Read `settings` from the environment. Raises InvalidSettings with every missing, malformed or unknown variable."""
+    problems: list[FieldProblem] = []
+    value = _read(settings, prefix, environ, problems)
+    known = {variable.name for variable in variables(settings, prefix)}
+    known |= {f"{name}_FILE" for name in known}
+    problems += [
+        FieldProblem(name, "is not a setting", "see the service's README for the list")
+        for name in sorted(environ)
+        if name.startswith(prefix) and name not in known
+    ]
+    if problems or value is None:
+        raise InvalidSettings(problems=problems)
+    return value
+
+
+def variables(settings: type, prefix: str) -> Iterator[Variable]:
+    """Every variable of a settings class, in the order of its fields."""
+    hints = get_type_hints(settings)
+    for item in dataclasses.fields(settings):
+        group = item.metadata.get("group")
+        if group is not None:
+            yield from variables(group, prefix + item.metadata["prefix"])
+            continue
+        required = item.default is MISSING
+        shown = "" if required or isinstance(item.default, Secret) else str(item.default)
+        yield Variable(prefix + item.name.upper(), _type_name(hints[item.name]), shown, item.metadata.get("doc", ""), required)
+
+
+def differences(settings: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """The variables whose value is not the default, secrets masked."""
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if item.metadata.get("group") is not None:
+            yield from differences(value, prefix + item.metadata["prefix"])
+        elif value != item.default:
+            yield prefix + item.name.upper(), str(value)
+
+
+def _read(settings: type[T], prefix: str, environ: Mapping[str, str], problems: list[FieldProblem]) -> T | None:
+    hints = get_type_hints(settings)
+    values: dict[str, object] = {}
+    before = len(problems)
+    for item in dataclasses.fields(cast("Any", settings)):
+        group = item.metadata.get("group")
+        if group is not None:
+            values[item.name] = _read(group, prefix + item.metadata["prefix"], environ, problems)
+            continue
+        name = prefix + item.name.upper()
+        text = _text(name, environ, problems)
+        if text is None:
+            if item.default is MISSING:
+                problems.append(FieldProblem(name, "is not set", item.metadata.get("doc", "")))
+            else:
+                values[item.name] = item.default
+            continue
+        try:
+            values[item.name] = _parse(text, hints[item.name])
+        except ValueError as error:
+            problems.append(FieldProblem(name, str(error), item.metadata.get("doc", "")))
+    if len(problems) > before:
+        return None
+    try:
+        return settings(**values)
+    except ValueError as error:
+        problems.append(FieldProblem(prefix.rstrip("_"), str(error)))
+        return None
+
+
+def _text(name: str, environ: Mapping[str, str], problems: list[FieldProblem]) -> str | None:
+    if name in environ:
+        return environ[name]
+    path = environ.get(f"{name}_FILE")
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        problems.append(FieldProblem(f"{name}_FILE", f"cannot be read: {error.strerror}", path))
+        return ""
+
+
+def _parse(text: str, wanted: Any) -> object:
+    origin = get_origin(wanted)
+    if origin in {Union, types.UnionType}:
+        return _parse(text, next(option for option in get_args(wanted) if option is not type(None)))
+    if origin is tuple:
+        return tuple(_parse(part, get_args(wanted)[0]) for part in text.split(",") if part)
+    if wanted is bool:
+        if text.lower() not in {"true", "false", "1", "0"}:
+            raise ValueError(f"is {text!r}: use true or false")
+        return text.lower() in {"true", "1"}
+    if wanted in {int, float}:
+        try:
+            return wanted(text)
+        except ValueError:
+            raise ValueError(f"is {text!r}: not {'a whole number' if wanted is int else 'a number'}") from None
+    return wanted(text)
+
+
+def _type_name(wanted: Any) -> str:
+    origin = get_origin(wanted)
+    if origin is tuple:
+        return f"list of {_type_name(get_args(wanted)[0])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Secret: "secret", Path: "path"}
+    return names.get(wanted, getattr(wanted, "__name__", str(wanted)))

@@ -1,0 +1,51 @@
+"""Small values on the wire: JSON, time stamps and durations, both ways."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from plimsoll.common.v1 import json_pb2
+
+from plimsoll_runtime.errors import FieldProblem, Invalid
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json, parse_json
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def json_to_proto(value: JsonValue) -> json_pb2.JsonValue:
+    return json_pb2.JsonValue(text=dump_json(value))
+
+
+def json_from_proto(message: json_pb2.JsonValue, field: str) -> JsonValue:
+    """Raises Invalid, naming `field`, when the text is not JSON; an empty text is null."""
+    return parse_json(message.text, field=field) if message.text else None
+
+
+def object_from_proto(message: json_pb2.JsonValue, field: str) -> JsonObject:
+    """Like json_from_proto for an object; an empty text is an empty object."""
+    value = json_from_proto(message, field)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Invalid(problems=(FieldProblem(field, "is not a JSON object", "send an object: {…}"),), reason="MALFORMED_JSON")
+    return value
+
+
+def timestamp_to_proto(at: datetime) -> Timestamp:
+    delta = at - _EPOCH
+    return Timestamp(seconds=delta.days * 86400 + delta.seconds, nanos=delta.microseconds * 1000)
+
+
+def timestamp_from_proto(message: Timestamp) -> datetime:
+    return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
+
+
+def duration_to_proto(seconds: float) -> Duration:
+    nanos = round(seconds * 1e9)
+    sign = -1 if nanos < 0 else 1
+    whole, rest = divmod(abs(nanos), 1_000_000_000)
+    return Duration(seconds=sign * whole, nanos=sign * rest)
+
+
+def duration_from_proto(message: Duration) -> float:
+    return message.seconds + message.nanos / 1e9

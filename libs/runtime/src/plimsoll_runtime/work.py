@@ -1,0 +1,38 @@
+"""Which piece of work a call belongs to, and its form on the wire."""
+
+from dataclasses import dataclass
+
+from plimsoll.common.v1 import work_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkContext:
+    """Attributes:
+    step           position of the step in the journal of `run_id`
+    agent_version  digest of the version
+    epoch          of the claim under which the work is done; a higher one always wins
+    """
+
+    run_id: str = ""
+    step: int = 0
+    node: str = ""
+    agent: str = ""
+    agent_version: str = ""
+    epoch: int = 0
+
+
+def work_to_proto(work: WorkContext) -> work_pb2.WorkContext:
+    return work_pb2.WorkContext(
+        run_id=work.run_id, step=work.step, node=work.node, agent=work.agent, agent_version=work.agent_version, epoch=work.epoch
+    )
+
+
+def work_from_proto(message: work_pb2.WorkContext) -> WorkContext:
+    return WorkContext(
+        run_id=message.run_id,
+        step=message.step,
+        node=message.node,
+        agent=message.agent,
+        agent_version=message.agent_version,
+        epoch=message.epoch,
+    )

@@ -1,0 +1,1 @@
+"""Runs agents durably: accepts, claims, advances and journals runs."""

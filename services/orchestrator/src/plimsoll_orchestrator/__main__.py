@@ -1,0 +1,3 @@
+from plimsoll_orchestrator.main import main
+
+main()

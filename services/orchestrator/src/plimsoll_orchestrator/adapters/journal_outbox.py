@@ -1,0 +1,33 @@
+"""The journal as an outbox: stretches that were committed and are still to be published."""
+
+from collections.abc import Callable, Sequence
+
+import asyncpg
+from plimsoll_runtime.bus import Outgoing
+from plimsoll_runtime.outbox import Fetched
+
+from plimsoll_orchestrator.adapters.statements import OUTBOX
+from plimsoll_orchestrator.domain.journal import decode_entry
+from plimsoll_orchestrator.ports import JournalEntry
+
+SUBJECT = "plimsoll.v1.orchestrator.run.advanced"
+
+
+class JournalOutbox:
+    """`encode` makes the event of an entry: (tenant, agent, agent digest, entry) → bytes."""
+
+    def __init__(self, encode: Callable[[str, str, str, JournalEntry], bytes]) -> None:
+        self._encode = encode
+
+    async def fetch(self, connection: asyncpg.Connection, limit: int) -> Fetched:
+        rows = await connection.fetch(OUTBOX, limit)
+        messages = [self._outgoing(row) for row in rows]
+        return Fetched(messages, sorted({row["position"] for row in rows}))
+
+    async def clear(self, connection: asyncpg.Connection, positions: Sequence[int]) -> None:
+        await connection.execute("delete from journal_outbox where position = any($1::bigint[])", positions)
+
+    def _outgoing(self, row: asyncpg.Record) -> Outgoing:
+        entry = JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=decode_entry(row["entry"]))
+        payload = self._encode(row["tenant"], row["agent"], row["agent_digest"], entry)
+        return Outgoing(subject=SUBJECT, payload=payload, message_id=f"{entry.run_id}:{entry.seq}", tenant=row["tenant"])

@@ -1,0 +1,95 @@
+"""The composition root: settings → resources in order → adapters → service and worker → servers."""
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+
+from plimsoll.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
+from plimsoll_runtime import logs
+from plimsoll_runtime.bus import open_bus, service_stream
+from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.ids import RandomIds
+from plimsoll_runtime.lifecycle import App, Loop, run_service
+from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.outbox import OutboxRelay
+from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping
+from plimsoll_runtime.rpc_client import open_channel
+from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer, RpcService
+
+from plimsoll_orchestrator.adapters.journal_outbox import JournalOutbox
+from plimsoll_orchestrator.adapters.memory import RemoteMemory
+from plimsoll_orchestrator.adapters.model_router import RemoteModels
+from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
+from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
+from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch
+from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteTools
+from plimsoll_orchestrator.committer import Committer
+from plimsoll_orchestrator.config import Settings
+from plimsoll_orchestrator.engine import Engine
+from plimsoll_orchestrator.service import Orchestrator
+from plimsoll_orchestrator.steps.perform import Performer
+from plimsoll_orchestrator.transport.codec import event_to_proto
+from plimsoll_orchestrator.transport.grpc import OrchestratorServicer
+from plimsoll_orchestrator.worker import Worker
+
+NAME = "orchestrator"
+CALLERS = frozenset({"gateway"})
+MIGRATIONS = MigrationSet("orchestrator", "plimsoll_orchestrator.adapters")
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> App:
+    """Enter every resource and wire the service; nothing runs yet."""
+    metrics, log, ids = Metrics(), logs.get(NAME), RandomIds()
+    pool = await stack.enter_async_context(open_pool(settings.postgres, "orchestrator", application=f"orchestrator-{settings.role}"))
+    await migrate(pool, "orchestrator", [MIGRATIONS])
+    bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
+    await bus.ensure_stream(HINTS)
+    clock = DatabaseClock(SystemClock())
+    clock.set(await pool.fetchval("select now()"))
+    agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
+    signals, watch = BusSignals(bus), JournalWatch(bus)
+
+    servers: list[RpcServer] = []
+    loops: dict[str, Loop] = {}
+    if settings.serves:
+        service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=watch, clock=clock, ids=ids)
+        register = RpcService(
+            orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
+            lambda server: orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server(OrchestratorServicer(service), server),
+        )
+        callers = PeerCertificates(CALLERS, insecure=settings.server.insecure)
+        servers.append(RpcServer(settings.server, [register], callers, metrics, log))
+        loops["watch"] = watch.run
+    if settings.works:
+        worker = await _worker(settings, stack, agents, runs, signals, clock)
+        outbox = JournalOutbox(lambda *parts: event_to_proto(*parts).SerializeToString())
+        loops["worker"] = worker.run
+        loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
+        loops["interruptions"] = lambda stop: signals.hear_interruptions(stop, worker.hear_interruption)
+        loops["relay"] = OutboxRelay(pool, bus, service_stream(NAME), log, outbox).run
+    return App(name=NAME, metrics=metrics, pings={"postgres": lambda: ping(pool), "nats": bus.ping}, servers=servers, loops=loops)
+
+
+async def _worker(
+    settings: Settings, stack: AsyncExitStack, agents: PostgresAgentStore, runs: PostgresRunStore, signals: BusSignals, clock: DatabaseClock
+) -> Worker:
+    log, tls = logs.get(NAME), settings.server.tls
+    models = await stack.enter_async_context(open_channel(settings.model_router_address, tls, "model-router"))
+    tools = await stack.enter_async_context(open_channel(settings.tool_dispatcher_address, tls, "tool-dispatcher"))
+    memory = await stack.enter_async_context(open_channel(settings.memory_address, tls, "memory"))
+    engine = Engine(
+        performer=Performer(models=RemoteModels(models), tools=RemoteTools(tools), memory=RemoteMemory(memory)),
+        committer=Committer(runs, signals, log),
+        find_graph=agents.graph,
+        clock=clock,
+        ids=RandomIds(),
+        log=log,
+        draining=asyncio.Event(),
+    )
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    return Worker(name, runs, engine, log, slots=settings.slots, drain_s=settings.server.drain_s / 2)
+
+
+def main() -> None:
+    run_service(NAME, Settings, build)

@@ -1,0 +1,75 @@
+"""Perform: the step under way, by the kind of its node."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from plimsoll_runtime.deadline import within
+from plimsoll_runtime.errors import DeadlineExpired, PlimsollError
+from plimsoll_runtime.failures import Category, Failure, failure_from_error
+
+from plimsoll_orchestrator.domain.decide import Failed
+from plimsoll_orchestrator.domain.expression import ExpressionFailed
+from plimsoll_orchestrator.domain.graph import (
+    AgentNode,
+    ApproveNode,
+    DecideNode,
+    HandleNode,
+    MapNode,
+    ModelNode,
+    Node,
+    RetrieveNode,
+    SetNode,
+    ToolNode,
+)
+from plimsoll_orchestrator.domain.run import Run, Step
+from plimsoll_orchestrator.ports import Memory, Models, Tools
+from plimsoll_orchestrator.steps import agent, approve, fan_out, single
+from plimsoll_orchestrator.steps.outcome import Outcome
+from plimsoll_orchestrator.steps.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performer:
+    """Knows the services that steps call."""
+
+    models: Models
+    tools: Tools
+    memory: Memory
+
+    async def perform(self, run: Run, step: Step, node: Node, epoch: int) -> Outcome:
+        """Do the step, or its next turn, within the node's timeout. Never raises but for cancellation: what goes wrong is a failure."""
+        site = Site(run=run, step=step, node=node, epoch=epoch, models=self.models, tools=self.tools, memory=self.memory)
+        try:
+            async with within(node.timeout_s):
+                return await _perform(site)
+        except DeadlineExpired as error:
+            message = f"the step took longer than {node.timeout_s:g} s"
+            return Failed(failure=Failure(category=Category.TIMEOUT, reason=error.reason, message=message, retryable=True, where=node.name))
+        except ExpressionFailed as error:
+            return Failed(
+                failure=Failure(category=Category.CONTEXT_INVALID, reason="EXPRESSION_FAILED", message=str(error), where=node.name)
+            )
+        except (PlimsollError, ExceptionGroup) as error:
+            return Failed(failure=failure_from_error(error, node.name))
+
+
+async def _perform(site: Site) -> Outcome:
+    match site.node.kind:
+        case ModelNode() as kind:
+            return await single.ask_model(site, kind)
+        case ToolNode() as kind:
+            return await single.call_tool(site, kind)
+        case RetrieveNode() as kind:
+            return await single.retrieve(site, kind)
+        case AgentNode() as kind:
+            return await agent.take_turn(site, kind)
+        case MapNode() as kind:
+            return await fan_out.map_items(site, kind)
+        case ApproveNode() as kind:
+            return approve.gate(site, kind)
+        case HandleNode() as kind:
+            return approve.escalate(site, kind)
+        case DecideNode() | SetNode():
+            raise TypeError(f"{site.node.kind_name} nodes are computed, not performed")
+        case _:
+            assert_never(site.node.kind)

@@ -1,0 +1,104 @@
+"""Steps of one call: a model, a tool, a search."""
+
+from collections.abc import Mapping
+
+from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject
+
+from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.expression import Template, fill
+from plimsoll_orchestrator.domain.graph import ModelNode, RetrieveNode, ToolNode
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal
+from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
+from plimsoll_orchestrator.steps.outcome import Ask
+from plimsoll_orchestrator.steps.site import Site
+
+APPROVAL_EXPIRES_S = 24 * 3600.0
+
+
+async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
+    """Ask once; the result is {text, output, confidence, model, rehearsal}."""
+    question = Question(
+        request_key=site.key("model"),
+        prompt=kind.prompt,
+        variables=filled(kind.variables, site),
+        conversation=(),
+        tools=(),
+        output_schema=kind.output,
+        task=kind.task,
+        max_tokens=kind.max_tokens,
+        work=site.work,
+    )
+    answer = await site.models.generate(question)
+    if isinstance(answer, NoAnswer):
+        return Failed(failure=answer.failure, usage=answer.usage)
+    result: JsonObject = {
+        "text": answer.text,
+        "output": answer.output,
+        "confidence": answer.confidence,
+        "model": answer.model,
+        "rehearsal": answer.rehearsal,
+    }
+    return Done(result=result, usage=answer.usage, rehearsal=answer.rehearsal, facts=model_facts(answer))
+
+
+async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
+    """Call once; a call that needs leave asks for it, and is made with the grant afterwards."""
+    outcome = await site.tools.dispatch(site.key("tool"), kind.tool, filled(kind.arguments, site), site.grants, site.work)
+    match outcome:
+        case Returned(result=result):
+            return Done(result=result, facts={"tool": kind.tool})
+        case Refused(failure=failure):
+            return Failed(failure=failure)
+        case NeedsApproval(proposal=proposal):
+            return ask_for(site, proposal)
+
+
+async def retrieve(site: Site, kind: RetrieveNode) -> Done | Failed:
+    """Search; finding nothing is a failure, so that no empty context flows on."""
+    query = kind.query.evaluate(site.scope)
+    if not isinstance(query, str) or not query.strip():
+        return Failed(failure=_failure(Category.CONTEXT_INVALID, "QUERY_EMPTY", "the query is not a text with words in it", site.node.name))
+    found = await site.memory.search(kind.collection, query, kind.limit, filled(kind.filter, site), site.work)
+    if isinstance(found, Failure):
+        return Failed(failure=found)
+    if not found.passages:
+        return Failed(failure=_failure(Category.RETRIEVAL_EMPTY, "NOTHING_FOUND", f"nothing found in {kind.collection}", kind.collection))
+    result: JsonObject = {"passages": list(found.passages), "receipt": found.receipt}
+    return Done(result=result, facts={"collection": kind.collection, "passages": len(found.passages)})
+
+
+def ask_for(site: Site, proposal: Proposal) -> Ask | Failed:
+    """A question about a call, unless it was answered already: a person's no is a failure."""
+    decided = site.decided(proposal.call_digest)
+    if decided is None:
+        details: JsonObject = {"tool": proposal.tool, "arguments": proposal.effective_arguments}
+        return Ask(summary=f"Allow {proposal.tool}?", details=details, expires_s=APPROVAL_EXPIRES_S, proposal=proposal)
+    if decided.status is ApprovalStatus.APPROVED:  # granted and still refused: the grant was spent or no longer fits
+        return Failed(
+            failure=_failure(
+                Category.POLICY_DENIED, "GRANT_NOT_ACCEPTED", "the call was approved but its grant was not accepted", proposal.tool
+            )
+        )
+    return Failed(failure=rejection(decided.status, decided.comment, proposal.tool))
+
+
+def rejection(status: ApprovalStatus, comment: str, where: str) -> Failure:
+    """The failure that a person's no, or nobody's answer, is."""
+    if status is ApprovalStatus.EXPIRED:
+        return _failure(Category.APPROVAL_REJECTED, "APPROVAL_EXPIRED", "nobody decided in time", where)
+    return _failure(Category.APPROVAL_REJECTED, "APPROVAL_REJECTED", comment or "a person said no", where)
+
+
+def filled(templates: Mapping[str, Template], site: Site) -> JsonObject:
+    """The values of a mapping of templates. Raises ExpressionFailed."""
+    scope = site.scope
+    return {name: fill(template, scope) for name, template in templates.items()}
+
+
+def model_facts(answer: Answer) -> JsonObject:
+    return {"provider": answer.provider, "model": answer.model, "confidence": answer.confidence, "prompt": answer.prompt_digest}
+
+
+def _failure(category: Category, reason: str, message: str, where: str) -> Failure:
+    return Failure(category=category, reason=reason, message=message, where=where)

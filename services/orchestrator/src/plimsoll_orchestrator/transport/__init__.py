@@ -1,0 +1,1 @@
+"""How the orchestrator is reached: gRPC, and the form of its messages."""

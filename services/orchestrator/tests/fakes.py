@@ -1,0 +1,216 @@
+"""Stand-ins for the services that steps call, and a whole orchestrator around a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
+from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
+from plimsoll_orchestrator.committer import Committer
+from plimsoll_orchestrator.domain.journal import ToolCall
+from plimsoll_orchestrator.engine import Engine
+from plimsoll_orchestrator.main import MIGRATIONS
+from plimsoll_orchestrator.ports import (
+    Answer,
+    ClaimStore,
+    Grant,
+    NoAnswer,
+    Passages,
+    Question,
+    Returned,
+    ToolDefinition,
+    ToolOutcome,
+)
+from plimsoll_orchestrator.service import Orchestrator, RunView
+from plimsoll_orchestrator.steps.perform import Performer
+from plimsoll_orchestrator.worker import Worker
+from plimsoll_runtime import logs
+from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.failures import Failure
+from plimsoll_runtime.ids import RandomIds
+from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.postgres import migrate, open_pool
+from plimsoll_runtime.settings import PostgresSettings, Secret
+from plimsoll_runtime.usage import Usage
+from plimsoll_runtime.work import WorkContext
+
+TENANT = "acme"
+
+
+def answer(text: str = "", *, output: JsonObject | None = None, calls: Sequence[ToolCall] = ()) -> Answer:
+    return Answer(
+        message={"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": text}}]},
+        text=text,
+        calls=calls,
+        output=output,
+        usage=Usage(input_tokens=10, output_tokens=5),
+        provider="fake",
+        model="fake-1",
+        rehearsal=False,
+        confidence=0.9,
+        prompt_digest="d" * 64,
+    )
+
+
+@dataclass
+class FakeModels:
+    """Answers by a function of the question; remembers answers by request key, as the model-router does."""
+
+    reply: Callable[[Question], Answer | NoAnswer] = field(default=lambda question: answer("hello"))
+    asked: list[Question] = field(default_factory=list)
+    recorded: dict[str, Answer | NoAnswer] = field(default_factory=dict)
+
+    async def generate(self, question: Question) -> Answer | NoAnswer:
+        if question.request_key not in self.recorded:
+            self.asked.append(question)
+            self.recorded[question.request_key] = self.reply(question)
+        return self.recorded[question.request_key]
+
+
+@dataclass
+class FakeTools:
+    """Answers by a function of tool, arguments and grants; executes a call key once, as the tool-dispatcher does."""
+
+    reply: Callable[[str, JsonObject, Sequence[Grant]], ToolOutcome] = field(default=lambda tool, arguments, grants: Returned(result=arguments))
+    executed: list[tuple[str, str, JsonObject]] = field(default_factory=list)
+    recorded: dict[str, ToolOutcome] = field(default_factory=dict)
+    gate: asyncio.Event | None = None
+
+    async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
+        return [ToolDefinition(name=name, description=name, arguments_schema={"type": "object"}) for name in names]
+
+    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+        if self.gate is not None:
+            await self.gate.wait()
+        if call_key in self.recorded:
+            return self.recorded[call_key]
+        outcome = self.reply(tool, arguments, grants)
+        if isinstance(outcome, Returned):
+            self.executed.append((call_key, tool, arguments))
+            self.recorded[call_key] = outcome
+        return outcome
+
+
+@dataclass
+class FakeMemory:
+    passages: Sequence[JsonObject] = ({"text": "Refunds take five days.", "source": "refunds.md"},)
+
+    async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure:
+        return Passages(passages=self.passages[:limit], receipt={"returned": len(self.passages)})
+
+
+class LostSignals:
+    """Every wake-up call is lost: nothing may depend on one."""
+
+    async def run_ready(self, run_id: str) -> None:
+        return None
+
+    async def run_interrupted(self, run_id: str) -> None:
+        return None
+
+    async def journals_grew(self, run_ids: Sequence[str]) -> None:
+        return None
+
+    @asynccontextmanager
+    async def watching(self, run_id: str) -> AsyncIterator[asyncio.Event]:
+        yield asyncio.Event()
+
+
+class LocalSignals(LostSignals):
+    """Wake-up calls within this process."""
+
+    def __init__(self) -> None:
+        self.workers: list[Worker] = []
+        self.followers: dict[str, asyncio.Event] = {}
+
+    async def run_ready(self, run_id: str) -> None:
+        for worker in self.workers:
+            worker.hint()
+
+    async def run_interrupted(self, run_id: str) -> None:
+        for worker in self.workers:
+            worker.hear_interruption(run_id)
+
+    async def journals_grew(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            if run_id in self.followers:
+                self.followers[run_id].set()
+
+    @asynccontextmanager
+    async def watching(self, run_id: str) -> AsyncIterator[asyncio.Event]:
+        yield self.followers.setdefault(run_id, asyncio.Event())
+
+
+@dataclass
+class Bench:
+    """An orchestrator on a real database, with as many workers as a test starts."""
+
+    pool: asyncpg.Pool
+    runs: PostgresRunStore
+    agents: PostgresAgentStore
+    service: Orchestrator
+    signals: LostSignals
+    models: FakeModels = field(default_factory=FakeModels)
+    tools: FakeTools = field(default_factory=FakeTools)
+    memory: FakeMemory = field(default_factory=FakeMemory)
+
+    async def register(self, source: str) -> None:
+        await self.service.register_agent(TENANT, source, "agent.yaml")
+
+    async def start(self, agent: str, value: JsonObject, key: str = "") -> str:
+        view, _ = await self.service.start_run(TENANT, agent, value, key)
+        return view.summary.run_id
+
+    def worker(self, name: str = "w1", *, slots: int = 200, store: ClaimStore | None = None, drain_s: float = 2.0) -> Worker:
+        log, clock = logs.get("test"), DatabaseClock(SystemClock())
+        store = store or PostgresRunStore(self.pool, clock)
+        engine = Engine(
+            performer=Performer(models=self.models, tools=self.tools, memory=self.memory),
+            committer=Committer(store, self.signals, log),
+            find_graph=self.agents.graph,
+            clock=clock,
+            ids=RandomIds(),
+            log=log,
+            draining=asyncio.Event(),
+        )
+        worker = Worker(name, store, engine, log, slots=slots, drain_s=drain_s)
+        if isinstance(self.signals, LocalSignals):
+            self.signals.workers.append(worker)
+        return worker
+
+    @asynccontextmanager
+    async def working(self, *workers: Worker) -> AsyncIterator[None]:
+        """Run the workers inside the block, then drain them."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for worker in workers or (self.worker(),):
+                group.create_task(worker.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def ended(self, run_id: str, within_s: float = 15.0) -> RunView:
+        """The run, once it is final."""
+        async with asyncio.timeout(within_s):
+            async for _ in self.service.follow_run(TENANT, run_id, 0):
+                pass
+        return await self.service.get_run(TENANT, run_id)
+
+    async def run(self, agent: str, value: JsonObject) -> RunView:
+        async with self.working():
+            return await self.ended(await self.start(agent, value))
+
+
+@asynccontextmanager
+async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncIterator[Bench]:
+    async with open_pool(PostgresSettings(dsn=Secret(dsn), pool_max=8), "orchestrator") as pool:
+        await migrate(pool, "orchestrator", [MIGRATIONS])
+        clock = DatabaseClock(SystemClock())
+        agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
+        signals = signals or LocalSignals()
+        service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=signals, clock=clock, ids=RandomIds())
+        yield Bench(pool=pool, runs=runs, agents=agents, service=service, signals=signals)

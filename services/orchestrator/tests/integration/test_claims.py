@@ -1,0 +1,128 @@
+"""Claims, epochs and leases: whatever a stale worker does, the journal stays whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orchestrator_fakes import TENANT, Bench, open_bench
+from plimsoll_orchestrator.domain.decide import Write, decide
+from plimsoll_orchestrator.domain.journal import RunStatus
+from plimsoll_orchestrator.domain.run import Run, fold
+from plimsoll_orchestrator.ports import Append, Claimed
+from plimsoll_runtime.clock import SystemClock
+
+GRAPH = """
+agent: short
+input: {type: object}
+state: {type: object, properties: {n: {type: integer}}}
+start: a
+output: {n: state.n}
+nodes:
+  a: {set: {n: 1}, next: b}
+  b: {set: {n: "state.n + 1"}, next: end}
+"""
+
+
+@pytest.fixture
+async def bench(postgres_dsn: str) -> AsyncIterator[Bench]:
+    async with open_bench(postgres_dsn) as bench:
+        await bench.register(GRAPH)
+        yield bench
+
+
+async def first_append(bench: Bench, claimed: Claimed) -> Append:
+    """What the holder of a claim would write next."""
+    graph = await bench.agents.graph(TENANT, claimed.agent, claimed.agent_digest)
+    assert graph is not None
+    fresh = Run(run_id=claimed.run_id, tenant=TENANT, agent=claimed.agent, agent_digest=claimed.agent_digest)
+    run = fold(fresh, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
+    action = decide(run, graph, SystemClock().now())
+    assert isinstance(action, Write)
+    return Append(run_id=claimed.run_id, tenant=TENANT, epoch=claimed.epoch, expected_seq=run.seq, entries=action.entries, run=run)
+
+
+async def end_lease(bench: Bench, run_id: str) -> None:
+    """As if fifteen seconds had passed on the database's clock."""
+    await bench.pool.execute("update runs set wake_at = now() - interval '1 second' where run_id = $1", run_id)
+
+
+async def test_two_workers_never_claim_the_same_run(bench: Bench) -> None:
+    ids = {await bench.start("short", {}) for _ in range(50)}
+    batches = await asyncio.gather(*(bench.runs.claim(f"w{n}", 20) for n in range(6)))
+    taken = [claimed.run_id for batch in batches for claimed in batch]
+    assert len(taken) == len(set(taken))
+    assert set(taken) <= ids
+
+
+async def test_a_stale_worker_cannot_write_renew_or_release(bench: Bench) -> None:
+    run_id = await bench.start("short", {})
+    [stale] = await bench.runs.claim("stale", 1)
+    append = await first_append(bench, stale)
+    await end_lease(bench, run_id)
+    [fresh] = await bench.runs.claim("fresh", 1)
+    assert fresh.epoch == stale.epoch + 1
+    assert await bench.runs.append([append]) == {}
+    assert list(await bench.runs.renew({run_id: stale.epoch})) == []
+    await bench.runs.release({run_id: stale.epoch})
+    assert list(await bench.runs.renew({run_id: fresh.epoch})) == [run_id]
+    assert (await bench.service.get_run(TENANT, run_id)).run.seq == 1
+
+
+async def test_the_same_append_twice_counts_once(bench: Bench) -> None:
+    run_id = await bench.start("short", {})
+    [claimed] = await bench.runs.claim("w", 1)
+    append = await first_append(bench, claimed)
+    assert run_id in await bench.runs.append([append])
+    assert await bench.runs.append([append]) == {}
+    assert (await bench.service.get_run(TENANT, run_id)).run.seq == 2
+
+
+async def test_one_fenced_off_run_does_not_hold_up_the_batch(bench: Bench) -> None:
+    ids = [await bench.start("short", {}) for _ in range(3)]
+    claims = {claimed.run_id: claimed for claimed in await bench.runs.claim("w", 3)}
+    appends = [await first_append(bench, claims[run_id]) for run_id in ids]
+    await end_lease(bench, ids[1])
+    await bench.runs.claim("other", 1)
+    assert set(await bench.runs.append(appends)) == {ids[0], ids[2]}
+
+
+async def test_an_abandoned_run_is_finished_by_another_worker(bench: Bench) -> None:
+    run_id = await bench.start("short", {})
+    [claimed] = await bench.runs.claim("dies", 1)
+    await bench.runs.append([await first_append(bench, claimed)])
+    await end_lease(bench, run_id)
+    async with bench.working():
+        view = await bench.ended(run_id)
+    assert view.run.output == {"n": 2}
+
+
+async def test_a_finished_run_never_changes(bench: Bench) -> None:
+    view = await bench.run("short", {})
+    run_id = view.summary.run_id
+    assert await bench.runs.claim("w", 10) == []
+    again = Append(run_id=run_id, tenant=TENANT, epoch=-1, expected_seq=view.run.seq, entries=(), run=view.run)
+    assert await bench.runs.append([again]) == {}
+
+
+async def test_a_drained_worker_gives_its_runs_to_the_next_at_once(bench: Bench) -> None:
+    for _ in range(200):
+        await bench.start("short", {})
+    async with bench.working(bench.worker("leaving")):
+        pass
+    waiting = await bench.pool.fetchval("select count(*) from runs where finished_at is null and wake_at > now() + interval '1 second'")
+    assert waiting == 0
+    async with bench.working(bench.worker("next")):
+        async with asyncio.timeout(15):
+            while await bench.pool.fetchval("select count(*) from runs where finished_at is null"):
+                await asyncio.sleep(0)
+    done = await bench.service.list_runs(TENANT, "", RunStatus.SUCCEEDED, "", 500)
+    assert len(done) == 200
+
+
+async def test_every_committed_entry_waits_to_be_published(bench: Bench) -> None:
+    view = await bench.run("short", {})
+    rows = await bench.pool.fetch("select run_ids, first_seqs, last_seqs from journal_outbox order by position")
+    stretches = [(row["first_seqs"][0], row["last_seqs"][0]) for row in rows if row["run_ids"] == [view.summary.run_id]]
+    covered = [seq for first, last in stretches for seq in range(first, last + 1)]
+    assert covered == list(range(1, view.run.seq + 1))
