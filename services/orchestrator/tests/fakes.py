@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
-
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
 from plimsoll_orchestrator.committer import Committer
@@ -74,7 +73,9 @@ class FakeModels:
 class FakeTools:
     """Answers by a function of tool, arguments and grants; executes a call key once, as the tool-dispatcher does."""
 
-    reply: Callable[[str, JsonObject, Sequence[Grant]], ToolOutcome] = field(default=lambda tool, arguments, grants: Returned(result=arguments))
+    reply: Callable[[str, JsonObject, Sequence[Grant]], ToolOutcome] = field(
+        default=lambda tool, arguments, grants: Returned(result=arguments)
+    )
     executed: list[tuple[str, str, JsonObject]] = field(default_factory=list)
     recorded: dict[str, ToolOutcome] = field(default_factory=dict)
     gate: asyncio.Event | None = None

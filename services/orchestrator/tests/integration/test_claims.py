@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 from orchestrator_fakes import TENANT, Bench, open_bench
 from plimsoll_orchestrator.domain.decide import Write, decide
 from plimsoll_orchestrator.domain.journal import RunStatus

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 from orchestrator_fakes import TENANT, Bench, LostSignals, answer, open_bench
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus, ToolCall
 from plimsoll_orchestrator.errors import ApprovalDecidedAlready, IdempotencyKeyReused, InvalidInput, RunFinishedAlready, RunNotFound
@@ -12,8 +11,6 @@ from plimsoll_orchestrator.ports import NeedsApproval, NoAnswer, Refused, Return
 from plimsoll_runtime.errors import NotFound
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.usage import Usage
-
-
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ def parse_graph(text: str, source_name: str) -> Graph:
     source = read_yaml(text, source_name or "agent.yaml")
     problems = list(source.problems)
     if source.value is None:
+        problems = problems or [source.problem((), "is empty", "declare an agent")]
         raise InvalidGraph(problems=problems, remedy="mend the mistakes and register again")
     reader = Reader.at(source, (), source.value, problems)
     graph = _graph(reader)

@@ -10,6 +10,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 Path: TypeAlias = tuple[str | int, ...]
 
+_DEPTH_CAP = 64
 _NODES_CAP = 50_000  # aliases multiply; a graph that is larger than this is an attack or a mistake
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -54,6 +55,8 @@ def read_yaml(text: str, name: str) -> Source:
         return Source(
             name, None, {}, (FieldProblem(where, f"is not YAML: {error.problem or error.context}", "check indentation and quotes"),)
         )
+    except RecursionError:
+        return Source(name, None, {}, (FieldProblem(name, f"is nested deeper than {_DEPTH_CAP}", "flatten it"),))
     except yaml.YAMLError as error:
         return Source(name, None, {}, (FieldProblem(name, f"is not YAML: {error}", "save it as UTF-8 text"),))
     if root is None:
@@ -74,6 +77,9 @@ class _Walk:
         if len(self.lines) > _NODES_CAP:
             if len(self.lines) == _NODES_CAP + 1:
                 self._note(node, path, f"has more than {_NODES_CAP} values", "use fewer aliases")
+            return None
+        if len(path) > _DEPTH_CAP:
+            self._note(node, path[:3], f"is nested deeper than {_DEPTH_CAP}", "flatten it")
             return None
         match node:
             case yaml.MappingNode():

@@ -1,0 +1,53 @@
+"""Expressions: what they may say, and what they never let through."""
+
+import pytest
+from plimsoll_orchestrator.domain.expression import (
+    ExpressionBroken,
+    ExpressionFailed,
+    compile_expression,
+    compile_template,
+    fill,
+    template_source,
+)
+
+SCOPE = {"state": {"amount": 120, "tags": ["a", "b"], "name": "Ann"}, "failure": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("state.amount + 1", 121),
+        ("state.tags + ['c']", ["a", "b", "c"]),
+        ("{'n': state.name, 'none': failure}", {"n": "Ann", "none": None}),
+        ("has(state.missing) ? 1 : 2", 2),
+        ("state.name.lowerAscii().split('n').size()", 3),
+        ("math.greatest(state.amount, 7)", 120),
+    ],
+)
+def test_an_expression_has_a_json_value(text: str, value: object) -> None:
+    assert compile_expression(text).evaluate(SCOPE) == value
+
+
+@pytest.mark.parametrize("text", ["state.amount +", "nobody.knows", "1 + 'a'", "size()"])
+def test_a_malformed_expression_is_refused_when_compiled(text: str) -> None:
+    with pytest.raises(ExpressionBroken):
+        compile_expression(text)
+
+
+@pytest.mark.parametrize("text", ["state.missing", "1 / 0", "1.0 / 0.0", "b'raw'", "duration('1s')", "{1: 'a'}", "state.tags[9]"])
+def test_what_is_not_json_fails_and_never_flows_on(text: str) -> None:
+    with pytest.raises(ExpressionFailed):
+        compile_expression(text).evaluate(SCOPE)
+
+
+def test_a_condition_must_be_true_or_false() -> None:
+    assert compile_expression("state.amount > 100").holds(SCOPE)
+    with pytest.raises(ExpressionFailed):
+        compile_expression("state.amount").holds(SCOPE)
+
+
+def test_string_leaves_are_expressions_and_all_else_is_literal() -> None:
+    source = {"n": 1, "list": ["state.name", None], "nested": {"x": "state.amount * 2"}}
+    template = compile_template(source)
+    assert fill(template, SCOPE) == {"n": 1, "list": ["Ann", None], "nested": {"x": 240}}
+    assert template_source(template) == source
