@@ -47,7 +47,7 @@ e2e: $(STAMP) ## run the tests that cross the whole mesh
 	@$(BIN)/pytest tests/e2e
 
 bench: $(STAMP) ## run the benchmarks; ONLY=name runs one
-	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python tests/bench $(if $(ONLY),--only $(ONLY))
 
 check: lint types layers proto-check test ## everything that has to hold before a change lands
 

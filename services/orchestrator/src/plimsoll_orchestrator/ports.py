@@ -112,6 +112,15 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A durable run: a new one made `at`, or the one that the idempotency key belongs to."""
+
+    run_id: str
+    created: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalView:
     """An approval and the run it belongs to."""
 
@@ -123,8 +132,8 @@ class ApprovalView:
 class RunStore(Protocol):
     """Every method is one transaction."""
 
-    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> tuple[str, bool]:
-        """Make a run durable; returns its id and whether it is new. Raises IdempotencyKeyReused."""
+    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> Accepted:
+        """Make a run durable, or find the one that the key belongs to. Raises IdempotencyKeyReused."""
         ...
 
     async def summary(self, tenant: str, run_id: str) -> RunSummary | None: ...

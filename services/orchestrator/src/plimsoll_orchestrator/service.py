@@ -13,8 +13,9 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject, dump_json
 
+from plimsoll_orchestrator.domain.decide import decided, finished
 from plimsoll_orchestrator.domain.graph import Graph
-from plimsoll_orchestrator.domain.journal import ApprovalDecided, ApprovalStatus, Entry, RunFinished, RunStatus
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, RunFinished, RunStarted, RunStatus
 from plimsoll_orchestrator.domain.parse import parse_graph
 from plimsoll_orchestrator.domain.run import Run, fold
 from plimsoll_orchestrator.errors import (
@@ -27,7 +28,17 @@ from plimsoll_orchestrator.errors import (
     RunFinishedAlready,
     RunNotFound,
 )
-from plimsoll_orchestrator.ports import AgentStore, AgentVersion, ApprovalView, JournalEntry, Release, RunStore, RunSummary, Signals
+from plimsoll_orchestrator.ports import (
+    Accepted,
+    AgentStore,
+    AgentVersion,
+    ApprovalView,
+    JournalEntry,
+    Release,
+    RunStore,
+    RunSummary,
+    Signals,
+)
 
 _INPUT_CAP_BYTES = 4 * 1024 * 1024
 _SOURCE_CAP_BYTES = 1024 * 1024
@@ -79,10 +90,11 @@ class Orchestrator:
         """Accept a run: when this returns, it is durable. Raises AgentNotFound, InvalidInput, IdempotencyKeyReused."""
         graph = (await self.get_agent(tenant, agent)).graph
         _check_input(graph, value)
-        run_id, created = await self.runs.accept(tenant, self.ids.new("run"), graph, value, idempotency_key)
-        if created:
-            await self.signals.run_ready(run_id)
-        return await self.get_run(tenant, run_id), created
+        accepted = await self.runs.accept(tenant, self.ids.new("run"), graph, value, idempotency_key)
+        if not accepted.created:
+            return await self.get_run(tenant, accepted.run_id), False
+        await self.signals.run_ready(accepted.run_id)
+        return _fresh(accepted, tenant, graph, value), True
 
     async def get_run(self, tenant: str, run_id: str) -> RunView:
         """Raises RunNotFound."""
@@ -106,7 +118,7 @@ class Orchestrator:
                 reason="CANCELLED",
                 message=f"cancelled by {cancelled_by or 'nobody named'}: {reason or 'no reason given'}",
             )
-            ended = RunFinished(status=RunStatus.CANCELLED, failure=failure, usage=view.run.usage, steps=view.run.steps)
+            ended = finished(view.run, RunStatus.CANCELLED, self.clock.now(), failure=failure)
             if await self._intervene(tenant, view.run, ended, Release(status=RunStatus.CANCELLED, wake_at=None)):
                 await self.signals.run_interrupted(run_id)
                 await self.signals.journals_grew([run_id])
@@ -152,13 +164,11 @@ class Orchestrator:
             if view.approval.status is not ApprovalStatus.PENDING or view.approval.expires_at <= self.clock.now():
                 raise ApprovalExpired(remedy="start the run again")
             run = await self._fold(tenant, await self._summary(tenant, view.run_id))
-            decided = ApprovalDecided(
-                approval_id=approval_id, node=view.approval.node, status=wanted, decided_by=decided_by, comment=comment
-            )
+            answer = decided(view.approval, wanted, self.clock.now(), decided_by=decided_by, comment=comment)
             if run.pending is None or run.pending.approval_id != approval_id:
                 continue  # it moved on between the two reads
             release = Release(status=RunStatus.QUEUED, wake_at=self.clock.now() - timedelta(seconds=1))
-            if await self._intervene(tenant, run, decided, release):
+            if await self._intervene(tenant, run, answer, release):
                 await self.signals.run_ready(view.run_id)
                 await self.signals.journals_grew([view.run_id])
         raise Conflict("the run moves on faster than it can be decided", reason="RUN_BUSY", retry_after_s=0.1)
@@ -183,6 +193,27 @@ class Orchestrator:
             run = fold(run, ((entry.seq, entry.at, entry.entry) for entry in entries), version.graph.start)
             if len(entries) < _PAGE:
                 return run
+
+
+def _fresh(accepted: Accepted, tenant: str, graph: Graph, value: JsonObject) -> RunView:
+    """A run that was accepted just now: nothing needs to be read back."""
+    fresh = Run(run_id=accepted.run_id, tenant=tenant, agent=graph.agent, agent_digest=graph.digest)
+    run = fold(fresh, [(1, accepted.at, RunStarted(input=value))], graph.start)
+    summary = RunSummary(
+        run_id=run.run_id,
+        agent=run.agent,
+        agent_digest=run.agent_digest,
+        status=RunStatus.QUEUED,
+        seq=run.seq,
+        node=run.node,
+        steps=0,
+        usage=run.usage,
+        rehearsal=False,
+        created_at=accepted.at,
+        started_at=None,
+        finished_at=None,
+    )
+    return RunView(summary=summary, run=run)
 
 
 def _check_input(graph: Graph, value: JsonObject) -> None:

@@ -10,6 +10,7 @@ from plimsoll_orchestrator.domain.journal import RunStatus
 from plimsoll_orchestrator.domain.run import Run, fold
 from plimsoll_orchestrator.ports import Append, Claimed
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_testkit.waiting import eventually
 
 GRAPH = """
 agent: short
@@ -112,9 +113,7 @@ async def test_a_drained_worker_gives_its_runs_to_the_next_at_once(bench: Bench)
     waiting = await bench.pool.fetchval("select count(*) from runs where finished_at is null and wake_at > now() + interval '1 second'")
     assert waiting == 0
     async with bench.working(bench.worker("next")):
-        async with asyncio.timeout(15):
-            while await bench.pool.fetchval("select count(*) from runs where finished_at is null"):
-                await asyncio.sleep(0)
+        await eventually(lambda: bench.pool.fetchval("select count(*) = 0 from runs where finished_at is null"), within_s=15)
     done = await bench.service.list_runs(TENANT, "", RunStatus.SUCCEEDED, "", 500)
     assert len(done) == 200
 

@@ -7,10 +7,11 @@ import pytest
 from orchestrator_fakes import TENANT, Bench, LostSignals, answer, open_bench
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus, ToolCall
 from plimsoll_orchestrator.errors import ApprovalDecidedAlready, IdempotencyKeyReused, InvalidInput, RunFinishedAlready, RunNotFound
-from plimsoll_orchestrator.ports import NeedsApproval, NoAnswer, Refused, Returned
+from plimsoll_orchestrator.ports import ApprovalView, NeedsApproval, NoAnswer, Refused, Returned
 from plimsoll_runtime.errors import NotFound
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.usage import Usage
+from plimsoll_testkit.waiting import eventually
 
 
 @pytest.fixture
@@ -192,14 +193,10 @@ nodes:
 PROPOSAL = Proposal(tool="refund", tool_digest="t", effective_arguments={"amount": 900}, call_digest="digest-of-the-call")
 
 
-async def pending(bench: Bench, run_id: str):
+async def pending(bench: Bench, run_id: str) -> ApprovalView:
     """The question that a run asks, once it does."""
-    async with asyncio.timeout(10):
-        while True:
-            found = await bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10)
-            if found:
-                return found[0]
-            await asyncio.sleep(0)
+    [found] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10), within_s=10)
+    return found
 
 
 def needs_grant(tool: str, arguments: object, grants: tuple) -> Returned | NeedsApproval:
@@ -412,16 +409,18 @@ async def test_a_cancelled_run_is_taken_from_its_worker_and_stays_cancelled(benc
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         run_id = await bench.start("steps", {"canary": "c"})
-        async with asyncio.timeout(5):
-            while (await bench.service.get_run(TENANT, run_id)).run.step is None:
-                await asyncio.sleep(0)
+
+        async def under_way() -> bool:
+            return (await bench.service.get_run(TENANT, run_id)).run.step is not None
+
+        await eventually(under_way)
         view = await bench.service.cancel_run(TENANT, run_id, "changed my mind", "ann")
         assert view.run.status is RunStatus.CANCELLED
         bench.tools.gate.set()
     after = await bench.service.get_run(TENANT, run_id)
     assert after.summary == view.summary
+    done = await bench.run("steps", {"canary": "d"})
     with pytest.raises(RunFinishedAlready):
-        done = await bench.run("steps", {"canary": "d"})
         await bench.service.cancel_run(TENANT, done.summary.run_id, "", "")
 
 

@@ -108,7 +108,9 @@ def test_a_question_parks_the_run_until_it_expires() -> None:
     run = folded(*STARTED, asked)
     assert run.status is RunStatus.WAITING
     assert decide(run, GRAPH, NOW) == Park(expires)
-    assert decide(run, GRAPH, expires) == Write((ApprovalDecided(approval_id="apr_1", node="call", status=ApprovalStatus.EXPIRED),))
+    assert decide(run, GRAPH, expires) == Write(
+        (ApprovalDecided(approval_id="apr_1", node="call", status=ApprovalStatus.EXPIRED, seconds=3600.0),)
+    )
     answered = folded(*STARTED, asked, ApprovalDecided(approval_id="apr_1", node="call", status=ApprovalStatus.APPROVED))
     assert decide(answered, GRAPH, NOW) == Perform(GRAPH.nodes["call"])
 

@@ -102,11 +102,8 @@ def test_words_that_other_yaml_takes_for_booleans_stay_words() -> None:
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        parse_graph(text, "x.yaml")
-    except InvalidGraph as error:
-        assert error.problems
+def test_any_text_is_read_or_refused_with_a_reason(text: str) -> None:
+    assert mistakes(text)  # 300 random characters are no agent
 
 
 def test_an_alias_bomb_is_refused_before_it_goes_off() -> None:

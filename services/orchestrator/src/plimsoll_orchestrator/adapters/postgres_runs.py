@@ -17,7 +17,7 @@ from plimsoll_orchestrator.domain.graph import Graph
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, Proposal, RunStarted, RunStatus, decode_entry, encode_entry
 from plimsoll_orchestrator.domain.run import Approval, Run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused
-from plimsoll_orchestrator.ports import Append, ApprovalView, Claimed, JournalEntry, Release, RunSummary
+from plimsoll_orchestrator.ports import Accepted, Append, ApprovalView, Claimed, JournalEntry, Release, RunSummary
 
 _TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
 _ACQUIRE_CAP_S = 5.0
@@ -48,21 +48,21 @@ class PostgresRunStore:
         self._pool = pool
         self._clock = clock
 
-    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> tuple[str, bool]:
+    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> Accepted:
         fingerprint = digest({"agent": graph.agent, "input": value}) if idempotency_key else None
         entry = encode_entry(RunStarted(input=value))
         with translating():
-            made = await self._pool.fetchval(
+            made = await self._pool.fetchrow(
                 sql.ACCEPT, run_id, tenant, graph.agent, graph.digest, graph.start, idempotency_key, fingerprint, entry
             )
             if made is not None:
-                return run_id, True
+                return Accepted(run_id=run_id, created=True, at=made["at"])
             row = await self._pool.fetchrow(
-                "select run_id, fingerprint from runs where tenant = $1 and idempotency_key = $2", tenant, idempotency_key
+                "select run_id, fingerprint, created_at from runs where tenant = $1 and idempotency_key = $2", tenant, idempotency_key
             )
         if row["fingerprint"] != fingerprint:
             raise IdempotencyKeyReused(remedy="use a new key for a new request")
-        return str(row["run_id"]), False
+        return Accepted(run_id=row["run_id"], created=False, at=row["created_at"])
 
     async def summary(self, tenant: str, run_id: str) -> RunSummary | None:
         with translating():

@@ -13,7 +13,7 @@ with made as (
 ), noted as (
     insert into journal_outbox (run_ids, first_seqs, last_seqs) select array[run_id], array[1], array[1] from made
 )
-select run_id from made
+select run_id, now() as at from made
 """
 
 CLAIM = f"""

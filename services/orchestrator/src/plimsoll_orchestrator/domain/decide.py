@@ -36,7 +36,7 @@ from plimsoll_orchestrator.domain.journal import (
     StepFinished,
     StepStarted,
 )
-from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.run import Approval, Run
 
 _DELTA_CAP_BYTES = 4 * 1024 * 1024
 _BACKOFF_MOST_S = 60.0
@@ -98,18 +98,18 @@ def decide(run: Run, graph: Graph, now: datetime) -> Action:
     if pending is not None:
         if now < pending.expires_at:
             return Park(pending.expires_at)
-        return Write((ApprovalDecided(approval_id=pending.approval_id, node=pending.node, status=ApprovalStatus.EXPIRED),))
+        return Write((decided(pending, ApprovalStatus.EXPIRED, now),))
     if run.failure is not None:
-        return Write((_finished(run, RunStatus.FAILED, failure=run.failure),))
+        return Write((finished(run, RunStatus.FAILED, now, failure=run.failure),))
     if run.retry_at is not None and now < run.retry_at:
         return Park(run.retry_at)
     if run.step is not None:
         return Perform(graph.nodes[run.step.node])
     if run.node == END:
-        return Write((_end(run, graph),))
+        return Write((_end(run, graph, now),))
     spent = _overspent(run, graph, now)
     if spent is not None:
-        return Write((_finished(run, RunStatus.FAILED, failure=spent),))
+        return Write((finished(run, RunStatus.FAILED, now, failure=spent),))
     return Write(_enter(run, graph, graph.nodes[run.node]))
 
 
@@ -129,7 +129,7 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
     unfit = _delta_failure(graph, node, delta)
     if unfit is not None:
         return (_failed(run, node, unfit, now, usage=outcome.usage, seconds=seconds),)
-    finished = StepFinished(
+    done = StepFinished(
         node=node.name,
         node_kind=node.kind_name,
         delta=delta,
@@ -139,7 +139,25 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
         rehearsal=outcome.rehearsal,
         facts=outcome.facts or {},
     )
-    return (finished,)
+    return (done,)
+
+
+def finished(run: Run, status: RunStatus, now: datetime, *, output: JsonValue = None, failure: Failure | None = None) -> RunFinished:
+    """The last entry of a run."""
+    seconds = (now - run.started_at).total_seconds() if run.started_at else 0.0
+    return RunFinished(status=status, output=output, failure=failure, usage=run.usage, steps=run.steps, seconds=seconds)
+
+
+def decided(approval: Approval, status: ApprovalStatus, now: datetime, *, decided_by: str = "", comment: str = "") -> ApprovalDecided:
+    """The answer to a question."""
+    return ApprovalDecided(
+        approval_id=approval.approval_id,
+        node=approval.node,
+        status=status,
+        decided_by=decided_by,
+        comment=comment,
+        seconds=(now - approval.asked_at).total_seconds(),
+    )
 
 
 def scope_of(run: Run, *, result: JsonValue = None, item: JsonValue = None, index: int | None = None) -> Scope:
@@ -260,17 +278,13 @@ def _jitter(run: Run) -> float:
     return int.from_bytes(hashlib.sha256(f"{run.run_id}:{run.seq}".encode()).digest()[:4]) / 2**32
 
 
-def _end(run: Run, graph: Graph) -> Entry:
+def _end(run: Run, graph: Graph, now: datetime) -> Entry:
     try:
         output: JsonValue = {name: fill(template, scope_of(run)) for name, template in graph.output.items()}
     except ExpressionFailed as error:
         failure = Failure(category=Category.CONTEXT_INVALID, reason="OUTPUT_FAILED", message=str(error), where=END)
-        return _finished(run, RunStatus.FAILED, failure=failure)
-    return _finished(run, RunStatus.SUCCEEDED, output=output)
-
-
-def _finished(run: Run, status: RunStatus, *, output: JsonValue = None, failure: Failure | None = None) -> RunFinished:
-    return RunFinished(status=status, output=output, failure=failure, usage=run.usage, steps=run.steps)
+        return finished(run, RunStatus.FAILED, now, failure=failure)
+    return finished(run, RunStatus.SUCCEEDED, now, output=output)
 
 
 def _overspent(run: Run, graph: Graph, now: datetime) -> Failure | None:

@@ -138,6 +138,7 @@ class ApprovalDecided(_Entry, frozen=True, kw_only=True, tag="approval_decided")
     status: ApprovalStatus
     decided_by: str = ""
     comment: str = ""
+    seconds: float = 0.0  # since it was asked
 
 
 class RunFinished(_Entry, frozen=True, kw_only=True, tag="run_finished"):
@@ -146,6 +147,7 @@ class RunFinished(_Entry, frozen=True, kw_only=True, tag="run_finished"):
     failure: Failure | None = None
     usage: Usage = NO_USAGE
     steps: int = 0
+    seconds: float = 0.0  # since the run was accepted
 
 
 Entry: TypeAlias = RunStarted | StepStarted | StepProgressed | StepFinished | StepFailed | ApprovalAsked | ApprovalDecided | RunFinished

@@ -117,6 +117,7 @@ def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEnt
                     status=_approval_status_to_proto(decided.status),
                     decided_by=decided.decided_by,
                     comment=decided.comment,
+                    duration=duration_to_proto(decided.seconds),
                 )
             )
         case RunFinished() as ended:
@@ -229,7 +230,12 @@ def _step_failed(entry: StepFailed) -> run_events_pb2.StepFailed:
 
 
 def _run_finished(entry: RunFinished) -> run_events_pb2.RunFinished:
-    message = run_events_pb2.RunFinished(status=_status_to_proto(entry.status), usage=usage_to_proto(entry.usage), steps=entry.steps)
+    message = run_events_pb2.RunFinished(
+        status=_status_to_proto(entry.status),
+        usage=usage_to_proto(entry.usage),
+        steps=entry.steps,
+        duration=duration_to_proto(entry.seconds),
+    )
     if entry.status is RunStatus.SUCCEEDED:
         message.output.CopyFrom(json_to_proto(entry.output))
     if entry.failure is not None:

@@ -1,0 +1,44 @@
+"""Runs the benchmarks: `make bench`, or `make bench ONLY=name`. Loads are bounded in count and stay on loopback."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import durable_steps
+import uvloop
+from plimsoll_devstack.servers import Servers, configure, running
+from results import RESULTS, Row, keep, machine, show
+
+Measure = Callable[[Servers], Awaitable[list[Row]]]
+MEASURES: Mapping[str, Measure] = {"durable-steps": durable_steps.measure_throughput, "step-latency": durable_steps.measure_latency}
+
+
+async def measure(only: str) -> list[Row]:
+    """Start servers of their own, then take the measures one after the other."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="plimsoll-bench-") as folder:
+        servers = configure(Path(folder))
+        async with running(servers):
+            for name, one in MEASURES.items():
+                if only in {"", name}:
+                    print(f"measuring {name} …", flush=True)
+                    rows += await one(servers)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default="", choices=["", *MEASURES], help="take one measure")
+    arguments = parser.parse_args()
+    rows = uvloop.run(measure(arguments.only))
+    print(machine())
+    show(rows)
+    keep(rows)
+    print(f"kept in {RESULTS.parent.parent.name}/{RESULTS.parent.name}/{RESULTS.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
