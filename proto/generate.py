@@ -52,7 +52,12 @@ def buf(*arguments: str) -> int:
             shutil.copy(SITE / "google" / "api" / name, root / "vendor" / "google" / "api" / name)
         rules = (HERE / "buf.yaml").read_text()
         (root / "buf.yaml").write_text(
-            re.sub(r"modules:\n.*?\n(?=\w)", "modules:\n  - path: contracts\n  - path: vendor\n    lint: {ignore: [vendor]}\n", rules, flags=re.DOTALL)
+            re.sub(
+                r"modules:\n.*?\n(?=\w)",
+                "modules:\n  - path: contracts\n  - path: vendor\n    lint: {ignore: [vendor]}\n",
+                rules,
+                flags=re.DOTALL,
+            )
         )
         return subprocess.run([SCRIPTS / "buf", *arguments], cwd=root, check=False).returncode
 

@@ -194,9 +194,10 @@ class Bus:
 
     async def _first(self, stream: str, subject: str, sequence: int) -> datetime | None:
         try:
-            return (await self._jetstream.get_msg(stream, seq=sequence, subject=subject, next=True)).time
+            published: datetime | None = (await self._jetstream.get_msg(stream, seq=sequence, subject=subject, next=True)).time
         except NotFoundError:
             return None
+        return published
 
     async def consume(self, spec: ConsumerSpec, handle: HandleBatch, stop: asyncio.Event) -> None:
         """Hand over batches until `stop` is set; a batch is acknowledged after `handle` returned, so commit inside.

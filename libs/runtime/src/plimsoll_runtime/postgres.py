@@ -100,6 +100,7 @@ def translating() -> Iterator[None]:
         asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError,
         asyncpg.TooManyConnectionsError,
+        asyncpg.InternalClientError,  # a statement on a session whose end has been received and not yet noticed
     ) as error:
         if isinstance(error, TimeoutError):
             raise DeadlineExpired("the database did not answer in time", reason="DATABASE_TIMEOUT") from error

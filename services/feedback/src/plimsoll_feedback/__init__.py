@@ -1,0 +1,1 @@
+"""Feedback: what happened in production, where it failed, and how good it was."""

@@ -1,0 +1,1 @@
+"""Operations, events and signals: pure values and functions, without I/O, clock or wire format."""

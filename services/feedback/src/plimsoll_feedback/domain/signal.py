@@ -1,0 +1,160 @@
+"""Signals: what people, systems and the mesh itself say about how good an answer was."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType, TypeAlias, assert_never
+
+from plimsoll_runtime.errors import FieldProblem
+from plimsoll_runtime.failures import Category
+from plimsoll_runtime.json_types import JsonValue, digest, dump_json
+
+from plimsoll_feedback.domain.operation import OperationId, RunId
+
+SignalId = NewType("SignalId", str)
+
+COMMENT_CAP_CHARACTERS = 10_000
+DEMONSTRATION_CAP_CHARACTERS = 262_144
+NAME_CAP_CHARACTERS = 256
+
+
+class Verdict(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Good or bad, by someone who looked."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """0 is useless, 1 is perfect."""
+
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relabelled:
+    """The category that a failure should have borne."""
+
+    category: Category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstrated:
+    """The answer that would have been right."""
+
+    answer: JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Whether the workflow around the run succeeded in the end."""
+
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarked:
+    """Only the comment counts."""
+
+
+SignalValue: TypeAlias = Judged | Scored | Relabelled | Demonstrated | Ended | Remarked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalDraft:
+    """What somebody wants to record. `operation_id` is None when the whole run is meant."""
+
+    run_id: RunId
+    operation_id: OperationId | None
+    value: SignalValue
+    comment: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A recorded signal; corrections are further signals, never changes of this one."""
+
+    id: SignalId
+    tenant: str
+    run_id: RunId
+    operation_id: OperationId | None
+    value: SignalValue
+    comment: str
+    source: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """The key of a request, bound to what the request said."""
+
+    key: str
+    fingerprint: str
+
+
+def problems_of(draft: SignalDraft) -> tuple[FieldProblem, ...]:
+    """Everything that forbids recording the draft, at once."""
+    problems = [*_problems_of_value(draft)]
+    if not draft.run_id:
+        problems.append(FieldProblem("run_id", "is empty", "say which run the signal is about"))
+    for name, text in (("run_id", draft.run_id), ("operation_id", draft.operation_id or ""), ("source", draft.source)):
+        problems += _too_long(name, text, NAME_CAP_CHARACTERS)
+    problems += _too_long("comment", draft.comment, COMMENT_CAP_CHARACTERS)
+    texts = {"run_id": draft.run_id, "operation_id": draft.operation_id or "", "source": draft.source, "comment": draft.comment}
+    problems += [FieldProblem(name, "holds a NUL character", "remove it") for name, text in texts.items() if "\x00" in text]
+    return tuple(problems)
+
+
+def problems_of_key(key: str) -> tuple[FieldProblem, ...]:
+    """What forbids using the text as an idempotency key."""
+    problems = _too_long("idempotency_key", key, NAME_CAP_CHARACTERS)
+    return tuple([*problems, FieldProblem("idempotency_key", "holds a NUL character", "remove it")] if "\x00" in key else problems)
+
+
+def fingerprint(draft: SignalDraft) -> str:
+    """Tells one draft from another under the same idempotency key."""
+    return digest([draft.run_id, draft.operation_id, type(draft.value).__name__, _plain(draft.value), draft.comment, draft.source])
+
+
+def _problems_of_value(draft: SignalDraft) -> list[FieldProblem]:
+    match draft.value:
+        case Scored(score=score) if not (math.isfinite(score) and 0 <= score <= 1):
+            return [FieldProblem("score", f"is {score:g}", "use a number from 0 to 1")]
+        case Demonstrated(answer=answer):
+            return _too_long("demonstration", dump_json(answer), DEMONSTRATION_CAP_CHARACTERS)
+        case Remarked() if not draft.comment.strip():
+            return [FieldProblem("comment", "is empty", "a remark needs a comment")]
+        case Judged() | Scored() | Relabelled() | Ended() | Remarked():
+            return []
+        case _:
+            assert_never(draft.value)
+
+
+def _too_long(name: str, text: str, cap: int) -> list[FieldProblem]:
+    return [FieldProblem(name, f"has {len(text)} characters", f"use at most {cap}")] if len(text) > cap else []
+
+
+def _plain(value: SignalValue) -> JsonValue:
+    match value:
+        case Judged(verdict=verdict):
+            return verdict.value
+        case Scored(score=score):
+            return score
+        case Relabelled(category=category):
+            return category.value
+        case Demonstrated(answer=answer):
+            return answer
+        case Ended(succeeded=succeeded):
+            return succeeded
+        case Remarked():
+            return None
+        case _:
+            assert_never(value)

@@ -1,0 +1,1 @@
+"""How others reach feedback: RPCs and events."""
