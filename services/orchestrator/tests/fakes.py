@@ -28,6 +28,7 @@ from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.errors import Unavailable
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.json_types import JsonObject
@@ -79,6 +80,7 @@ class FakeTools:
     executed: list[tuple[str, str, JsonObject]] = field(default_factory=list)
     recorded: dict[str, ToolOutcome] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    lose_answers: int = 0
 
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
         return [ToolDefinition(name=name, description=name, arguments_schema={"type": "object"}) for name in names]
@@ -86,13 +88,16 @@ class FakeTools:
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
         if self.gate is not None:
             await self.gate.wait()
-        if call_key in self.recorded:
-            return self.recorded[call_key]
-        outcome = self.reply(tool, arguments, grants)
-        if isinstance(outcome, Returned):
+        if call_key not in self.recorded:
+            outcome = self.reply(tool, arguments, grants)
+            if not isinstance(outcome, Returned):
+                return outcome
             self.executed.append((call_key, tool, arguments))
             self.recorded[call_key] = outcome
-        return outcome
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise Unavailable
+        return self.recorded[call_key]
 
 
 @dataclass

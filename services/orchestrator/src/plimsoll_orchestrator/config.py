@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, ServerSettings, nested, setting
+from plimsoll_runtime.settings import NatsSettings, PostgresSettings, ServerSettings, nested, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,6 @@ class Settings:
     server: ServerSettings = nested(ServerSettings, "")
     postgres: PostgresSettings = nested(PostgresSettings, "POSTGRES_")
     nats: NatsSettings = nested(NatsSettings, "NATS_")
-    redis: RedisSettings = nested(RedisSettings, "REDIS_")
 
     def __post_init__(self) -> None:
         if self.role not in {"api", "worker", "all"}:

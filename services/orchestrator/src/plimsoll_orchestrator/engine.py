@@ -103,7 +103,7 @@ class Engine:
             return await self.performer.perform(run, run.step, node, epoch)
         except Exception as error:  # noqa: BLE001 - a fault of ours in one step must not take the other runs of this worker with it
             self.log.error("step.broken", {"run_id": run.run_id, "node": node.name}, error=error)
-            return Failed(failure=failure_from_error(error, node.name))
+            return Failed(failure=failure_from_error(error, node.name), unsettled=True)
 
     async def _append(self, run: Run, graph: Graph, epoch: int, entries: tuple[Entry, ...]) -> Run | None:
         """Commit the entries, and with them what follows at once: the start of the next step, or the end of the run."""

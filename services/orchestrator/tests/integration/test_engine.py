@@ -132,6 +132,16 @@ async def test_a_transient_failure_is_tried_again_under_a_new_call_key(bench: Be
     assert len(tries) == 3
 
 
+async def test_a_call_whose_answer_was_lost_is_asked_for_again_under_the_same_key(bench: Bench) -> None:
+    """The tool-dispatcher acts, and is gone before it can say so: the retry finds the result and does not act again."""
+    await bench.register(ROUTED)
+    bench.tools.reply = lambda *_: Returned(result={"got": "it"})
+    bench.tools.lose_answers = 2
+    view = await bench.run("routed", {"want": "x"})
+    assert view.run.output == {"got": "it", "why": ""}
+    assert len(bench.tools.executed) == 1
+
+
 async def test_a_handler_retries_up_to_its_limit_and_then_fails(bench: Bench) -> None:
     await bench.register(ROUTED)
     tries: list[int] = []

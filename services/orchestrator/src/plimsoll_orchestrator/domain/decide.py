@@ -84,10 +84,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A step came out as a failure."""
+    """A step came out as a failure; `unsettled` when a call may have acted without our learning of it."""
 
     failure: Failure
     usage: Usage = NO_USAGE
+    unsettled: bool = False
 
 
 def decide(run: Run, graph: Graph, now: datetime) -> Action:
@@ -116,7 +117,7 @@ def decide(run: Run, graph: Graph, now: datetime) -> Action:
 def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds: float, now: datetime) -> tuple[Entry, ...]:
     """The entries that a performed step leaves: its delta, or its failure and where that leads."""
     if isinstance(outcome, Failed):
-        return (_failed(run, node, outcome.failure, now, usage=outcome.usage, seconds=seconds),)
+        return (_failed(run, node, outcome.failure, now, usage=outcome.usage, seconds=seconds, unsettled=outcome.unsettled),)
     scope = scope_of(run, result=outcome.result)
     try:
         broken = next((text.text for text in node.ensure if not text.holds(scope)), None)
@@ -194,7 +195,7 @@ def _enter(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
         now = run.started_at  # a broken requirement is never retried, so the time does not matter
         return (_failed(run, node, broken, now),)
     if node.kind_name not in PURE_KINDS:
-        return (StepStarted(node=node.name, node_kind=node.kind_name, attempt=attempt),)
+        return (_start(run, node, attempt),)
     try:
         return _compute(run, graph, node, attempt)
     except ExpressionFailed as error:
@@ -219,6 +220,10 @@ def _compute(run: Run, graph: Graph, node: Node, attempt: int) -> tuple[Entry, .
     raise TypeError(node.kind_name)
 
 
+def _start(run: Run, node: Node, attempt: int) -> StepStarted:
+    return StepStarted(node=node.name, node_kind=node.kind_name, attempt=attempt, key_seq=run.unsettled.get(node.name, 0))
+
+
 def _used_up(run: Run, remedy: Remedy) -> bool:
     return isinstance(remedy, Retry) and run.failed is not None and run.failed.attempts >= remedy.limit
 
@@ -234,7 +239,7 @@ def _remedy(run: Run, node: Node, remedy: Remedy, attempt: int) -> tuple[Entry, 
         case GoTo(next=target):
             return (StepFinished(node=node.name, node_kind="handle", delta={}, next=target, facts={"remedy": "next"}),)
         case Escalate():
-            return (StepStarted(node=node.name, node_kind="handle", attempt=attempt),)
+            return (_start(run, node, attempt),)
         case GiveUp():
             return (StepFailed(node=node.name, node_kind="handle", failure=failed.failure),)
 
@@ -247,7 +252,9 @@ def _require(run: Run, node: Node) -> Failure | None:
     return _context_invalid(node, "REQUIRE_BROKEN", f"does not hold before the step: {broken}") if broken is not None else None
 
 
-def _failed(run: Run, node: Node, failure: Failure, now: datetime | None, *, usage: Usage = NO_USAGE, seconds: float = 0.0) -> StepFailed:
+def _failed(
+    run: Run, node: Node, failure: Failure, now: datetime | None, *, usage: Usage = NO_USAGE, seconds: float = 0.0, unsettled: bool = False
+) -> StepFailed:
     """A failure and where it leads: again after a pause, to the route of its category, to the route of any, or to the run's end."""
     attempt = run.attempts.get(node.name, 0) + 1
     retry_at = None
@@ -270,6 +277,7 @@ def _failed(run: Run, node: Node, failure: Failure, now: datetime | None, *, usa
         retry_at=retry_at,
         usage=usage,
         seconds=seconds,
+        unsettled=unsettled,
     )
 
 

@@ -47,9 +47,12 @@ class RunStarted(_Entry, frozen=True, kw_only=True, tag="run_started"):
 
 
 class StepStarted(_Entry, frozen=True, kw_only=True, tag="step_started"):
+    """`key_seq` is the position on which the keys of the step's calls hang; 0 means its own."""
+
     node: str
     node_kind: str
     attempt: int = 1
+    key_seq: int = 0
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +105,11 @@ class StepFinished(_Entry, frozen=True, kw_only=True, tag="step_finished"):
 
 
 class StepFailed(_Entry, frozen=True, kw_only=True, tag="step_failed"):
-    """`next` is empty when the run fails or the step is tried again; `retry_at` is set only then."""
+    """`next` is empty when the run fails or the step is tried again; `retry_at` is set only then.
+
+    `unsettled` means that a call may have acted without our learning of it: when the node is tried again, it calls with the same
+    keys, so that what acted is found and not repeated.
+    """
 
     node: str
     node_kind: str
@@ -110,6 +117,7 @@ class StepFailed(_Entry, frozen=True, kw_only=True, tag="step_failed"):
     attempt: int = 1
     next: str = ""
     retry_at: datetime | None = None
+    unsettled: bool = False
     usage: Usage = NO_USAGE
     seconds: float = 0.0
 

@@ -51,12 +51,14 @@ class Step:
     """The step under way.
 
     Attributes:
-    seq       position of its "started" entry: the root of its call keys
+    seq       position of its "started" entry
+    key_seq   the position on which the keys of its calls hang: its own, or that of an earlier try whose calls are unsettled
     turns     of an agent's conversation so far
     approval  id of the last question that this step asked
     """
 
     seq: int
+    key_seq: int
     node: str
     attempt: int
     turns: tuple[Turn, ...] = ()
@@ -78,6 +80,7 @@ class Run:
     seq         position of the last entry folded in
     node        the node that is next; the present one while `step` is set
     attempts    how often each node failed since it last finished
+    unsettled   the key position of each node whose last try may have acted without our learning of it
     retry_at    not before; None when at once
     started_at  time of the first entry
     """
@@ -94,6 +97,7 @@ class Run:
     step: Step | None = None
     failed: FailedStep | None = None
     attempts: Mapping[str, int] = field(default_factory=dict)
+    unsettled: Mapping[str, int] = field(default_factory=dict)
     retry_at: datetime | None = None
     approvals: Mapping[str, Approval] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
@@ -129,7 +133,8 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:
             state = dict(entry.input) if isinstance(entry.input, dict) else {}
             return replace(run, input=entry.input, state=state, node=start, started_at=at)
         case StepStarted():
-            return replace(run, step=Step(seq=seq, node=entry.node, attempt=entry.attempt), retry_at=None, status=RunStatus.RUNNING)
+            step = Step(seq=seq, key_seq=entry.key_seq or seq, node=entry.node, attempt=entry.attempt)
+            return replace(run, step=step, retry_at=None, status=RunStatus.RUNNING)
         case StepProgressed():
             step = _step(run, entry.node)
             grown = replace(step, turns=(*step.turns, entry.turn))
@@ -169,15 +174,18 @@ def _finish_step(run: Run, entry: StepFinished) -> Run:
         steps=run.steps + 1,
         usage=run.usage + entry.usage,
         rehearsal=run.rehearsal or entry.rehearsal,
-        attempts={name: count for name, count in run.attempts.items() if name != entry.node},
+        attempts=_without(run.attempts, entry.node),
+        unsettled=_without(run.unsettled, entry.node),
         status=RunStatus.RUNNING,
     )
 
 
 def _fail_step(run: Run, entry: StepFailed) -> Run:
     count = run.attempts.get(entry.node, 0) + 1
+    settled = _without(run.unsettled, entry.node)
     return replace(
         run,
+        unsettled={**settled, entry.node: run.step.key_seq} if entry.unsettled and run.step is not None else settled,
         step=None,
         node=entry.next or entry.node,
         steps=run.steps + 1,
@@ -208,6 +216,10 @@ def _ask(run: Run, at: datetime, entry: ApprovalAsked) -> Run:
         step=replace(step, approvals=(*step.approvals, entry.approval_id)),
         status=RunStatus.WAITING,
     )
+
+
+def _without(counts: Mapping[str, int], node: str) -> Mapping[str, int]:
+    return {name: count for name, count in counts.items() if name != node}
 
 
 def _withdrawn(approval: Approval, at: datetime) -> Approval:

@@ -44,13 +44,14 @@ class Performer:
                 return await _perform(site)
         except DeadlineExpired as error:
             message = f"the step took longer than {node.timeout_s:g} s"
-            return Failed(failure=Failure(category=Category.TIMEOUT, reason=error.reason, message=message, retryable=True, where=node.name))
+            failure = Failure(category=Category.TIMEOUT, reason=error.reason, message=message, retryable=True, where=node.name)
+            return Failed(failure=failure, unsettled=True)
         except ExpressionFailed as error:
             return Failed(
                 failure=Failure(category=Category.CONTEXT_INVALID, reason="EXPRESSION_FAILED", message=str(error), where=node.name)
             )
         except (PlimsollError, ExceptionGroup) as error:
-            return Failed(failure=failure_from_error(error, node.name))
+            return Failed(failure=failure_from_error(error, node.name), unsettled=True)
 
 
 async def _perform(site: Site) -> Outcome:

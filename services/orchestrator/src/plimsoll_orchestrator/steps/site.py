@@ -42,9 +42,9 @@ class Site:
         )
 
     def key(self, *parts: int | str) -> str:
-        """A key for a call, the same whenever this step is performed again: it hangs on the journal position of the step's start."""
+        """A key for a call, the same whenever this step is performed again: it hangs on a journal position that is fixed before any call."""
         place = () if self.place is None else (self.place,)
-        return ":".join(map(str, (self.run.run_id, self.step.seq, *place, *parts)))
+        return ":".join(map(str, (self.run.run_id, self.step.key_seq, *place, *parts)))
 
     @property
     def grants(self) -> tuple[Grant, ...]:

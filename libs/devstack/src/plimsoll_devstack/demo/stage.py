@@ -1,0 +1,114 @@
+"""The demo's beginning and end: a mesh comes up for it, and afterwards nothing is left running."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plimsoll_client import connect
+from plimsoll_client.bundles import Bundle, read_bundles
+from plimsoll_client.cli.output import seconds
+from plimsoll_client.location import data_directory
+from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.ids import RandomIds
+
+from plimsoll_devstack.demo.display import Display
+from plimsoll_devstack.demo.story import Promise, Story
+from plimsoll_devstack.mesh import Mesh
+from plimsoll_devstack.plan import Wanted
+from plimsoll_devstack.processes import ProcessId, find
+
+
+async def perform(agents: Path, data: Path | None, *, keep: bool, environ: Mapping[str, str]) -> bool:
+    """Everything from start to stop, with the agents in an absolute folder. True when every promise was kept."""
+    began, display = time.monotonic(), Display()
+    bundles = read_bundles(agents)
+    with _directory(data, keep=keep, environ=environ) as place:
+        mesh = Mesh(Wanted(data=place.path, agents=agents, environ=environ))
+        promises = await _play(mesh, bundles, display, keep=keep)
+        place.stays = place.stays or not all(promise.kept for promise in promises)
+    _close(display, promises, time.monotonic() - began, bundles, place, running=keep)
+    return all(promise.kept for promise in promises)
+
+
+async def _play(mesh: Mesh, bundles: Sequence[Bundle], display: Display, *, keep: bool) -> list[Promise]:
+    async with _up(mesh, display, keep=keep) as processes, connect(address=mesh.grpc_address, api_key=mesh.api_key) as client:
+        story = Story(client, bundles, display, RandomIds())
+        await story.tell()
+    if not keep:
+        left = [process.pid for process in processes if find(process) is not None]
+        story.promise(f"nothing is left running ({len(processes)} processes ended)", kept=not left)
+    return story.promises
+
+
+@asynccontextmanager
+async def _up(mesh: Mesh, display: Display, *, keep: bool) -> "AsyncIterator[list[ProcessId]]":
+    """The mesh while the block lasts, and after it when it is kept; yields the processes to account for."""
+    display.title("The mesh: PostgreSQL, NATS, Redis and the six services start on this machine")
+    began = time.monotonic()
+    await mesh.start(detached=keep)
+    try:
+        display.line(f"Up after {seconds(time.monotonic() - began)}. REST {mesh.http_url}, gRPC {mesh.grpc_address}.")
+        state = mesh.state()
+        yield [process for process in (state.supervisor, *(part.process for part in state.parts)) if process is not None]
+    finally:
+        if not keep:
+            display.line("\nStopping the mesh …", style="dim")
+            await mesh.stop()
+
+
+@contextmanager
+def _directory(chosen: Path | None, *, keep: bool, environ: Mapping[str, str]) -> "Iterator[_Place]":
+    """The chosen one; the usual one for a mesh that stays; else one that goes with the demo, unless its logs have something to tell."""
+    if chosen is not None or keep:
+        yield _Place(path=data_directory(chosen, environ, cwd=Path.cwd(), home=Path.home()), stays=True)
+        return
+    place = _Place(path=Path(tempfile.mkdtemp(prefix="plimsoll-demo-")), stays=False)
+    try:
+        yield place
+    except PlimsollError:
+        place.stays = True
+        raise
+    finally:
+        if not place.stays:
+            shutil.rmtree(place.path)
+
+
+def _close(
+    display: Display, promises: Sequence[Promise], took_s: float, bundles: Sequence[Bundle], place: "_Place", *, running: bool
+) -> None:
+    display.title("Promises")
+    for promise in promises:
+        display.line(f"  {'✓' if promise.kept else '✗'} {promise.text}", style="green" if promise.kept else "red")
+    display.title("Where to go next")
+    if running:
+        display.line(f"  The mesh stays up. Stop it with: plimsoll down --data {place.path}")
+        display.line("  plimsoll runs list · plimsoll approvals list · plimsoll errors · plimsoll runs show RUN")
+    else:
+        agents = _common_folder(bundles)
+        shown = agents.relative_to(Path.cwd()) if agents.is_relative_to(Path.cwd()) else agents
+        display.line(f"  plimsoll up --agents {shown}   starts the mesh with these agents and leaves it running; then")
+    display.line(f"  {' · '.join(f'plimsoll run {bundle.agent} --input YOUR-FILE' for bundle in bundles)}")
+    display.line("  With ANTHROPIC_API_KEY or OPENAI_API_KEY set before `plimsoll up`, the same agents use that provider.")
+    if place.stays:
+        display.line(f"  Data and logs stay in {place.path}.")
+    broken = sum(not promise.kept for promise in promises)
+    ending = "Everything went as promised" if not broken else f"{broken} of {len(promises)} promises were broken"
+    display.line(f"\n{ending}. The demo took {seconds(took_s)}.", style="bold green" if not broken else "bold red")
+
+
+def _common_folder(bundles: Sequence[Bundle]) -> Path:
+    """What was given as --agents: a bundle, or the folder around several."""
+    first = bundles[0].directory
+    return first if len(bundles) == 1 else first.parent
+
+
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """The data directory, and whether it outlives the demo."""
+
+    path: Path
+    stays: bool

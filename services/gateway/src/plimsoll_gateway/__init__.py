@@ -1,0 +1,1 @@
+"""The front door of the mesh: REST, gRPC and event streams."""

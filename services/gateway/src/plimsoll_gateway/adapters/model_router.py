@@ -1,0 +1,25 @@
+"""The model router over gRPC."""
+
+import grpc
+from plimsoll.model_router.v1 import model_router_service_pb2 as pb
+from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
+
+from plimsoll_gateway.adapters.peer import READ_S, WRITE_S, Peer
+
+
+class GrpcModelRouter:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = rpc.ModelRouterServiceStub(channel)
+        self._peer = Peer("model-router")
+
+    async def register_prompt(self, request: pb.RegisterPromptRequest) -> pb.RegisterPromptResponse:
+        return await self._peer.call(self._stub.RegisterPrompt, request, WRITE_S)
+
+    async def get_prompt(self, request: pb.GetPromptRequest) -> pb.GetPromptResponse:
+        return await self._peer.call(self._stub.GetPrompt, request, READ_S)
+
+    async def list_prompts(self, request: pb.ListPromptsRequest) -> pb.ListPromptsResponse:
+        return await self._peer.call(self._stub.ListPrompts, request, READ_S)
+
+    async def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        return await self._peer.call(self._stub.ListModels, request, READ_S)

@@ -1,0 +1,76 @@
+"""What may be done, by whom: scopes, the roles made of them, and the one table of what each method needs."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Scope(StrEnum):
+    RUNS_READ = "runs:read"
+    RUNS_WRITE = "runs:write"
+    APPROVALS_READ = "approvals:read"
+    APPROVALS_DECIDE = "approvals:decide"
+    AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
+    TOOLS_READ = "tools:read"
+    PROMPTS_READ = "prompts:read"
+    PROMPTS_WRITE = "prompts:write"
+    MODELS_READ = "models:read"
+    DOCUMENTS_READ = "documents:read"
+    DOCUMENTS_WRITE = "documents:write"
+    OPERATIONS_READ = "operations:read"
+    SIGNALS_READ = "signals:read"
+    SIGNALS_WRITE = "signals:write"
+
+
+_VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read"))
+_OPERATOR = _VIEWER | {Scope.RUNS_WRITE, Scope.APPROVALS_DECIDE, Scope.DOCUMENTS_WRITE, Scope.SIGNALS_WRITE}
+
+ROLES: Mapping[str, frozenset[Scope]] = MappingProxyType({"viewer": _VIEWER, "operator": _OPERATOR, "admin": frozenset(Scope)})
+"""viewer sees everything of its tenant; operator also works with it; admin also changes what runs."""
+
+NEEDED: Mapping[str, Scope] = MappingProxyType(
+    {
+        "SubmitRun": Scope.RUNS_WRITE,
+        "GetRun": Scope.RUNS_READ,
+        "ListRuns": Scope.RUNS_READ,
+        "CancelRun": Scope.RUNS_WRITE,
+        "FollowRun": Scope.RUNS_READ,
+        "ListApprovals": Scope.APPROVALS_READ,
+        "DecideApproval": Scope.APPROVALS_DECIDE,
+        "RegisterAgent": Scope.AGENTS_WRITE,
+        "GetAgent": Scope.AGENTS_READ,
+        "ListAgents": Scope.AGENTS_READ,
+        "ListTools": Scope.TOOLS_READ,
+        "GetTool": Scope.TOOLS_READ,
+        "RegisterPrompt": Scope.PROMPTS_WRITE,
+        "GetPrompt": Scope.PROMPTS_READ,
+        "ListPrompts": Scope.PROMPTS_READ,
+        "ListModels": Scope.MODELS_READ,
+        "IngestDocument": Scope.DOCUMENTS_WRITE,
+        "SearchCollection": Scope.DOCUMENTS_READ,
+        "ListCollections": Scope.DOCUMENTS_READ,
+        "ListDocuments": Scope.DOCUMENTS_READ,
+        "DeleteDocument": Scope.DOCUMENTS_WRITE,
+        "ListOperations": Scope.OPERATIONS_READ,
+        "CountFailures": Scope.OPERATIONS_READ,
+        "RecordSignal": Scope.SIGNALS_WRITE,
+        "ListSignals": Scope.SIGNALS_READ,
+    }
+)
+"""The scope that a key needs for each method of the contract, over both protocols."""
+
+
+def scopes_named(words: str) -> frozenset[Scope]:
+    """The scopes that a list such as `operator,agents:write` names. Raises ValueError for an unknown word or none."""
+    found: set[Scope] = set()
+    for word in filter(None, (part.strip() for part in words.split(","))):
+        if word in ROLES:
+            found |= ROLES[word]
+        elif word in set(Scope):
+            found.add(Scope(word))
+        else:
+            raise ValueError(f"{word!r} is neither a role ({', '.join(ROLES)}) nor a scope ({', '.join(Scope)})")
+    if not found:
+        raise ValueError(f"no scope is named: use a role ({', '.join(ROLES)}) or scopes ({', '.join(Scope)})")
+    return frozenset(found)

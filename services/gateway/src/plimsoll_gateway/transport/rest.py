@@ -1,0 +1,224 @@
+"""One REST request from its first byte to its answer, in the same frame that the gRPC server puts around a call."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aiohttp import web
+from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind
+from plimsoll.gateway.v1 import runs_pb2
+from plimsoll_runtime import logs, names, telemetry
+from plimsoll_runtime.context import acting_for
+from plimsoll_runtime.deadline import within
+from plimsoll_runtime.errors import Cancelled, ErrorKind, NotFound, PlimsollError, unwrap
+from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.status import code_name, known
+
+from plimsoll_gateway.config import HttpSettings
+from plimsoll_gateway.errors import BadHeader
+from plimsoll_gateway.service.access import Access, Bounds
+from plimsoll_gateway.transport.body import BodyReader
+from plimsoll_gateway.transport.problems import hidden, problem_of
+from plimsoll_gateway.transport.routes import Match
+from plimsoll_gateway.transport.servicer import GatewayServicer
+from plimsoll_gateway.transport.sse import EventStream
+from plimsoll_gateway.transport.transcoder import Received, Transcoder
+
+Unary: TypeAlias = Callable[[Message, None], Awaitable[Message]]
+OPENAPI_PATH = "/openapi.json"
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
+_JSON = {"Content-Type": "application/json"}
+_HEADERS = {"Server": "plimsoll", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the log line and the metrics say of a request."""
+
+    route: str
+    tenant: str = ""
+    status: int = 0
+    code: str = "OK"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What answers REST requests."""
+
+    servicer: GatewayServicer
+    transcoder: Transcoder
+    access: Access
+    bounds: Bounds
+    settings: HttpSettings
+    request_cap_s: float
+    openapi: bytes
+    metrics: Metrics
+    log: logs.Log
+
+
+class Rest:
+    """Answers requests; `leaving` ends the event streams when the gateway stops."""
+
+    def __init__(self, parts: Parts, leaving: asyncio.Event) -> None:
+        self._parts = parts
+        self._body = BodyReader(parts.settings, parts.bounds)
+        self._leaving = leaving
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer, sent; every error but the client's own departure is one too."""
+        path = request.raw_path.partition("?")[0]
+        match = self._match(request.method, path)
+        seen = _Seen(f"{request.method} {match.route.path}" if isinstance(match, Match) else "no route")
+        started = time.perf_counter()
+        with telemetry.span(seen.route, SpanKind.SERVER, _traceparent(request)) as trace_id:
+            try:
+                return await self._answer(request, match, seen, trace_id)
+            except (asyncio.CancelledError, ConnectionError):
+                seen.status, seen.code = 499, code_name(Cancelled())
+                raise
+            finally:
+                self._note(seen, time.perf_counter() - started, trace_id)
+
+    async def _answer(self, request: web.BaseRequest, match: Match | NotFound | None, seen: _Seen, trace_id: str) -> web.StreamResponse:
+        try:
+            match match:
+                case None:
+                    return await self._send(request, 200, _JSON, self._parts.openapi, seen)
+                case Match():
+                    return await self._serve(request, match, seen, trace_id)
+                case NotFound() as error:
+                    return await self._refuse(request, error, seen, trace_id)
+        except Exception as error:
+            cause = unwrap(error)
+            if isinstance(cause, ConnectionError):
+                raise cause from error
+            return await self._refuse(request, error, seen, trace_id)
+
+    async def _refuse(self, request: web.BaseRequest, error: Exception, seen: _Seen, trace_id: str) -> web.StreamResponse:
+        problem = problem_of(self._told(error, seen), trace_id)
+        return await self._send(request, problem.status, problem.headers, problem.body, seen)
+
+    def _match(self, http: str, path: str) -> Match | NotFound | None:
+        """The route; the error when there is none; None for the document of the interface."""
+        if path == OPENAPI_PATH and http == "GET":
+            return None
+        try:
+            return self._parts.transcoder.table.match(http, path)
+        except NotFound as error:
+            return error
+
+    async def _serve(self, request: web.BaseRequest, match: Match, seen: _Seen, trace_id: str) -> web.StreamResponse:
+        parts = self._parts
+        principal = await parts.access.admit(request.headers.get("Authorization", ""), match.route.method)
+        seen.tenant = principal.tenant
+        bound = parts.bounds.streams if match.route.streaming else parts.bounds.requests
+        with ExitStack() as stack:
+            stack.enter_context(bound.taken())
+            stack.enter_context(acting_for(principal.tenant, principal.actor))
+            if match.route.streaming:
+                return await self._follow(request, self._received(request, match, b""), seen, trace_id)
+            async with within(parts.request_cap_s):
+                body = await self._body.read(request, stack)
+                verb: Unary = getattr(parts.servicer, match.route.method)
+                answer = await verb(self._received(request, match, body), None)
+                text = parts.transcoder.answer(answer)
+        return await self._send(request, 200, _JSON, text, seen)
+
+    def _received(self, request: web.BaseRequest, match: Match, body: bytes) -> Message:
+        key = request.headers.get("Idempotency-Key", "")
+        if key and not _KEY.fullmatch(key):
+            raise BadHeader("Idempotency-Key", "is no key", "use 1 to 255 visible ASCII characters")
+        query = request.raw_path.partition("?")[2]
+        return self._parts.transcoder.request(match, Received(query=query, body=body, idempotency_key=key))
+
+    async def _follow(self, request: web.BaseRequest, message: Message, seen: _Seen, trace_id: str) -> web.StreamResponse:
+        assert isinstance(message, runs_pb2.FollowRunRequest), "the contract has one stream"
+        message.after_seq = _cursor(request, message.after_seq)
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"})
+
+        async def write(data: bytes) -> None:
+            async with _patience(request, self._parts.settings.write_cap_s):
+                if not response.prepared:
+                    seen.status = 200
+                    await response.prepare(request)
+                await response.write(data)
+
+        def to_problem(error: Exception) -> bytes:
+            return problem_of(self._told(error, seen), trace_id).body
+
+        stream = EventStream(self._parts.transcoder.answer, to_problem, self._leaving, heartbeat_s=self._parts.settings.heartbeat_s)
+        entries: AsyncGenerator[runs_pb2.FollowRunResponse, None] = self._parts.servicer.FollowRun(message, None)
+        await stream.send(entries, write)
+        async with _patience(request, self._parts.settings.write_cap_s):
+            await response.write_eof()
+        return response
+
+    async def _send(
+        self, request: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, seen: _Seen
+    ) -> web.StreamResponse:
+        response = web.Response(status=status, headers={**_HEADERS, **headers}, body=body)
+        seen.status = status
+        async with _patience(request, self._parts.settings.write_cap_s):
+            await response.prepare(request)
+            await response.write_eof()
+        return response
+
+    def _told(self, error: Exception, seen: _Seen) -> PlimsollError:
+        """The error as ours; one that nobody can mend by another request is logged, and hidden from the client."""
+        ours = known(error)
+        if ours.kind is ErrorKind.INTERNAL:
+            self._parts.log.error("http.failed", {"route": seen.route, "reason": ours.reason}, error=error)
+        seen.code, seen.reason = code_name(ours), ours.reason
+        return hidden(ours)
+
+    def _note(self, seen: _Seen, seconds: float, trace_id: str) -> None:
+        self._parts.metrics.rpc_seconds.labels(seen.route, seen.code).observe(seconds)
+        fields: dict[str, logs.Field] = {
+            "route": seen.route,
+            "status": seen.status,
+            "ms": round(seconds * 1e3, 2),
+            names.TRACE_ID: trace_id,
+        }
+        if seen.tenant:
+            fields[names.TENANT] = seen.tenant
+        if seen.reason:
+            fields["reason"] = seen.reason
+        self._parts.log.info("http.answered", fields)
+
+
+@asynccontextmanager
+async def _patience(request: web.BaseRequest, cap_s: float) -> AsyncIterator[None]:
+    """Wait for a client to take what is written, so long and no longer; then cut the connection off."""
+    try:
+        async with asyncio.timeout(cap_s):
+            yield
+    except TimeoutError as late:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client does not read its answer") from late
+
+
+def _traceparent(request: web.BaseRequest) -> str:
+    """The client's trace, or a new one, so that every answer has an id to ask about."""
+    given = request.headers.get(names.TRACE_KEY, "")
+    return given if _TRACEPARENT.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _cursor(request: web.BaseRequest, asked: int) -> int:
+    """Where the stream goes on: Last-Event-ID when the client has one, because it asks with the same address every time."""
+    text = request.headers.get("Last-Event-ID", "")
+    if not text:
+        return asked
+    if not _CURSOR.fullmatch(text):
+        raise BadHeader("Last-Event-ID", "is no cursor", "send the id of the last event that arrived")
+    return int(text)

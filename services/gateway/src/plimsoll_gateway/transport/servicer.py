@@ -1,0 +1,122 @@
+"""The methods of the contract, where REST and gRPC both end."""
+
+# ruff: noqa: N802 - the contract names the methods
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+from plimsoll.gateway.v1 import (
+    agents_pb2,
+    approvals_pb2,
+    feedback_pb2,
+    gateway_service_pb2_grpc,
+    memory_pb2,
+    models_pb2,
+    runs_pb2,
+    tools_pb2,
+)
+from plimsoll_runtime.context import current_caller
+
+from plimsoll_gateway.errors import BodyTooLarge
+from plimsoll_gateway.service.gateway import Gateway
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message] | None"  # None over REST; nothing here looks at it
+
+
+class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
+    """Each method hands its request on, with who asks where the door has to vouch for it; both were settled by the transport."""
+
+    def __init__(self, gateway: Gateway, *, request_bytes: int) -> None:
+        """`request_bytes` bounds a request over gRPC as the body limit does over REST."""
+        self._gateway = gateway
+        self._request_bytes = request_bytes
+
+    async def SubmitRun(self, request: runs_pb2.SubmitRunRequest, _: Context) -> runs_pb2.SubmitRunResponse:
+        self._must_fit(request)
+        return await self._gateway.submit_run(request)
+
+    async def GetRun(self, request: runs_pb2.GetRunRequest, _: Context) -> runs_pb2.GetRunResponse:
+        return await self._gateway.get_run(request)
+
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, _: Context) -> runs_pb2.ListRunsResponse:
+        return await self._gateway.list_runs(request)
+
+    async def CancelRun(self, request: runs_pb2.CancelRunRequest, _: Context) -> runs_pb2.CancelRunResponse:
+        return await self._gateway.cancel_run(request, current_caller().principal)
+
+    async def FollowRun(self, request: runs_pb2.FollowRunRequest, _: Context) -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
+        async with aclosing(self._gateway.follow_run(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def ListApprovals(self, request: approvals_pb2.ListApprovalsRequest, _: Context) -> approvals_pb2.ListApprovalsResponse:
+        return await self._gateway.list_approvals(request)
+
+    async def DecideApproval(self, request: approvals_pb2.DecideApprovalRequest, _: Context) -> approvals_pb2.DecideApprovalResponse:
+        return await self._gateway.decide_approval(request, current_caller().principal)
+
+    async def RegisterAgent(self, request: agents_pb2.RegisterAgentRequest, _: Context) -> agents_pb2.RegisterAgentResponse:
+        self._must_fit(request)
+        return await self._gateway.register_agent(request)
+
+    async def GetAgent(self, request: agents_pb2.GetAgentRequest, _: Context) -> agents_pb2.GetAgentResponse:
+        return await self._gateway.get_agent(request)
+
+    async def ListAgents(self, request: agents_pb2.ListAgentsRequest, _: Context) -> agents_pb2.ListAgentsResponse:
+        return await self._gateway.list_agents(request)
+
+    async def ListTools(self, request: tools_pb2.ListToolsRequest, _: Context) -> tools_pb2.ListToolsResponse:
+        return await self._gateway.list_tools(request)
+
+    async def GetTool(self, request: tools_pb2.GetToolRequest, _: Context) -> tools_pb2.GetToolResponse:
+        return await self._gateway.get_tool(request)
+
+    async def RegisterPrompt(self, request: models_pb2.RegisterPromptRequest, _: Context) -> models_pb2.RegisterPromptResponse:
+        self._must_fit(request)
+        return await self._gateway.register_prompt(request)
+
+    async def GetPrompt(self, request: models_pb2.GetPromptRequest, _: Context) -> models_pb2.GetPromptResponse:
+        return await self._gateway.get_prompt(request)
+
+    async def ListPrompts(self, request: models_pb2.ListPromptsRequest, _: Context) -> models_pb2.ListPromptsResponse:
+        return await self._gateway.list_prompts(request)
+
+    async def ListModels(self, request: models_pb2.ListModelsRequest, _: Context) -> models_pb2.ListModelsResponse:
+        return await self._gateway.list_models(request)
+
+    async def IngestDocument(self, request: memory_pb2.IngestDocumentRequest, _: Context) -> memory_pb2.IngestDocumentResponse:
+        self._must_fit(request)
+        return await self._gateway.ingest_document(request)
+
+    async def SearchCollection(self, request: memory_pb2.SearchCollectionRequest, _: Context) -> memory_pb2.SearchCollectionResponse:
+        self._must_fit(request)
+        return await self._gateway.search_collection(request)
+
+    async def ListCollections(self, request: memory_pb2.ListCollectionsRequest, _: Context) -> memory_pb2.ListCollectionsResponse:
+        return await self._gateway.list_collections(request)
+
+    async def ListDocuments(self, request: memory_pb2.ListDocumentsRequest, _: Context) -> memory_pb2.ListDocumentsResponse:
+        return await self._gateway.list_documents(request)
+
+    async def DeleteDocument(self, request: memory_pb2.DeleteDocumentRequest, _: Context) -> memory_pb2.DeleteDocumentResponse:
+        return await self._gateway.delete_document(request)
+
+    async def ListOperations(self, request: feedback_pb2.ListOperationsRequest, _: Context) -> feedback_pb2.ListOperationsResponse:
+        return await self._gateway.list_operations(request)
+
+    async def CountFailures(self, request: feedback_pb2.CountFailuresRequest, _: Context) -> feedback_pb2.CountFailuresResponse:
+        return await self._gateway.count_failures(request)
+
+    async def RecordSignal(self, request: feedback_pb2.RecordSignalRequest, _: Context) -> feedback_pb2.RecordSignalResponse:
+        self._must_fit(request)
+        return await self._gateway.record_signal(request, current_caller().principal)
+
+    async def ListSignals(self, request: feedback_pb2.ListSignalsRequest, _: Context) -> feedback_pb2.ListSignalsResponse:
+        return await self._gateway.list_signals(request)
+
+    def _must_fit(self, request: Message) -> None:
+        if request.ByteSize() > self._request_bytes:
+            raise BodyTooLarge(self._request_bytes)

@@ -1,0 +1,125 @@
+"""A run's journal as server-sent events: resumable, with a heartbeat and an end, in bounded memory.
+
+    id: 7
+    event: stepFinished
+    data: {"runId":"run_…","seq":"7",…,"stepFinished":{…}}
+
+`id` is the entry's seq, which comes back as Last-Event-ID; `event` is the kind, which is also the key in `data`. After the
+run's last entry comes `event: end`; a stream that breaks says why as `event: problem`; neither has an id, so the cursor stays.
+A stream that ends without either was cut: come again with the cursor.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import TypeAlias
+
+from plimsoll.gateway.v1 import runs_pb2
+from plimsoll.orchestrator.v1 import run_events_pb2
+
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+_WAITING = 16  # entries read ahead of the client
+_OPEN_S = 1.0  # the answer begins after this at the latest, entry or not
+
+_OPENING = b"retry: 1000\n\n"
+_HEARTBEAT = b": still here\n\n"
+_END = b"event: end\ndata: {}\n\n"
+
+
+class _Ended:
+    """The run's last entry was sent."""
+
+
+class _Leaving:
+    """The gateway stops; the client comes again elsewhere."""
+
+
+_Item: TypeAlias = "runs_pb2.FollowRunResponse | Exception | _Ended | _Leaving"
+
+
+class EventStream:
+    """Turns a run's entries into events."""
+
+    def __init__(
+        self,
+        to_json: Callable[[run_events_pb2.RunEvent], bytes],
+        to_problem: Callable[[Exception], bytes],
+        leaving: asyncio.Event,
+        *,
+        heartbeat_s: float,
+    ) -> None:
+        self._to_json = to_json
+        self._to_problem = to_problem
+        self._leaving = leaving
+        self._heartbeat_s = heartbeat_s
+
+    async def send(self, entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], write: Write) -> None:
+        """Write events until the run, the gateway or the client ends it. A client that is gone ends `entries` too.
+
+        Raises the error of `entries` when it comes before anything was written: then it can still be the whole answer.
+        """
+        waiting: asyncio.Queue[_Item] = asyncio.Queue(_WAITING)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_read(entries, waiting)), group.create_task(self._leave(waiting))]
+            try:
+                await self._write(waiting, write)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _write(self, waiting: asyncio.Queue[_Item], write: Write) -> None:
+        batch = await _batch(waiting, _OPEN_S)
+        if batch and isinstance(batch[0], Exception):
+            raise batch[0]
+        await write(_OPENING)
+        while True:
+            await write(b"".join(map(self._text, batch)))
+            if batch and not isinstance(batch[-1], runs_pb2.FollowRunResponse):
+                return
+            batch = await _batch(waiting, self._heartbeat_s)
+            if not batch:
+                await write(_HEARTBEAT)
+
+    def _text(self, item: _Item) -> bytes:
+        match item:
+            case runs_pb2.FollowRunResponse():
+                return self._event(item.event)
+            case Exception():
+                return b"event: problem\ndata: " + self._to_problem(item) + b"\n\n"
+            case _Ended():
+                return _END
+            case _Leaving():
+                return b""
+
+    def _event(self, event: run_events_pb2.RunEvent) -> bytes:
+        member = event.WhichOneof("event")
+        kind = run_events_pb2.RunEvent.DESCRIPTOR.fields_by_name[member].json_name if member else "message"
+        data = b"\ndata: ".join(self._to_json(event).splitlines())  # a caller's own JSON may hold line breaks between its tokens
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, kind.encode(), data)
+
+    async def _leave(self, waiting: asyncio.Queue[_Item]) -> None:
+        await self._leaving.wait()
+        await waiting.put(_Leaving())
+
+
+async def _read(entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], waiting: asyncio.Queue[_Item]) -> None:
+    async with aclosing(entries) as answers:
+        try:
+            async for answer in answers:
+                await waiting.put(answer)
+        except Exception as error:  # noqa: BLE001 - whatever broke the stream is told to the client as what it is
+            await waiting.put(error)
+        else:
+            await waiting.put(_Ended())
+
+
+async def _batch(waiting: asyncio.Queue[_Item], within_s: float) -> list[_Item]:
+    """What waits, at least one item, none behind a last one; nothing after `within_s`."""
+    batch: list[_Item] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            batch.append(await waiting.get())
+        while not waiting.empty() and isinstance(batch[-1], runs_pb2.FollowRunResponse):
+            batch.append(waiting.get_nowait())
+    return batch

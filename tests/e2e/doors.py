@@ -1,0 +1,76 @@
+"""The three doors of the mesh as a test uses them: REST, the gRPC client, the command line."""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from plimsoll_runtime.json_types import JsonObject, parse_object
+
+PLIMSOLL = Path(sys.executable).parent / "plimsoll"
+_CAP_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The gateway as a client sees it."""
+
+    url: str
+    address: str
+    key: str
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def cli(data: Path, *arguments: str, stdin: bytes = b"") -> Said:
+    """Run the command line against the mesh of `data`."""
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(data), "PLIMSOLL_DATA_DIR": str(data), "NO_COLOR": "1", "COLUMNS": "200"}
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    process = await asyncio.create_subprocess_exec(PLIMSOLL, *arguments, env=env, **pipes)
+    async with asyncio.timeout(_CAP_S):
+        out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return Said(process.returncode, out.decode(), err.decode())
+
+
+async def submit(http: aiohttp.ClientSession, agent: str, value: JsonObject, key: str = "") -> str:
+    """Submit over REST; the run's id."""
+    headers = {"Idempotency-Key": key} if key else {}
+    async with http.post(f"/v1/agents/{agent}/runs", json={"input": value}, headers=headers) as response:
+        body = await response.json()
+        assert response.status == 200, body
+        return str(body["run"]["runId"])
+
+
+async def get(http: aiohttp.ClientSession, path: str) -> JsonObject:
+    async with http.get(path) as response:
+        body = parse_object(await response.read())
+        assert response.status == 200, body
+        return body
+
+
+async def follow(http: aiohttp.ClientSession, run_id: str, after: int = 0) -> list[JsonObject]:
+    """All entries after a position, as server-sent events, to the end of the run."""
+    headers = {"Last-Event-ID": str(after)} if after else {}
+    async with asyncio.timeout(_CAP_S), http.get(f"/v1/runs/{run_id}/events", headers=headers) as response:
+        assert response.status == 200, await response.text()
+        lines = [line async for line in response.content if line.startswith(b"data: ")]
+    return [json.loads(line[6:]) for line in lines if line.strip() != b"data: {}"]
+
+
+async def ended(http: aiohttp.ClientSession, run_id: str) -> JsonObject:
+    """The run, once it is final."""
+    await follow(http, run_id)
+    run = (await get(http, f"/v1/runs/{run_id}"))["run"]
+    assert isinstance(run, dict)
+    return run
