@@ -26,16 +26,16 @@ $(STAMP): requirements.lock requirements-setup.lock $(addsuffix /pyproject.toml,
 	@touch $@
 
 demo: $(STAMP) ## run the three example agents on their samples, from nothing
-	@$(BIN)/plimsoll demo --agents deploy/agents --data .plimsoll/demo
+	@$(BIN)/plimsoll demo --agents deploy/agents
 
 up: $(STAMP) ## start the whole mesh on this machine, with the example agents
-	@$(BIN)/plimsoll up --agents deploy/agents --data .plimsoll/mesh
+	@$(BIN)/plimsoll up --agents deploy/agents --data .plimsoll
 
 down: $(STAMP) ## stop it; its data stays
-	@$(BIN)/plimsoll down --data .plimsoll/mesh
+	@$(BIN)/plimsoll down --data .plimsoll
 
 test: $(STAMP) ## run every test
-	@$(BIN)/pytest -n $(JOBS) --dist worksteal
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 unit: $(STAMP) ## run the tests that need no server
 	@$(BIN)/pytest -n $(JOBS) libs/*/tests/unit services/*/tests/unit deploy/agents/tests
@@ -82,5 +82,5 @@ lock: $(STAMP) ## lock the dependencies anew
 	  --no-emit-find-links --no-annotate --no-header - -o requirements-setup.lock
 
 clean: ## remove the environment and all data of the mesh
-	@test ! -x $(BIN)/plimsoll || $(BIN)/plimsoll down --data .plimsoll/mesh >/dev/null 2>&1 || true
+	@test ! -x $(BIN)/plimsoll || $(BIN)/plimsoll down --data .plimsoll >/dev/null 2>&1 || true
 	rm -rf $(VENV) .plimsoll

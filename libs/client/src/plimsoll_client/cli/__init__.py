@@ -1,0 +1,1 @@
+"""The `plimsoll` command line: thin commands over the client, tables for people, JSON for programs."""

@@ -1,0 +1,19 @@
+"""Options that many commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Data directory of the mesh [default: PLIMSOLL_ADDRESS, PLIMSOLL_DATA_DIR, ./.plimsoll, ~/.local/share/plimsoll]",
+        show_default=False,
+    ),
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
+
+Limit = Annotated[int, typer.Option("--limit", "-n", help="At most this many", min=1, max=10_000)]

@@ -1,0 +1,72 @@
+"""`plimsoll run` and `plimsoll watch`: start a run with one's own input, or join one, and stay until it rests."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plimsoll_client.cli.exits import Exit
+from plimsoll_client.cli.options import AsJson, Data
+from plimsoll_client.cli.output import console, print_json
+from plimsoll_client.cli.session import on_mesh
+from plimsoll_client.cli.watching import Approve, Watching
+from plimsoll_client.files import GivenFile, read_given
+from plimsoll_client.inputs import input_from_file
+from plimsoll_client.models import Run
+
+if TYPE_CHECKING:
+    from plimsoll_client.mesh import Mesh
+
+app = typer.Typer()
+
+ApproveOption = Annotated[Approve, typer.Option("--approve", help="How to answer when the run asks for approval")]
+
+
+@app.command()
+def run(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name, as `plimsoll agents list` shows it", show_default=False)],
+    given: Annotated[
+        str,
+        typer.Option(
+            "--input", "-i", metavar="FILE|-", help="A file, or - for standard input. JSON is the whole input", show_default=False
+        ),
+    ],
+    approve: ApproveOption = Approve.ASK,
+    key: Annotated[str, typer.Option("--key", help="Your own key: the same key and input again is the same run")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and leave")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run an agent on your own input and show its answer, its sources and what it cost."""
+    file = read_given(given)
+
+    async def start_and_watch(mesh: "Mesh") -> Exit:
+        started = await _submit(mesh, agent, file, key)
+        if detach:
+            if as_json:
+                print_json(started)
+            else:
+                console().print(started.id)
+            return Exit.DONE
+        return await Watching(mesh, started, approve=approve, as_json=as_json).until_rest()
+
+    raise typer.Exit(on_mesh(data, start_and_watch))
+
+
+@app.command()
+def watch(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id", show_default=False)],
+    approve: ApproveOption = Approve.ASK,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch a run from its beginning until it rests."""
+
+    async def join(mesh: "Mesh") -> Exit:
+        return await Watching(mesh, await mesh.runs.get(run), approve=approve, as_json=as_json).until_rest()
+
+    raise typer.Exit(on_mesh(data, join))
+
+
+async def _submit(mesh: "Mesh", agent: str, file: GivenFile, key: str) -> Run:
+    found = await mesh.agents.get(agent)
+    return await mesh.runs.submit(agent, input_from_file(file, found.accepts, agent), key=key)

@@ -1,0 +1,1 @@
+"""Protobuf messages ↔ the client's values, by noun; nothing else in the client reads a message."""

@@ -1,0 +1,93 @@
+"""What runs are made of: agents, tools, prompts, models."""
+
+from plimsoll.gateway.v1 import agents_pb2, models_pb2, tools_pb2
+from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
+
+from plimsoll_client.calls import Calls, every
+from plimsoll_client.codec.catalog import agent_from_proto, model_from_proto, prompt_from_proto, prompt_to_proto, tool_from_proto
+from plimsoll_client.models import Agent, Model, Prompt, PromptDraft, RegisteredAgent, RegisteredPrompt, Tool
+
+
+class Agents:
+    """Named and versioned graphs."""
+
+    def __init__(self, stub: "rpc.GatewayServiceAsyncStub", calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def register(self, source: str, *, source_name: str = "") -> RegisteredAgent:
+        """Register a graph from its YAML or JSON text. Raises Invalid with every mistake; the old version stays."""
+        request = agents_pb2.RegisterAgentRequest(source=source, source_name=source_name)
+        answer = await self._calls.repeatable(self._stub.RegisterAgent, request)
+        return RegisteredAgent(agent=agent_from_proto(answer.agent), created=answer.created)
+
+    async def get(self, name: str) -> Agent:
+        """The newest version, with its graph."""
+        answer = await self._calls.repeatable(self._stub.GetAgent, agents_pb2.GetAgentRequest(name=name))
+        return agent_from_proto(answer.agent)
+
+    async def list(self, *, limit: int = 1000) -> list[Agent]:
+        """The newest version of each, without graphs."""
+
+        async def page(size: int, token: str) -> agents_pb2.ListAgentsResponse:
+            return await self._calls.repeatable(self._stub.ListAgents, agents_pb2.ListAgentsRequest(page_size=size, page_token=token))
+
+        return [agent_from_proto(message) for message in await every(page, lambda answer: answer.agents, limit=limit)]
+
+
+class Tools:
+    """Declared tools."""
+
+    def __init__(self, stub: "rpc.GatewayServiceAsyncStub", calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def list(self) -> list[Tool]:
+        """All of them."""
+        answer = await self._calls.repeatable(self._stub.ListTools, tools_pb2.ListToolsRequest())
+        return [tool_from_proto(message) for message in answer.tools]
+
+    async def get(self, name: str) -> Tool:
+        """One by name."""
+        answer = await self._calls.repeatable(self._stub.GetTool, tools_pb2.GetToolRequest(name=name))
+        return tool_from_proto(answer.tool)
+
+
+class Prompts:
+    """Immutable prompt versions with labels."""
+
+    def __init__(self, stub: "rpc.GatewayServiceAsyncStub", calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def register(self, draft: PromptDraft, *, labels: tuple[str, ...] = ()) -> RegisteredPrompt:
+        """Register a version and move `labels` to it; the same content again returns the version that exists."""
+        request = models_pb2.RegisterPromptRequest(prompt=prompt_to_proto(draft), labels=labels)
+        answer = await self._calls.repeatable(self._stub.RegisterPrompt, request)
+        return RegisteredPrompt(prompt=prompt_from_proto(answer.prompt), created=answer.created)
+
+    async def get(self, name: str, *, label: str = "production") -> Prompt:
+        """The version that `label` points at."""
+        answer = await self._calls.repeatable(self._stub.GetPrompt, models_pb2.GetPromptRequest(name=name, label=label))
+        return prompt_from_proto(answer.prompt)
+
+    async def list(self, *, limit: int = 1000) -> list[Prompt]:
+        """The newest version of each."""
+
+        async def page(size: int, token: str) -> models_pb2.ListPromptsResponse:
+            return await self._calls.repeatable(self._stub.ListPrompts, models_pb2.ListPromptsRequest(page_size=size, page_token=token))
+
+        return [prompt_from_proto(message) for message in await every(page, lambda answer: answer.prompts, limit=limit)]
+
+
+class Models:
+    """The models that can answer."""
+
+    def __init__(self, stub: "rpc.GatewayServiceAsyncStub", calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def list(self) -> list[Model]:
+        """Those that can answer now, in the order of preference."""
+        answer = await self._calls.repeatable(self._stub.ListModels, models_pb2.ListModelsRequest())
+        return [model_from_proto(message) for message in answer.models]

@@ -1,0 +1,215 @@
+"""What people read: safe text, honest figures, the answer before everything else."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plimsoll_client import events
+from plimsoll_client.cli.answer import answer_lines, answer_of, cost_line
+from plimsoll_client.cli.approvals import call_line
+from plimsoll_client.cli.asking import Say, said
+from plimsoll_client.cli.feedback import chosen
+from plimsoll_client.cli.journal import history_line, progress_line
+from plimsoll_client.cli.output import as_json, money, one_line, seconds, visible
+from plimsoll_client.cli.report import Report, models_of
+from plimsoll_client.errors import BadInput
+from plimsoll_client.models import Approval, ApprovalStatus, Proposal, Run, RunStatus
+from plimsoll_client.observations import Remark, Verdict
+from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject, JsonValue, parse_object
+from plimsoll_runtime.usage import Usage
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+BROKEN = Failure(category=Category.TIMEOUT, reason="TOOL_TIMEOUT", message="the shop did not answer")
+
+
+def _run(*, status: RunStatus = RunStatus.SUCCEEDED) -> Run:
+    return Run(
+        id="run_1",
+        agent="support",
+        agent_digest="d",
+        status=status,
+        seq=9,
+        node="end",
+        input={"message": "hi"},
+        state=None,
+        output={"answer": "Hello."},
+        failure=None,
+        steps=4,
+        usage=Usage(input_tokens=2_900, output_tokens=310, cost_micros=1_234),
+        created_at=AT,
+        started_at=AT,
+        finished_at=AT + timedelta(seconds=1.5),
+        rehearsal=True,
+    )
+
+
+def _entry(event: events.Happening, seq: int = 1) -> events.RunEvent:
+    return events.RunEvent(run_id="run_1", seq=seq, at=AT, agent="support", agent_digest="d", epoch=1, event=event)
+
+
+def _finished(*, facts: JsonObject, tokens: int = 0) -> events.StepFinished:
+    usage = Usage(input_tokens=tokens)
+    return events.StepFinished(
+        node="classify", kind="model", delta={"intent": "refund"}, next="sort", usage=usage, duration_s=0.12, facts=facts
+    )
+
+
+def _approval(arguments: JsonObject) -> Approval:
+    proposal = Proposal(tool="issue_refund", tool_digest="t", arguments=arguments, call_digest="c")
+    return Approval(
+        id="apr_1",
+        run_id="run_1",
+        agent="support",
+        node="refund",
+        summary="",
+        details=None,
+        proposal=proposal,
+        status=ApprovalStatus.PENDING,
+        asked_at=AT,
+        expires_at=None,
+        decided_at=None,
+        decided_by="",
+        comment="",
+    )
+
+
+@given(st.text())
+def test_nothing_from_outside_can_steer_a_terminal(text: str) -> None:
+    shown = visible(text)
+    assert all(char >= " " or char in "\n\t" for char in shown)
+    assert not set(shown) & {"\x7f", "\x9b", "\u202e", "\u2066", "\u200b"}
+
+
+def test_ordinary_text_is_shown_as_it_is() -> None:
+    assert visible("Grüße – 你好 👍\n\tx") == "Grüße – 你好 👍\n\tx"
+
+
+def test_what_would_execute_cannot_hide_behind_escape_codes() -> None:
+    assert call_line(_approval({"note": "ok\x1b[2K\u202e"})) == 'issue_refund {"note":"ok\\u001b[2K\\u202e"}'
+
+
+def test_the_answer_comes_first_then_sources_once_each_then_the_rest() -> None:
+    answer = answer_of(
+        {
+            "intent": "refund",
+            "answer": "Yes.\nGladly.",
+            "sources": ["a.md", {"title": "B", "source": "b.md"}, "a.md"],
+            "ticket": None,
+            "refund": {"cents": 5},
+        }
+    )
+    assert list(answer_lines(answer)) == [
+        "Yes.",
+        "Gladly.",
+        "",
+        "Sources",
+        "  1. a.md",
+        "  2. B – b.md",
+        "",
+        "intent: refund",
+        'refund: {"cents":5}',
+    ]
+
+
+def test_long_fields_beside_an_answer_are_only_counted_and_alone_are_shown_whole() -> None:
+    rows: JsonValue = [{"row": number, "problem": "missing"} for number in range(9)]
+    assert list(answer_lines(answer_of({"report": "Nine rows.", "rows": rows})))[-1] == "rows: 9 items (--json shows them)"
+    assert list(answer_lines(answer_of({"report": "R", "csv": "a,b\n" * 20})))[-1] == "csv: 21 lines (--json shows them)"
+    assert list(answer_lines(answer_of({"report": "R", "note": "a\nb"})))[-3:] == ["note:", "  a", "  b"]
+    alone = list(answer_lines(answer_of({"rows": rows})))
+    assert alone[:3] == ["", "rows:", "  ["]
+    assert len(alone) > 9
+
+
+@pytest.mark.parametrize(("output", "text"), [(None, ""), ("plain", "plain"), (7, "7"), ({"report": "R", "text": "T"}, "R")])
+def test_any_output_can_be_shown(output: str, text: str) -> None:
+    assert answer_of(output).text == text
+
+
+def test_the_cost_names_steps_tokens_money_time_and_model() -> None:
+    report = Report(run=_run(), models=("rehearsal-1",), duration_s=1.5)
+    assert cost_line(report) == "4 steps · 3,210 tokens (2,900 in, 310 out) · $0.001234 · 1.50 s · rehearsal-1"
+
+
+def test_a_report_is_json_for_programs() -> None:
+    found = parse_object(as_json(Report(run=_run(), models=("m",), duration_s=1.5)))
+    run = found["run"]
+    assert isinstance(run, dict)
+    assert (run["status"], run["output"], run["rehearsal"], run["created_at"]) == (
+        "succeeded",
+        {"answer": "Hello."},
+        True,
+        "2026-03-01T12:00:00+00:00",
+    )
+    assert found["models"] == ["m"]
+
+
+def test_models_are_named_once_in_the_order_of_their_first_answer() -> None:
+    entries = [_entry(_finished(facts={"model": "b"})), _entry(_finished(facts={"models": ["a", "b"]})), _entry(_finished(facts={}))]
+    assert models_of(entries) == ("b", "a")
+
+
+def test_a_finished_step_shows_kind_time_model_and_tokens() -> None:
+    line = progress_line(_entry(_finished(facts={"model": "m-1"}, tokens=210)))
+    assert line is not None
+    assert line.text.split() == ["classify", "model", "0.12", "s", "m-1,", "210", "tokens"]
+
+
+@pytest.mark.parametrize(
+    ("retried", "next_node", "told"),
+    [(True, "", "tried again"), (False, "hand_over", "goes on at hand_over"), (False, "", "no route for it")],
+)
+def test_a_failed_step_shows_the_cause_and_what_follows(*, retried: bool, next_node: str, told: str) -> None:
+    failed = events.StepFailed(
+        node="search", kind="tool", failure=BROKEN, attempt=1, next=next_node, retried=retried, duration_s=0.3, usage=Usage()
+    )
+    line = progress_line(_entry(failed))
+    assert line is not None
+    assert "timeout: the shop did not answer" in line.text
+    assert told in line.text
+
+
+def test_every_kind_of_entry_has_a_line_in_the_history() -> None:
+    finished = events.RunFinished(status=RunStatus.FAILED, output=None, failure=BROKEN, usage=Usage(), steps=1)
+    decided = events.ApprovalDecided(
+        approval_id="apr_1", node="refund", status=ApprovalStatus.APPROVED, decided_by="ann", comment="ok", next="x"
+    )
+    every: list[events.Happening] = [
+        events.RunStarted(input={"message": "hi"}),
+        events.StepStarted(node="a", kind="tool", attempt=2),
+        events.StepProgressed(node="a", detail={"turn": 1}, usage=Usage()),
+        _finished(facts={}),
+        events.ApprovalAsked(approval=_approval({})),
+        decided,
+        finished,
+        events.OtherEvent(),
+    ]
+    for seq, event in enumerate(every, 1):
+        line = history_line(_entry(event, seq))
+        assert line.startswith(f"{seq:>4}")
+        assert event.type in line
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [("a\n", Say.APPROVE), ("YES", Say.APPROVE), ("no", Say.REJECT), ("reject", Say.REJECT), ("l", Say.LATER), ("", None), ("maybe", None)],
+)
+def test_a_person_is_understood_or_asked_again(line: str, meant: Say | None) -> None:
+    assert said(line) is meant
+
+
+def test_exactly_one_signal_is_given() -> None:
+    assert chosen([Verdict(good=True)], "") == Verdict(good=True)
+    assert chosen([], "just saying") == Remark()
+    for named in ([], [Verdict(good=True), Remark()]):
+        with pytest.raises(BadInput):
+            chosen(named, "")
+
+
+def test_figures_are_short_and_true() -> None:
+    assert [money(micros) for micros in (0, 12, 9_999, 1_250_000)] == ["$0", "$0.000012", "$0.009999", "$1.25"]
+    assert [seconds(value) for value in (None, 0.051, 12.34, 61.0)] == ["-", "0.05 s", "12.3 s", "1 min 1 s"]
+    assert one_line("a\n  b " + "x" * 200, 10) == "a b xxxxx…"
