@@ -74,13 +74,14 @@ async def engine(servers: Servers) -> AsyncIterator[tuple[Orchestrator, asyncpg.
         performer = Performer(models=outside, tools=outside, memory=outside)  # type: ignore[arg-type]
         made = Engine(
             performer=performer,
-            committer=Committer(runs, signals, log),
+            committer=Committer(runs, signals),
             find_graph=agents.graph,
             clock=clock,
             ids=RandomIds(),
             log=log,
             draining=asyncio.Event(),
         )
+        await stack.enter_async_context(runs.accepting())
         worker = Worker("bench", runs, made, log, slots=500, drain_s=5.0)
         service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=watch, clock=clock, ids=RandomIds())
         await service.register_agent(TENANT, GRAPH, "noop.yaml")

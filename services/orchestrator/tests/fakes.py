@@ -175,7 +175,7 @@ class Bench:
         store = store or PostgresRunStore(self.pool, clock)
         engine = Engine(
             performer=Performer(models=self.models, tools=self.tools, memory=self.memory),
-            committer=Committer(store, self.signals, log),
+            committer=Committer(store, self.signals),
             find_graph=self.agents.graph,
             clock=clock,
             ids=RandomIds(),
@@ -219,4 +219,5 @@ async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncItera
         agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
         signals = signals or LocalSignals()
         service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=signals, clock=clock, ids=RandomIds())
-        yield Bench(pool=pool, runs=runs, agents=agents, service=service, signals=signals)
+        async with runs.accepting():
+            yield Bench(pool=pool, runs=runs, agents=agents, service=service, signals=signals)

@@ -48,7 +48,9 @@ async def within(cap_s: float) -> AsyncIterator[None]:
     seconds = budget_s(cap_s)
     with expiring(seconds):
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as scope:
                 yield
         except TimeoutError as error:
+            if not scope.expired():  # somebody else's: the block had time left
+                raise
             raise DeadlineExpired from error

@@ -162,6 +162,14 @@ def unwrap(error: BaseException) -> BaseException:
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [unwrap(inner) for inner in error.exceptions]
-    unknown = [leaf for leaf in leaves if not isinstance(leaf, PlimsollError)]
-    return (unknown or leaves)[0]
+    return min((unwrap(inner) for inner in error.exceptions), key=_mildness)
+
+
+def _mildness(error: BaseException) -> int:
+    match error:
+        case PlimsollError():
+            return 1 if error.kind is ErrorKind.INTERNAL else 2
+        case TimeoutError():
+            return 2
+        case _:
+            return 0

@@ -1,15 +1,19 @@
 """Logs: JSON lines on standard output, pretty on a terminal; the message is a constant event name, all else is a field."""
 
+import asyncio
+import json
 import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 import orjson
+
+_TRACEBACK_CAP = 20_000  # characters, of the end: a group of errors can be long
 
 Field: TypeAlias = str | int | float | bool | None
 
@@ -37,7 +41,11 @@ class Log:
     def _write(self, level: int, event: str, fields: Mapping[str, Field] | None, error: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
             trace = (type(error), error, error.__traceback__) if error is not None else None
-            self._logger.log(level, event, exc_info=trace, extra={"fields": {**_bound.get(), **(fields or {})}})
+            extra = {"fields": {**_bound.get(), **(fields or {})}}
+            record = self._logger.makeRecord(
+                self._logger.name, level, "", 0, event, (), trace, extra=extra
+            )  # nobody asks which line wrote it
+            self._logger.handle(record)
 
 
 def get(service: str) -> Log:
@@ -56,11 +64,31 @@ def bound(fields: Mapping[str, Field]) -> Iterator[None]:
 
 def configure(service: str, level: str) -> None:
     """Send all logs of the process to standard output; called once, in main."""
-    stream = logging.StreamHandler(sys.stdout)
-    stream.setFormatter(_Pretty(service) if sys.stdout.isatty() else _JsonLines(service))
-    logging.root.handlers[:] = [stream]
+    lines = _OncePerTurn(sys.stdout)
+    lines.setFormatter(_Pretty(service) if sys.stdout.isatty() else _JsonLines(service))
+    logging.root.handlers[:] = [lines]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("plimsoll").setLevel(level)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them, every line would pay for them
+
+
+class _OncePerTurn(logging.StreamHandler[TextIO]):
+    """Writes the lines out once a turn of the event loop: a system call for every line costs more than all else in a short request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be written must not end the work it tells of
+            self.handleError(record)
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # no loop runs in this thread
+            self.flush()
+
+    def flush(self) -> None:
+        with suppress(OSError):  # nobody reads any more
+            super().flush()
 
 
 class _JsonLines(logging.Formatter):
@@ -70,11 +98,14 @@ class _JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        line = {"time": at, "level": record.levelname.lower(), "service": self._service, "event": record.getMessage()}
-        line |= getattr(record, "fields", {})
+        head = {"time": at, "level": record.levelname.lower(), "service": self._service, "event": record.getMessage()}
+        line = head | getattr(record, "fields", {}) | head  # a field never replaces what every line has
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+            line["error"] = self.formatException(record.exc_info)[-_TRACEBACK_CAP:]
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # a number or a text that JSON has no form for: better an odd line than none
+            return json.dumps(line, default=str)
 
 
 class _Pretty(logging.Formatter):

@@ -48,7 +48,9 @@ class OutboxSource(Protocol):
 class OutboxTable:
     async def fetch(self, connection: asyncpg.Connection, limit: int) -> Fetched:
         rows = await connection.fetch("select position, event_id, subject, tenant, payload from outbox order by position limit $1", limit)
-        messages = [Outgoing(subject=row["subject"], payload=row["payload"], message_id=row["event_id"], tenant=row["tenant"]) for row in rows]
+        messages = [
+            Outgoing(subject=row["subject"], payload=row["payload"], message_id=row["event_id"], tenant=row["tenant"]) for row in rows
+        ]
         return Fetched(messages, [row["position"] for row in rows])
 
     async def clear(self, connection: asyncpg.Connection, positions: Sequence[int]) -> None:

@@ -66,7 +66,9 @@ async def migrate(pool: asyncpg.Pool, schema: str, sets: Sequence[MigrationSet])
         async with pool.acquire(timeout=_ACQUIRE_CAP_S) as connection:
             await connection.execute("select pg_advisory_lock($1, hashtext($2))", _LOCK_SPACE, schema, timeout=_MIGRATION_CAP_S)
             try:
-                if await connection.fetchval("select to_regnamespace($1)", schema) is None:  # a role that owns its schema need not create any
+                if (
+                    await connection.fetchval("select to_regnamespace($1)", schema) is None
+                ):  # a role that owns its schema need not create any
                     await connection.execute(f'create schema "{schema}"')
                 await connection.execute(
                     "create table if not exists schema_migrations (component text, number int, name text not null, digest text not null,"

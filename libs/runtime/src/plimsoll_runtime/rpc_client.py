@@ -1,8 +1,9 @@
 """The gRPC client: channels to peers, and calls that carry tenant, deadline and trace and bring errors back as ours."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
 import grpc
 
@@ -12,10 +13,9 @@ from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.settings import TlsSettings
 from plimsoll_runtime.status import error_from_rpc
 
-Response = TypeVar("Response")
-
 # A call that fails before it reached the peer is tried again by the transport itself; nothing else is.
 _SERVICE_CONFIG = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+_PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")  # what metadata carries as it is; names need not be English
 
 
 @asynccontextmanager
@@ -58,8 +58,8 @@ async def call(method: Callable[..., Any], request: Any, *, cap_s: float, target
         raise error_from_rpc(error, target or _target(method)) from error
 
 
-async def stream(method: Callable[..., Any], request: Any, *, cap_s: float, target: str = "") -> AsyncIterator[Any]:
-    """The same for a method that answers with a stream; leaving the loop cancels the call."""
+async def stream(method: Callable[..., Any], request: Any, *, cap_s: float, target: str = "") -> AsyncGenerator[Any, None]:
+    """The same for a method that answers with a stream; closing the generator cancels the call, so use it under `aclosing`."""
     answers = method(request, timeout=budget_s(cap_s), metadata=_metadata())
     try:
         async for answer in answers:
@@ -72,9 +72,9 @@ async def stream(method: Callable[..., Any], request: Any, *, cap_s: float, targ
 
 def _metadata() -> tuple[tuple[str, str], ...]:
     caller = current_caller()
-    metadata = [(names.TENANT_KEY, caller.tenant)]
+    metadata = [(names.TENANT_KEY, quote(caller.tenant, safe=_PLAIN))]
     if caller.principal:
-        metadata.append((names.PRINCIPAL_KEY, caller.principal))
+        metadata.append((names.PRINCIPAL_KEY, quote(caller.principal, safe=_PLAIN)))
     traceparent = telemetry.outgoing()
     if traceparent:
         metadata.append((names.TRACE_KEY, traceparent))

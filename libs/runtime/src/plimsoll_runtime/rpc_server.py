@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import _async as aio_health
@@ -17,7 +18,7 @@ from opentelemetry.trace import SpanKind
 from plimsoll_runtime import logs, names, telemetry, tls
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.deadline import expiring
-from plimsoll_runtime.errors import Cancelled, Denied, ErrorKind, PlimsollError, Unauthenticated
+from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, PlimsollError, Unauthenticated
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import ServerSettings
 from plimsoll_runtime.status import code_name, known, status_of
@@ -64,10 +65,10 @@ class PeerCertificates:
             raise Unauthenticated("no client certificate", reason="NO_CERTIFICATE")
         if service not in self._callers and not self._insecure:
             raise Denied(f"{service} may not call {method}", reason="CALLER_NOT_ALLOWED")
-        tenant = str(metadata.get(names.TENANT_KEY, ""))
+        tenant = unquote(str(metadata.get(names.TENANT_KEY, "")))
         if not tenant:
             raise Denied("the call names no tenant", reason="NO_TENANT")
-        return Identity(service=service or "insecure", tenant=tenant, principal=str(metadata.get(names.PRINCIPAL_KEY, "")))
+        return Identity(service=service or "insecure", tenant=tenant, principal=unquote(str(metadata.get(names.PRINCIPAL_KEY, ""))))
 
 
 class RpcServer:
@@ -139,23 +140,21 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
-        method = details.method
-        if handler is None or method.startswith(_PUBLIC):
+        if handler is None or details.method.startswith(_PUBLIC):
             return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
+        if handler.request_streaming:  # no contract of ours has one; served unseen it would pass the authentication by
+            return grpc.stream_unary_rpc_method_handler(_not_served)
+        serve, method_handler = (
+            (self._stream(details.method, handler.unary_stream), grpc.unary_stream_rpc_method_handler)
+            if handler.response_streaming
+            else (self._unary(details.method, handler.unary_unary), grpc.unary_unary_rpc_method_handler)
+        )
+        return method_handler(serve, handler.request_deserializer, handler.response_serializer)
 
     def _unary(self, method: str, behaviour: Callable[[Message, Context], Awaitable[Message]]) -> Any:
         async def answer(request: Message, context: Context) -> Message:
-            async with _call(self, method, context, self._cap_s) as call:
-                return await call.guard(behaviour(request, context))
+            async with self._call(method, context, self._cap_s):
+                return await behaviour(request, context)
 
         return answer
 
@@ -163,70 +162,58 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         # Writes instead of yielding: a client that leaves then cancels this coroutine, which closes the behaviour in its own task.
         # grpc would leave a cancelled generator to the garbage collector, and its clean-up to another task.
         async def answer(request: Message, context: Context) -> None:
-            async with _call(self, method, context, _STREAMING_CAP_S), aclosing(behaviour(request, context)) as messages:
+            async with self._call(method, context, _STREAMING_CAP_S), aclosing(behaviour(request, context)) as messages:
                 async for message in messages:
                     await context.write(message)
 
         return answer
 
-
-class _call:  # noqa: N801 - reads as a statement: `async with _call(...)`
-    """The frame around one call."""
-
-    def __init__(self, edge: _Edge, method: str, context: Context, cap_s: float) -> None:
-        self._edge = edge
-        self._method = method
-        self._context = context
-        self._cap_s = cap_s
-
-    async def guard(self, answer: Awaitable[Message]) -> Message:
-        """Await the answer under the call's deadline; the transport enforces one that the client sent."""
-        async with asyncio.timeout(self._seconds):
-            return await answer
-
-    async def __aenter__(self) -> Self:
-        self._started = time.perf_counter()
-        left = self._context.time_remaining()
-        self._seconds = min(left, self._cap_s) if left is not None else self._cap_s
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context, cap_s: float) -> AsyncIterator[None]:
+        """The frame around one call. Leaves with an abort of the call when the block fails."""
+        started = time.perf_counter()
+        left = context.time_remaining()
+        seconds = cap_s if left is None else min(left, cap_s)
+        traceparent = str(dict(context.invocation_metadata() or ()).get(names.TRACE_KEY, ""))
+        fields: dict[str, logs.Field] = {"method": method}
         try:
-            identity = await self._edge._authenticate(self._method, self._context)  # noqa: SLF001 - one unit in two classes
-        except PlimsollError as error:
-            await self._refuse(error, tenant="")
+            with telemetry.span(method.lstrip("/"), SpanKind.SERVER, traceparent) as trace_id:
+                if trace_id:
+                    fields[names.TRACE_ID] = trace_id
+                async with asyncio.timeout(seconds):
+                    identity = await self._authenticate(method, context)
+                    fields[names.TENANT] = identity.tenant
+                    with (
+                        acting_for(identity.tenant, identity.principal, service=identity.service),
+                        expiring(seconds),
+                        logs.bound({name: value for name, value in fields.items() if name != "method"}),
+                    ):
+                        yield
+        except asyncio.CancelledError:  # the transport's doing: the client left, its time is up, or the server ends
+            self._finish(started, fields, DeadlineExpired() if _expired(context) else Cancelled())
             raise
-        self._tenant = identity.tenant
-        metadata = dict(self._context.invocation_metadata() or ())
-        self._frames = [
-            acting_for(identity.tenant, identity.principal, service=identity.service),
-            expiring(self._seconds),
-            telemetry.span(self._method.lstrip("/"), SpanKind.SERVER, str(metadata.get(names.TRACE_KEY, ""))),
-        ]
-        for frame in self._frames:
-            self._trace_id = frame.__enter__() or ""
-        return self
+        except Exception as error:  # noqa: BLE001 - the edge: nothing leaves but what `known` makes of it
+            ours = known(error)
+            if ours.kind is ErrorKind.INTERNAL:
+                self._log.error("rpc.failed", fields, error=error)
+            self._finish(started, fields, ours)
+            await context.abort_with_status(rpc_status.to_status(status_of(ours)))
+        else:
+            self._finish(started, fields, None)
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        for frame in reversed(self._frames):
-            frame.__exit__(None, None, None)
-        if error is None:
-            self._finish("OK", self._tenant)
-        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self._finish(code_name(Cancelled()), self._tenant)
-        elif isinstance(error, Exception):
-            await self._refuse(error, self._tenant)
+    def _finish(self, started: float, fields: Mapping[str, logs.Field], error: PlimsollError | None) -> None:
+        seconds = time.perf_counter() - started
+        ending: dict[str, logs.Field] = {"code": code_name(error) if error else "OK", "ms": round(seconds * 1e3, 2)}
+        if error is not None:
+            ending["reason"] = error.reason
+        self._metrics.rpc_seconds.labels(fields["method"], ending["code"]).observe(seconds)
+        self._log.info("rpc.answered", {**fields, **ending})
 
-    async def _refuse(self, error: Exception, tenant: str) -> None:
-        ours = known(error)
-        if ours.kind is ErrorKind.INTERNAL:
-            self._edge._log.error("rpc.failed", {"method": self._method}, error=error)  # noqa: SLF001
-        self._finish(code_name(ours), tenant, ours.reason)
-        await self._context.abort_with_status(rpc_status.to_status(status_of(ours)))
 
-    def _finish(self, code: str, tenant: str, reason: str = "") -> None:
-        seconds = time.perf_counter() - self._started
-        self._edge._metrics.rpc_seconds.labels(self._method, code).observe(seconds)  # noqa: SLF001
-        fields: dict[str, logs.Field] = {"method": self._method, "code": code, "ms": round(seconds * 1e3, 2), names.TENANT: tenant}
-        if reason:
-            fields["reason"] = reason
-        if getattr(self, "_trace_id", ""):
-            fields[names.TRACE_ID] = self._trace_id
-        self._edge._log.info("rpc.answered", fields)  # noqa: SLF001
+async def _not_served(_: Message, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams from the client are not served")
+
+
+def _expired(context: Context) -> bool:
+    left = context.time_remaining()
+    return left is not None and left <= 0

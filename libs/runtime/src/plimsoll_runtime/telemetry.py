@@ -1,20 +1,28 @@
 """Traces: OpenTelemetry, exported over OTLP where an endpoint is configured, carried along in every case."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from plimsoll_runtime.errors import PlimsollError, unwrap
 from plimsoll_runtime.names import TRACE_KEY
+
+_TRACER = trace.get_tracer("plimsoll")  # a proxy: it follows the provider that `configure` sets
+_W3C = TraceContextTextMapPropagator()
 
 
 def configure(service: str, otlp_endpoint: str) -> None:
-    """Set up tracing for the process; called once, in main. Without an endpoint spans only carry their ids."""
+    """Set up tracing for the process; called once, in main. Without an endpoint spans only carry their ids, for the logs."""
     if not otlp_endpoint:
+        trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_OFF))
         return
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 20 MiB that an idle service need not hold
 
@@ -28,16 +36,43 @@ def configure(service: str, otlp_endpoint: str) -> None:
 def outgoing() -> str:
     """The traceparent of the present span; empty when there is none."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier)
+    _W3C.inject(carrier)
     return carrier.get(TRACE_KEY, "")
 
 
 @contextmanager
 def span(
-    name: str, kind: SpanKind, traceparent: str = "", attributes: Mapping[str, str | int | float | bool] | None = None
+    name: str,
+    kind: SpanKind,
+    traceparent: str = "",
+    attributes: Mapping[str, str | int | float | bool] | None = None,
+    *,
+    linked: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Run the block in a span below `traceparent`; yields the trace id in hex, empty when nothing records."""
-    parent = propagate.extract({TRACE_KEY: traceparent}) if traceparent else None
-    with trace.get_tracer("plimsoll").start_as_current_span(name, context=parent, kind=kind, attributes=dict(attributes or {})) as current:
-        context = current.get_span_context()
+    """Run the block in a span below `traceparent`; yields the trace id in hex, empty when there is none.
+
+    `linked` are the traceparents of other work that this one serves. A span that fails says with which reason; the text of an
+    error may hold what must not leave the service, so it stays out.
+    """
+    current = _TRACER.start_span(
+        name,
+        context=_parent(traceparent) if traceparent else None,
+        kind=kind,
+        attributes=attributes,
+        links=[Link(trace.get_current_span(_parent(other)).get_span_context()) for other in linked if other],
+    )
+    token = attach(trace.set_span_in_context(current))
+    context = current.get_span_context()
+    try:
         yield f"{context.trace_id:032x}" if context.is_valid else ""
+    except Exception as error:
+        leaf = unwrap(error)
+        current.set_status(Status(StatusCode.ERROR, leaf.reason if isinstance(leaf, PlimsollError) else type(leaf).__name__))
+        raise
+    finally:
+        detach(token)
+        current.end()
+
+
+def _parent(traceparent: str) -> Context:
+    return _W3C.extract({TRACE_KEY: traceparent}, context=Context())

@@ -53,6 +53,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     servers: list[RpcServer] = []
     loops: dict[str, Loop] = {}
     if settings.serves:
+        await stack.enter_async_context(runs.accepting())
         service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=watch, clock=clock, ids=ids)
         register = RpcService(
             orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
@@ -80,7 +81,7 @@ async def _worker(
     memory = await stack.enter_async_context(open_channel(settings.memory_address, tls, "memory"))
     engine = Engine(
         performer=Performer(models=RemoteModels(models), tools=RemoteTools(tools), memory=RemoteMemory(memory)),
-        committer=Committer(runs, signals, log),
+        committer=Committer(runs, signals),
         find_graph=agents.graph,
         clock=clock,
         ids=RandomIds(),

@@ -112,6 +112,17 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A run to be accepted; an empty key means that it is always a new one."""
+
+    tenant: str
+    run_id: str
+    graph: Graph
+    input: JsonValue
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """A durable run: a new one made `at`, or the one that the idempotency key belongs to."""
 
@@ -132,7 +143,7 @@ class ApprovalView:
 class RunStore(Protocol):
     """Every method is one transaction."""
 
-    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> Accepted:
+    async def accept(self, submission: Submission) -> Accepted:
         """Make a run durable, or find the one that the key belongs to. Raises IdempotencyKeyReused."""
         ...
 

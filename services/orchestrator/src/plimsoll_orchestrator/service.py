@@ -38,6 +38,7 @@ from plimsoll_orchestrator.ports import (
     RunStore,
     RunSummary,
     Signals,
+    Submission,
 )
 
 _INPUT_CAP_BYTES = 4 * 1024 * 1024
@@ -90,7 +91,9 @@ class Orchestrator:
         """Accept a run: when this returns, it is durable. Raises AgentNotFound, InvalidInput, IdempotencyKeyReused."""
         graph = (await self.get_agent(tenant, agent)).graph
         _check_input(graph, value)
-        accepted = await self.runs.accept(tenant, self.ids.new("run"), graph, value, idempotency_key)
+        accepted = await self.runs.accept(
+            Submission(tenant=tenant, run_id=self.ids.new("run"), graph=graph, input=value, idempotency_key=idempotency_key)
+        )
         if not accepted.created:
             return await self.get_run(tenant, accepted.run_id), False
         await self.signals.run_ready(accepted.run_id)

@@ -64,8 +64,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and advance until `stop`; then let every run come to its next boundary, and give back what does not."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._committer.run(self._drained))
+        async with self._committer.running(), asyncio.TaskGroup() as group:
             group.create_task(self._renew())
             await self._claim(stop)
             self._drained.set()

@@ -40,7 +40,7 @@ class Peer:
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request, cap_s: float
     ) -> AsyncGenerator[Response, None]:
         """The same for a stream; closing the generator cancels the call."""
-        answers: AsyncGenerator[Response, None] = rpc_client.stream(method, request, cap_s=cap_s, target=f"the {self._name}")  # type: ignore[assignment]  # it is a generator
+        answers: AsyncGenerator[Response, None] = rpc_client.stream(method, request, cap_s=cap_s, target=f"the {self._name}")
         async with aclosing(answers) as open_answers:
             try:
                 async for answer in open_answers:

@@ -1,23 +1,24 @@
 """Runs, journals, claims and approvals in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
 
 import asyncpg
 import msgspec
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.json_types import JsonValue, digest, parse_object
+from plimsoll_runtime.json_types import digest, parse_object
 from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_orchestrator.adapters import statements as sql
 from plimsoll_orchestrator.adapters.append_arrays import append_arguments
-from plimsoll_orchestrator.domain.graph import Graph
+from plimsoll_orchestrator.batcher import Batcher
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, Proposal, RunStarted, RunStatus, decode_entry, encode_entry
 from plimsoll_orchestrator.domain.run import Approval, Run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused
-from plimsoll_orchestrator.ports import Accepted, Append, ApprovalView, Claimed, JournalEntry, Release, RunSummary
+from plimsoll_orchestrator.ports import Accepted, Append, ApprovalView, Claimed, JournalEntry, Release, RunSummary, Submission
 
 _TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
 _ACQUIRE_CAP_S = 5.0
@@ -47,20 +48,43 @@ class PostgresRunStore:
     def __init__(self, pool: asyncpg.Pool, clock: DatabaseClock) -> None:
         self._pool = pool
         self._clock = clock
+        self._submissions: Batcher[Submission, Accepted | None] = Batcher(self._accept_all)
 
-    async def accept(self, tenant: str, run_id: str, graph: Graph, value: JsonValue, idempotency_key: str) -> Accepted:
-        fingerprint = digest({"agent": graph.agent, "input": value}) if idempotency_key else None
-        entry = encode_entry(RunStarted(input=value))
+    @asynccontextmanager
+    async def accepting(self) -> AsyncIterator[None]:
+        """Accept inside the block: submissions of the same moment are committed together."""
+        async with self._submissions.running():
+            yield
+
+    async def accept(self, submission: Submission) -> Accepted:
+        accepted = await self._submissions.submit(submission)
+        return accepted or await self._accepted_before(submission)
+
+    async def _accept_all(self, batch: Sequence[Submission]) -> Sequence[Accepted | None]:
+        """None for one whose key was used before."""
+        arguments = (
+            [one.run_id for one in batch],
+            [one.tenant for one in batch],
+            [one.graph.agent for one in batch],
+            [one.graph.digest for one in batch],
+            [one.graph.start for one in batch],
+            [one.idempotency_key for one in batch],
+            [_fingerprint(one) for one in batch],
+            [encode_entry(RunStarted(input=one.input)) for one in batch],
+        )
         with translating():
-            made = await self._pool.fetchrow(
-                sql.ACCEPT, run_id, tenant, graph.agent, graph.digest, graph.start, idempotency_key, fingerprint, entry
-            )
-            if made is not None:
-                return Accepted(run_id=run_id, created=True, at=made["at"])
+            rows = await self._pool.fetch(sql.ACCEPT, *arguments)
+        made = {row["run_id"]: row["at"] for row in rows}
+        return [Accepted(run_id=one.run_id, created=True, at=made[one.run_id]) if one.run_id in made else None for one in batch]
+
+    async def _accepted_before(self, submission: Submission) -> Accepted:
+        with translating():
             row = await self._pool.fetchrow(
-                "select run_id, fingerprint, created_at from runs where tenant = $1 and idempotency_key = $2", tenant, idempotency_key
+                "select run_id, fingerprint, created_at from runs where tenant = $1 and idempotency_key = $2",
+                submission.tenant,
+                submission.idempotency_key,
             )
-        if row["fingerprint"] != fingerprint:
+        if row["fingerprint"] != _fingerprint(submission):
             raise IdempotencyKeyReused(remedy="use a new key for a new request")
         return Accepted(run_id=row["run_id"], created=False, at=row["created_at"])
 
@@ -138,6 +162,11 @@ class PostgresRunStore:
         if rows:
             self._clock.set(rows[0]["at"])
         return {row["run_id"]: row["at"] for row in rows}
+
+
+def _fingerprint(submission: Submission) -> str:
+    """What makes two requests with one key the same request; empty without a key."""
+    return digest({"agent": submission.graph.agent, "input": submission.input}) if submission.idempotency_key else ""
 
 
 def _entry(row: asyncpg.Record) -> JournalEntry:

@@ -5,13 +5,17 @@ LEASE_S = 15
 ACCEPT = """
 with made as (
     insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, idempotency_key, fingerprint)
-    values ($1, $2, $3, $4, 'queued', 1, $5, now(), nullif($6, ''), $7)
+    select run_id, tenant, agent, agent_digest, 'queued', 1, node, now(), nullif(idempotency_key, ''), fingerprint
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+        as s (run_id, tenant, agent, agent_digest, node, idempotency_key, fingerprint)
     on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
-    returning run_id
+    returning run_id, tenant
 ), written as (
-    insert into journal (run_id, seq, tenant, epoch, entry) select run_id, 1, $2, 0, $8 from made
+    insert into journal (run_id, seq, tenant, epoch, entry)
+    select e.run_id, 1, m.tenant, 0, e.entry from unnest($1::text[], $8::text[]) as e (run_id, entry) join made m using (run_id)
 ), noted as (
-    insert into journal_outbox (run_ids, first_seqs, last_seqs) select array[run_id], array[1], array[1] from made
+    insert into journal_outbox (run_ids, first_seqs, last_seqs)
+    select array_agg(run_id), array_agg(1::bigint), array_agg(1::bigint) from made having count(*) > 0
 )
 select run_id, now() as at from made
 """

@@ -1,0 +1,245 @@
+"""Documents and their passages in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+from plimsoll_runtime.json_types import dump_json
+
+from plimsoll_memory.adapters.halfvec import halfvec_text
+from plimsoll_memory.adapters.tenancy import working_for
+from plimsoll_memory.domain.chunking import Chunk
+from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, context_of, passage_metadata
+from plimsoll_memory.domain.paging import PageRequest
+from plimsoll_memory.errors import CollectionChanged
+
+_BATCH = 500  # passages a statement
+
+_DOCUMENT = "document_id, collection, source, title, digest, fingerprint, version, chunks, size_bytes, metadata, updated_at"
+
+_SETTLED = "select number, language, embedder from collections where tenant = $1 and name = $2"
+_FIND = f"select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source = $3"
+_PAGE = f"""
+    select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source > $3 order by source limit $4
+"""
+_LOCK_DOCUMENT = "select true from documents where tenant = $1 and collection = $2 and document_id = $3 for update"
+
+_NEW_COLLECTION = """
+    insert into collections (tenant, name, language, embedder, created_at) values ($1, $2, $3, $4, $5)
+    on conflict (tenant, name) do nothing
+"""
+
+# Locks the document's row until the end, so that two writers of one source take turns; no row means that nothing changes.
+_PUT_DOCUMENT = f"""
+    insert into documents as old (tenant, document_id, collection, source, title, media_type, digest, fingerprint, version, chunks,
+                                  size_bytes, metadata, created_at, updated_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $12)
+    on conflict (tenant, collection, source) do update
+    set title = excluded.title, media_type = excluded.media_type, digest = excluded.digest, fingerprint = excluded.fingerprint,
+        version = old.version + 1, chunks = excluded.chunks, size_bytes = excluded.size_bytes, metadata = excluded.metadata,
+        updated_at = excluded.updated_at
+    where old.fingerprint <> excluded.fingerprint
+    returning {_DOCUMENT}
+"""
+
+_PUT_CHUNKS = """
+    insert into chunks (tenant, chunk_id, collection, document_id, version, position, context, headings, body, span_start, span_end,
+                        metadata, lexemes, weights)
+    select $1, one.chunk_id, $2, $3, $4, one.position, one.context, array(select jsonb_array_elements_text(one.headings::jsonb)),
+           one.body, one.span_start, one.span_end, one.metadata,
+           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))), lexeme_weights(analysed.lexemes)
+    from unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::jsonb[])
+             as one (chunk_id, position, context, headings, body, span_start, span_end, metadata),
+         lateral (select to_tsvector($5::text::regconfig, one.context || E'\\n' || one.body) as lexemes) as analysed
+"""
+
+_PUT_EMBEDDINGS = """
+    insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
+    select $1, $2, $3, one.chunk_id, one.metadata, one.embedding::halfvec
+    from unnest($4::text[], $5::jsonb[], $6::text[]) as one (chunk_id, metadata, embedding)
+"""
+
+# Holds the collection's row until the end: its words are counted under it, one document at a time.
+_COUNT_COLLECTION = """
+    update collections
+    set documents = documents + $4,
+        chunks = chunks + (select coalesce(sum(case when version = $5 then 1 else -1 end), 0) from chunks
+                           where tenant = $1 and document_id = $3)
+    where tenant = $1 and name = $2
+"""
+
+# Words of passages of version $4 come in, words of all other versions of the document go out.
+_COUNT_TERMS = """
+    merge into terms as known
+    using (
+        select substr(word, strpos(word, ':') + 1) as lexeme, sum(case when version = $4 then 1 else -1 end) as change
+        from chunks, unnest(tsvector_to_array(lexemes)) as word
+        where tenant = $1 and collection = $2 and document_id = $3
+        group by word
+        having sum(case when version = $4 then 1 else -1 end) <> 0
+    ) as delta
+    on known.tenant = $1 and known.collection = $2 and known.lexeme = delta.lexeme
+    when matched and known.chunks + delta.change <= 0 then delete
+    when matched then update set chunks = known.chunks + delta.change
+    when not matched then insert (tenant, collection, lexeme, chunks) values ($1, $2, delta.lexeme, delta.change)
+"""
+
+_FORGET_OTHER_VERSIONS = "delete from chunks where tenant = $1 and document_id = $2 and version <> $3"
+_FIRST, _NONE = 1, 0  # versions
+
+
+class PostgresLibrary:
+    """A Library. Writers of one collection take turns only for the moment in which its words are counted."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def find_collection(self, tenant: str, name: str) -> Collection | None:
+        async with working_for(self._pool, tenant) as connection:
+            row = await connection.fetchrow("select * from collections where tenant = $1 and name = $2", tenant, name)
+        return _collection(row) if row else None
+
+    async def list_collections(self, tenant: str) -> Sequence[Collection]:
+        async with working_for(self._pool, tenant) as connection:
+            rows = await connection.fetch("select * from collections where tenant = $1 order by name", tenant)
+        return [_collection(row) for row in rows]
+
+    async def find_document(self, tenant: str, collection: str, source: str) -> Document | None:
+        async with working_for(self._pool, tenant) as connection:
+            row = await _find(connection, tenant, collection, source)
+        return _document(row) if row else None
+
+    async def list_documents(self, tenant: str, collection: str, page: PageRequest) -> Sequence[Document]:
+        async with working_for(self._pool, tenant) as connection:
+            rows = await connection.fetch(_PAGE, tenant, collection, page.after, page.size)
+        return [_document(row) for row in rows]
+
+    async def store(self, tenant: str, draft: Draft) -> Stored:
+        collection, source = draft.incoming.collection, draft.incoming.source
+        async with working_for(self._pool, tenant) as connection:
+            number = await _settle_collection(connection, tenant, draft)
+            row = await _put_document(connection, tenant, draft)
+            if row is None:
+                return Stored(document=_document(await _find(connection, tenant, collection, source)), changed=False)
+            document = _document(row)
+            for at in range(0, len(draft.chunks), _BATCH):
+                await _put_passages(connection, document, _Part(tenant=tenant, draft=draft, collection_number=number, start=at))
+            created = int(document.version == _FIRST)
+            await connection.execute(_COUNT_COLLECTION, tenant, collection, document.document_id, created, document.version)
+            await connection.execute(_COUNT_TERMS, tenant, collection, document.document_id, document.version)
+            await connection.execute(_FORGET_OTHER_VERSIONS, tenant, document.document_id, document.version)
+        return Stored(document=document, changed=True)
+
+    async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
+        async with working_for(self._pool, tenant) as connection:
+            if not await connection.fetchval(_LOCK_DOCUMENT, tenant, collection, document_id):
+                return False
+            await connection.execute(_COUNT_COLLECTION, tenant, collection, document_id, -1, _NONE)
+            await connection.execute(_COUNT_TERMS, tenant, collection, document_id, _NONE)
+            await connection.execute("delete from documents where tenant = $1 and document_id = $2", tenant, document_id)
+        return True
+
+
+async def _find(connection: asyncpg.Connection, tenant: str, collection: str, source: str) -> asyncpg.Record | None:
+    return await connection.fetchrow(_FIND, tenant, collection, source)
+
+
+async def _settle_collection(connection: asyncpg.Connection, tenant: str, draft: Draft) -> int:
+    """The number of the collection, which is created when missing. Raises CollectionChanged when it is not what the draft was made for."""
+    name = draft.incoming.collection
+    await connection.execute(_NEW_COLLECTION, tenant, name, draft.language, draft.embedder, draft.made_at)
+    settled = await connection.fetchrow(_SETTLED, tenant, name)
+    if (settled["language"], settled["embedder"]) != (draft.language, draft.embedder):
+        raise CollectionChanged
+    return int(settled["number"])
+
+
+async def _put_document(connection: asyncpg.Connection, tenant: str, draft: Draft) -> asyncpg.Record | None:
+    incoming = draft.incoming
+    return await connection.fetchrow(
+        _PUT_DOCUMENT,
+        tenant,
+        draft.document_id,
+        incoming.collection,
+        incoming.source,
+        draft.title,
+        incoming.format.media_type.value,
+        incoming.digest,
+        draft.fingerprint,
+        len(draft.chunks),
+        len(incoming.content),
+        incoming.metadata,
+        draft.made_at,
+    )
+
+
+async def _put_passages(connection: asyncpg.Connection, document: Document, part: "_Part") -> None:
+    """Write some of the draft's passages and their vectors."""
+    draft, chunks = part.draft, part.chunks
+    places = range(part.start, part.start + len(chunks))
+    ids = [f"{document.document_id}.{document.version}.{place}" for place in places]
+    metadata = [passage_metadata(document.metadata, chunk) for chunk in chunks]
+    await connection.execute(
+        _PUT_CHUNKS,
+        part.tenant,
+        document.collection,
+        document.document_id,
+        document.version,
+        draft.language,
+        part.collection_number,
+        ids,
+        list(places),
+        [context_of(draft.title, chunk) for chunk in chunks],
+        [dump_json(list(chunk.headings)) for chunk in chunks],  # as text: the driver takes a list of lists for one array
+        [chunk.text for chunk in chunks],
+        [chunk.start for chunk in chunks],
+        [chunk.end for chunk in chunks],
+        metadata,
+    )
+    vectors = [halfvec_text(vector) for vector in part.vectors]
+    await connection.execute(_PUT_EMBEDDINGS, part.tenant, document.collection, draft.embedder, ids, metadata, vectors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """The passages of a draft that one statement writes, from position `start`."""
+
+    tenant: str
+    draft: Draft
+    collection_number: int
+    start: int
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        return self.draft.chunks[self.start : self.start + _BATCH]
+
+    @property
+    def vectors(self) -> Sequence[Vector]:
+        return self.draft.vectors[self.start : self.start + _BATCH]
+
+
+def _collection(row: asyncpg.Record) -> Collection:
+    return Collection(
+        name=row["name"],
+        language=row["language"],
+        embedder=row["embedder"],
+        documents=row["documents"],
+        chunks=row["chunks"],
+        created_at=row["created_at"],
+    )
+
+
+def _document(row: asyncpg.Record) -> Document:
+    return Document(
+        document_id=row["document_id"],
+        collection=row["collection"],
+        source=row["source"],
+        title=row["title"],
+        digest=row["digest"],
+        fingerprint=row["fingerprint"],
+        version=row["version"],
+        chunks=row["chunks"],
+        size_bytes=row["size_bytes"],
+        metadata=row["metadata"],
+        updated_at=row["updated_at"],
+    )

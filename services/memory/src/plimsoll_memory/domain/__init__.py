@@ -1,0 +1,1 @@
+"""What memory knows about documents, passages and ranking: pure, synchronous, no I/O."""

@@ -1,0 +1,238 @@
+"""Ports kept in memory, with the promises that the behaviour suites state."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import log, sqrt
+
+from plimsoll_memory.domain.chunking import ChunkPlan
+from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, context_of, passage_metadata
+from plimsoll_memory.domain.hashing import HashingSpace
+from plimsoll_memory.domain.media import Format
+from plimsoll_memory.domain.paging import PageRequest
+from plimsoll_memory.domain.ranking import Candidate
+from plimsoll_memory.domain.reading import Reading, cut, parse
+from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted, VectorQuestion
+from plimsoll_memory.errors import CollectionChanged
+from plimsoll_memory.service import Defaults, Memory
+from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.json_types import JsonValue
+from plimsoll_testkit.clock import FakeClock
+from plimsoll_testkit.ids import FakeIds
+
+_STOP_WORDS = frozenset(["a", "and", "be", "for", "in", "is", "it", "not", "of", "on", "or", "the", "to", "what", "with"])
+Key = tuple[str, str]
+
+
+@dataclass
+class FakeLibrary:
+    """A Library and a PassageIndex. Words are ranked by how rare they are, vectors by cosine."""
+
+    _collections: dict[Key, Collection] = field(default_factory=dict)
+    _drafts: dict[tuple[str, str, str], tuple[Document, Draft]] = field(default_factory=dict)
+
+    async def find_collection(self, tenant: str, name: str) -> Collection | None:
+        settled = self._collections.get((tenant, name))
+        if settled is None:
+            return None
+        documents = [document for document, _ in self._of(tenant, name)]
+        return replace(settled, documents=len(documents), chunks=sum(one.chunks for one in documents))
+
+    async def list_collections(self, tenant: str) -> Sequence[Collection]:
+        found = [await self.find_collection(owner, name) for owner, name in sorted(self._collections) if owner == tenant]
+        return [one for one in found if one is not None]
+
+    async def find_document(self, tenant: str, collection: str, source: str) -> Document | None:
+        stored = self._drafts.get((tenant, collection, source))
+        return stored[0] if stored else None
+
+    async def list_documents(self, tenant: str, collection: str, page: PageRequest) -> Sequence[Document]:
+        documents = sorted((document for document, _ in self._of(tenant, collection)), key=lambda one: one.source.encode())
+        return [one for one in documents if one.source.encode() > page.after.encode()][: page.size]
+
+    async def store(self, tenant: str, draft: Draft) -> Stored:
+        incoming = draft.incoming
+        fresh = Collection(
+            name=incoming.collection, language=draft.language, embedder=draft.embedder, documents=0, chunks=0, created_at=draft.made_at
+        )
+        settled = self._collections.get((tenant, incoming.collection), fresh)
+        if (settled.language, settled.embedder) != (draft.language, draft.embedder):
+            raise CollectionChanged
+        key = (tenant, incoming.collection, incoming.source)
+        before = self._drafts[key][0] if key in self._drafts else None
+        if before and before.fingerprint == draft.fingerprint:
+            return Stored(document=before, changed=False)
+        document = Document(
+            document_id=before.document_id if before else draft.document_id,
+            collection=incoming.collection,
+            source=incoming.source,
+            title=draft.title,
+            digest=incoming.digest,
+            fingerprint=draft.fingerprint,
+            version=before.version + 1 if before else 1,
+            chunks=len(draft.chunks),
+            size_bytes=len(incoming.content),
+            metadata=incoming.metadata,
+            updated_at=draft.made_at,
+        )
+        self._collections[tenant, incoming.collection] = settled
+        self._drafts[key] = document, draft
+        return Stored(document=document, changed=True)
+
+    async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
+        for document, _ in self._of(tenant, collection):
+            if document.document_id == document_id:
+                del self._drafts[tenant, collection, document.source]
+                return True
+        return False
+
+    async def candidates(self, tenant: str, question: Question) -> Candidates:
+        passages = [one for document, draft in self._of(tenant, question.collection) for one in _passages(document, draft)]
+        frequency = Counter(word for one in passages for word in set(one.words))
+        asked = {word for word in _words(question.query) if word in frequency}
+        allowed = [one for one in passages if _holds(one.candidate.metadata, question.filter)]
+        rarity = {word: log(1 + len(passages) / frequency[word]) for word in asked}
+        by_text = _ranked({one.candidate.chunk_id: sum(rarity.get(word, 0) for word in set(one.words)) for one in allowed}, question)
+        near = {one.candidate.chunk_id: _similarity(one, question.vector) for one in allowed} if question.vector else {}
+        by_vector = _ranked(near, question)
+        candidates = [
+            replace(one.candidate, text_rank=by_text.get(one.candidate.chunk_id, 0), vector_rank=by_vector.get(one.candidate.chunk_id, 0))
+            for one in allowed
+        ]
+        return Candidates(
+            passages=[one for one in candidates if _can_matter(one, question.keep)],
+            text_count=len(by_text),
+            vector_count=len(by_vector),
+            words=len(asked),
+        )
+
+    def _of(self, tenant: str, collection: str) -> list[tuple[Document, Draft]]:
+        return [stored for key, stored in self._drafts.items() if key[:2] == (tenant, collection)]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    candidate: Candidate
+    words: list[str]
+    vector: Vector
+    embedder: str
+
+
+def _passages(document: Document, draft: Draft) -> list[_Stored]:
+    return [
+        _Stored(
+            candidate=Candidate(
+                chunk_id=f"{document.document_id}.{document.version}.{place}",
+                document_id=document.document_id,
+                source=document.source,
+                title=document.title,
+                headings=chunk.headings,
+                text=chunk.text,
+                start=chunk.start,
+                end=chunk.end,
+                metadata=passage_metadata(document.metadata, chunk),
+                text_rank=0,
+                vector_rank=0,
+            ),
+            words=_words(f"{context_of(draft.title, chunk)} {chunk.text}"),
+            vector=vector,
+            embedder=draft.embedder,
+        )
+        for place, (chunk, vector) in enumerate(zip(draft.chunks, draft.vectors, strict=True))
+    ]
+
+
+def _words(text: str) -> list[str]:
+    return [word.removesuffix("s") for word in re.findall(r"\w+", text.lower()) if word not in _STOP_WORDS]
+
+
+def _similarity(one: _Stored, asked: VectorQuestion) -> float:
+    if one.embedder != asked.embedder:
+        return 0.0
+    lengths = sqrt(sum(x * x for x in one.vector)) * sqrt(sum(x * x for x in asked.vector))
+    cosine = sum(x * y for x, y in zip(one.vector, asked.vector, strict=True)) / lengths if lengths else 0.0
+    return cosine if cosine >= asked.floor else 0.0
+
+
+def _ranked(scores: dict[str, float], question: Question) -> dict[str, int]:
+    found = sorted((one for one in scores if scores[one] > 0), key=lambda one: (-scores[one], one))
+    return {one: rank for rank, one in enumerate(found[: question.depth], 1)}
+
+
+def _can_matter(one: Candidate, keep: int) -> bool:
+    ranks = [rank for rank in (one.text_rank, one.vector_rank) if rank]
+    return len(ranks) == 2 or any(rank <= keep for rank in ranks)
+
+
+def _holds(value: JsonValue, wanted: JsonValue) -> bool:
+    if isinstance(value, dict) and isinstance(wanted, dict):
+        return all(key in value and _holds(value[key], item) for key, item in wanted.items())
+    return value == wanted
+
+
+@dataclass
+class FakeReader:
+    """A DocumentReader of text formats, at once."""
+
+    plan: ChunkPlan = field(default_factory=ChunkPlan)
+    reads: int = 0
+
+    async def read(self, format_: Format, content: bytes) -> Reading:
+        self.reads += 1
+        return cut(parse(format_, content, most=1000), self.plan, most=1000)
+
+
+@dataclass
+class FakeEmbedder:
+    """Hashes words; fails when told to."""
+
+    name: str = "fake-1"
+    floor: float = 0.2
+    weight: float = 0.25
+    error: PlimsollError | None = None
+    embedded: list[str] = field(default_factory=list)
+    _space: HashingSpace = field(default_factory=HashingSpace)
+
+    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Vector]:
+        self.embedded += texts
+        return [self._space.embed(text) for text in texts]
+
+    async def embed_query(self, text: str) -> Vector:
+        if self.error:
+            raise self.error
+        return self._space.embed(text)
+
+
+@dataclass
+class FakeSearchLog:
+    completed: list[SearchCompleted] = field(default_factory=list)
+
+    async def record(self, completed: SearchCompleted) -> None:
+        self.completed.append(completed)
+
+
+@dataclass
+class Desk:
+    """Memory on fakes; `memory` may be called again for a later version of the service on the same documents."""
+
+    clock: FakeClock
+    ids: FakeIds
+    library: FakeLibrary = field(default_factory=FakeLibrary)
+    reader: FakeReader = field(default_factory=FakeReader)
+    embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
+    search_log: FakeSearchLog = field(default_factory=FakeSearchLog)
+
+    def memory(self, *embedders: FakeEmbedder, recipe: str = "1", language: str = "english") -> Memory:
+        """The first of the embedders is the default."""
+        known = embedders or (self.embedder,)
+        return Memory(
+            library=self.library,
+            index=self.library,
+            reader=self.reader,
+            embedders={one.name: one for one in known},
+            search_log=self.search_log,
+            defaults=Defaults(embedder=known[0].name, language=language, recipe=recipe),
+            clock=self.clock,
+            ids=self.ids,
+        )

@@ -1,0 +1,17 @@
+"""The fakes keep the promises of the ports."""
+
+import pytest
+from memory_behaviour import LibraryBehaviour, PassageIndexBehaviour
+from memory_fakes import FakeLibrary
+
+
+class TestFakeLibrary(LibraryBehaviour):
+    @pytest.fixture
+    def shelf(self) -> FakeLibrary:
+        return FakeLibrary()
+
+
+class TestFakePassageIndex(PassageIndexBehaviour):
+    @pytest.fixture
+    def shelf(self) -> FakeLibrary:
+        return FakeLibrary()

@@ -1,0 +1,1 @@
+"""The model-router: any model provider behind one neutral contract."""

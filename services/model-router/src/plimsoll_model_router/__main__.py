@@ -1,0 +1,3 @@
+from plimsoll_model_router.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The outside things: Postgres and the model providers."""

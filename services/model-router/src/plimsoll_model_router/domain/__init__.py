@@ -1,0 +1,1 @@
+"""What the model-router is about, without any I/O, clock or wire format."""

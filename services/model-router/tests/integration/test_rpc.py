@@ -1,0 +1,228 @@
+"""The whole service on real servers, over gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+import pytest
+from model_router_upstream import ANSWER, ScriptedUpstream, serving
+from plimsoll.common.v1 import failure_pb2, json_pb2, work_pb2
+from plimsoll.model_router.v1 import message_pb2, model_events_pb2, prompt_pb2
+from plimsoll.model_router.v1 import model_router_service_pb2 as pb
+from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
+from plimsoll_model_router.adapters.postgres_calls import COMPLETED
+from plimsoll_model_router.config import ProviderSettings, Settings
+from plimsoll_model_router.main import build
+from plimsoll_runtime.bus import ConsumerSpec, Message, open_bus, service_stream
+from plimsoll_runtime.context import acting_for
+from plimsoll_runtime.errors import Conflict, Invalid, NotFound
+from plimsoll_runtime.health import AdminServer
+from plimsoll_runtime.json_types import dump_json
+from plimsoll_runtime.lifecycle import serve
+from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.rpc_client import call, open_channel, stream
+from plimsoll_runtime.rpc_server import RpcServer
+from plimsoll_runtime.settings import NatsSettings, PostgresSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_testkit.waiting import eventually
+
+Stub: TypeAlias = "rpc.ModelRouterServiceAsyncStub"
+INTENTS = {
+    "type": "object",
+    "required": ["intent"],
+    "properties": {
+        "intent": {
+            "oneOf": [
+                {"const": "delivery", "description": "where a parcel is, late"},
+                {"const": "refund", "description": "wants money back"},
+            ]
+        }
+    },
+}
+PROMPT = prompt_pb2.Prompt(
+    name="support-classify",
+    variables=["message"],
+    system="You sort the messages of a shop.",
+    examples=[prompt_pb2.PromptExample(user="Where is my parcel?", assistant=json_pb2.JsonValue(text='{"intent":"delivery"}'))],
+    user="{{message}}",
+)
+
+
+@pytest.fixture
+def settings(postgres_dsn: str, nats_url: str) -> Settings:
+    return Settings(
+        server=ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0),
+        postgres=PostgresSettings(dsn=Secret(postgres_dsn)),
+        nats=NatsSettings(url=Secret(nats_url)),
+        anthropic=ProviderSettings(),
+        openai=ProviderSettings(),
+        timers=Settings.__dataclass_fields__["timers"].metadata["group"](),
+    )
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Stub]:
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(app, AdminServer("127.0.0.1:0"), stop, drain_s=settings.server.drain_s))
+            try:
+                [server] = app.servers
+                assert isinstance(server, RpcServer)
+                port = await eventually(lambda: server.port)
+                channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}", TlsSettings(), "model-router"))
+                with acting_for("acme"):
+                    yield rpc.ModelRouterServiceStub(channel)
+            finally:
+                stop.set()
+
+
+def classify(text: str, key: str = "", model: str = "") -> pb.GenerateRequest:
+    return pb.GenerateRequest(
+        generation=pb.Generation(
+            request_key=key,
+            prompt=prompt_pb2.PromptReference(name="support-classify", label="production"),
+            variables=json_pb2.JsonValue(text=dump_json({"message": text})),
+            output_schema=json_pb2.JsonValue(text=dump_json(INTENTS)),
+            task="classification",
+            model=model,
+            work=work_pb2.WorkContext(run_id="run_1", step=4, node="classify"),
+        )
+    )
+
+
+def plain(text: str, model: str = "") -> pb.Generation:
+    spoken = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text=message_pb2.TextPart(text=text))])
+    return pb.Generation(messages=[spoken], model=model)
+
+
+async def test_a_prompt_is_registered_used_and_listed(settings: Settings) -> None:
+    async with running(settings) as stub:
+        registered = await call(stub.RegisterPrompt, pb.RegisterPromptRequest(prompt=PROMPT, labels=["production"]), cap_s=5)
+        assert (registered.created, registered.prompt.version, list(registered.prompt.labels)) == (True, 1, ["production"])
+        answer = (await call(stub.Generate, classify("I want my money back"), cap_s=5)).answer
+        assert answer.output.text == '{"intent":"refund"}'
+        assert (answer.provider, answer.model, answer.rehearsal) == ("rehearsal", "rehearsal", True)
+        assert answer.prompt_digest == registered.prompt.digest
+        assert 0 < answer.confidence < 1
+        listed = await call(stub.ListPrompts, pb.ListPromptsRequest(page_size=1), cap_s=5)
+        assert [prompt.name for prompt in listed.prompts] == ["support-classify"]
+        rest = await call(stub.ListPrompts, pb.ListPromptsRequest(page_size=1, page_token=listed.next_page_token), cap_s=5)
+        assert list(rest.prompts) == []
+        [model] = (await call(stub.ListModels, pb.ListModelsRequest(), cap_s=5)).models
+        assert (model.name, model.rehearsal, model.priced) == ("rehearsal", True, True)
+
+
+async def test_a_repeat_under_its_request_key_is_recorded_even_over_a_restart(settings: Settings) -> None:
+    async with running(settings) as stub:
+        await call(stub.RegisterPrompt, pb.RegisterPromptRequest(prompt=PROMPT, labels=["production"]), cap_s=5)
+        first = (await call(stub.Generate, classify("I want my money back", key="k"), cap_s=5)).answer
+    async with running(settings) as stub:
+        again = (await call(stub.Generate, classify("I want my money back", key="k"), cap_s=5)).answer
+        assert (first.recorded, again.recorded) == (False, True)
+        assert again.output == first.output
+        with pytest.raises(Conflict, match="request key"):
+            await call(stub.Generate, classify("Where is it?", key="k"), cap_s=5)
+        with acting_for("umbrella"), pytest.raises(NotFound):
+            await call(stub.Generate, classify("I want my money back", key="k"), cap_s=5)
+
+
+async def test_a_stream_brings_the_text_and_then_the_answer(settings: Settings) -> None:
+    async with running(settings) as stub:
+        asked = plain("How long does a refund take?\n\n[returns.md] A refund takes a week after the goods are back with us.")
+        events = [event async for event in stream(stub.GenerateStream, pb.GenerateStreamRequest(generation=asked))]
+        assert "".join(event.text for event in events) == events[-1].answer.message.parts[0].text.text
+        assert "[returns.md]" in events[-1].answer.message.parts[0].text.text
+        assert {event.attempt for event in events} == {1}
+
+
+async def test_a_failure_is_a_value_with_its_attempts(settings: Settings) -> None:
+    async with running(settings) as stub:
+        failed = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", "rehearsal-fail")), cap_s=10)).failure
+        assert failed.failure.category == failure_pb2.FAILURE_CATEGORY_UPSTREAM_UNAVAILABLE
+        assert len(failed.attempts) == 3
+        refused = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", "rehearsal-refuse")), cap_s=10)).failure
+        assert refused.failure.category == failure_pb2.FAILURE_CATEGORY_MODEL_REFUSED
+
+
+async def test_what_cannot_be_asked_is_refused_with_field_and_remedy(settings: Settings) -> None:
+    async with running(settings) as stub:
+        with pytest.raises(NotFound, match="rehearsal/rehearsal") as unknown:
+            await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", "gpt-nonsense")), cap_s=5)
+        assert unknown.value.reason == "UNKNOWN_MODEL"
+        with pytest.raises(Invalid) as empty:
+            await call(stub.Generate, pb.GenerateRequest(), cap_s=5)
+        assert (empty.value.problems[0].field, bool(empty.value.problems[0].remedy)) == ("generation.prompt", True)
+        with pytest.raises(Invalid, match="page_size"):
+            await call(stub.ListPrompts, pb.ListPromptsRequest(page_size=-1), cap_s=5)
+
+
+async def test_every_call_is_announced_once(settings: Settings, nats_url: str) -> None:
+    heard: list[Message] = []
+
+    async def hear(batch: list[Message]) -> None:
+        heard.extend(batch)
+
+    async with open_bus(NatsSettings(url=Secret(nats_url)), "listener", Metrics()) as bus, running(settings) as stub:
+        await call(stub.RegisterPrompt, pb.RegisterPromptRequest(prompt=PROMPT, labels=["production"]), cap_s=5)
+        await call(stub.Generate, classify("I want my money back", key="k"), cap_s=5)
+        await call(stub.Generate, classify("I want my money back", key="k"), cap_s=5)
+        await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", "rehearsal-refuse")), cap_s=5)
+        stop = asyncio.Event()
+        spec = ConsumerSpec(stream=service_stream("model-router"), durable="listener", subject=COMPLETED)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bus.consume(spec, hear, stop))
+            await eventually(lambda: len(heard) >= 2)
+            stop.set()
+    told = [model_events_pb2.ModelCallCompleted.FromString(message.payload) for message in heard]
+    assert [(event.work.node, event.prompt_name, event.HasField("failure")) for event in told] == [
+        ("classify", "support-classify", False),
+        ("", "", True),
+    ]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with serving() as upstream:
+        yield upstream
+
+
+def with_providers(settings: Settings, upstream: ScriptedUpstream, anthropic: str, openai: str) -> Settings:
+    return Settings(
+        server=settings.server,
+        postgres=settings.postgres,
+        nats=settings.nats,
+        timers=settings.timers,
+        anthropic=ProviderSettings(api_key=Secret("k"), base_url=upstream.url, model=anthropic),
+        openai=ProviderSettings(
+            api_key=Secret("k"), base_url=f"{upstream.url}/v1", model=openai, input_price_micros=1_000_000, output_price_micros=2_000_000
+        ),
+    )
+
+
+async def test_configured_providers_answer_and_the_next_one_takes_over(settings: Settings, upstream: ScriptedUpstream) -> None:
+    async with running(with_providers(settings, upstream, "overloaded", "fine")) as stub:
+        answer = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=5)).answer
+        assert (answer.message.parts[0].text.text, answer.provider, answer.rehearsal) == (ANSWER, "openai", False)
+        assert [attempt.provider for attempt in answer.attempts] == ["anthropic", "openai"]
+        assert answer.usage.cost_micros == 25 + 24
+        models = (await call(stub.ListModels, pb.ListModelsRequest(), cap_s=5)).models
+        assert [(model.provider, model.priced) for model in models] == [("anthropic", False), ("openai", True), ("rehearsal", True)]
+
+
+async def test_a_stream_cut_by_one_provider_is_started_anew_by_another(settings: Settings, upstream: ScriptedUpstream) -> None:
+    async with running(with_providers(settings, upstream, "cut-once", "fine")) as stub:
+        events = [event async for event in stream(stub.GenerateStream, pb.GenerateStreamRequest(generation=plain("Hello?")))]
+        assert events[-1].answer.message.parts[0].text.text == ANSWER
+        assert "".join(event.text for event in events if event.attempt == events[-1].attempt) == ANSWER
+        assert events[-1].attempt == 2
+
+
+async def test_the_rehearsal_model_never_steps_in_for_a_provider_that_fails(settings: Settings, upstream: ScriptedUpstream) -> None:
+    async with running(with_providers(settings, upstream, "bad-key", "quota")) as stub:
+        failed = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=5)).failure
+        assert [attempt.provider for attempt in failed.attempts] == ["anthropic", "openai"]
+        assert failed.failure.category == failure_pb2.FAILURE_CATEGORY_UPSTREAM_REJECTED
+        asked = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", "rehearsal")), cap_s=5)).answer
+        assert asked.rehearsal

@@ -1,0 +1,67 @@
+"""Batching: what many tasks want at the same time is done in one go, so that they share its cost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from plimsoll_runtime.errors import PlimsollError
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_QUEUE_CAP = 4096
+_BATCH_CAP = 512
+
+
+class Batcher(Generic[Item, Outcome]):
+    """Takes what has gathered as soon as a flusher is free: no timer, so a single item never waits for company.
+
+    `flush` does a batch and returns an outcome per item, in order; an error of ours goes to every item of its batch.
+    `flushers` work side by side: while one waits for the disk, the next batch gathers.
+    """
+
+    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]], *, flushers: int = 2) -> None:
+        self._flush = flush
+        self._flushers = flushers
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Outcome]]] = asyncio.Queue(_QUEUE_CAP)
+
+    async def submit(self, item: Item) -> Outcome:
+        """The item's outcome. Raises what its batch raised: whether it was done is then unknown."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        await self._queue.put((item, future))
+        return await future
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Flush inside the block."""
+        async with asyncio.TaskGroup() as group:
+            flushers = [group.create_task(self._flush_for_ever()) for _ in range(self._flushers)]
+            try:
+                yield
+            finally:
+                for flusher in flushers:
+                    flusher.cancel()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH_CAP and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._flush_one(batch)
+            finally:  # nobody is left waiting, whatever ends this flusher
+                for _, future in batch:
+                    future.cancel()
+
+    async def _flush_one(self, batch: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
+        try:
+            outcomes = await self._flush([item for item, _ in batch])
+        except PlimsollError as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)

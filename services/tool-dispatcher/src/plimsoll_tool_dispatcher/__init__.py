@@ -1,0 +1,1 @@
+"""Validates, authorises, records and executes tool calls."""

@@ -1,0 +1,5 @@
+"""python -m plimsoll_tool_dispatcher"""
+
+from plimsoll_tool_dispatcher.main import main
+
+main()

@@ -1,0 +1,160 @@
+"""What the dispatcher and a worker process say to each other: length-prefixed JSON frames over a socket pair."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import orjson
+from plimsoll_runtime.json_types import JsonObject, JsonValue
+
+_PREFIX = 4
+_ENVELOPE_BYTES = 64 * 1024  # around the largest value that may travel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """The first frame: the code to run and the limits to run it in."""
+
+    path: str
+    text: str
+    functions: list[str]
+    credentials: dict[str, str] = field(repr=False)
+    memory_bytes: int
+    result_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoke:
+    """Run a function."""
+
+    id: int
+    function: str
+    arguments: JsonObject
+    tenant: str
+    call_key: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Cancel a function that runs."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The code is loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """The code cannot be loaded; the process ends."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """The function's result."""
+
+    id: int
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The function raised ToolRejected."""
+
+    id: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """The function, or the file's setup, says that nothing was done and that later may help."""
+
+    id: int
+    reason: str
+    message: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """The function raised something else; `broken_connection` tells a lost upstream from a fault of the code."""
+
+    id: int
+    error: str
+    at: str
+    broken_connection: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """The function met the memory limit."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """The function returned what JSON cannot carry, or too much of it."""
+
+    id: int
+    reason: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The function was cancelled and has ended."""
+
+    id: int
+
+
+Reply: TypeAlias = Returned | Rejected | Unavailable | Raised | OutOfMemory | Unfit | Stopped
+Message: TypeAlias = Load | Invoke | Stop | Ready | Broken | Reply
+
+_MESSAGES: tuple[type[Any], ...] = (
+    Load,
+    Invoke,
+    Stop,
+    Ready,
+    Broken,
+    Returned,
+    Rejected,
+    Unavailable,
+    Raised,
+    OutOfMemory,
+    Unfit,
+    Stopped,
+)
+
+
+class TornFrame(Exception):
+    """What came is not a frame of ours."""
+
+
+def encode(message: Message) -> bytes:
+    """A frame. Raises TypeError for what JSON cannot carry."""
+    body = orjson.dumps([_MESSAGES.index(type(message)), message])
+    return len(body).to_bytes(_PREFIX) + body
+
+
+async def read(reader: asyncio.StreamReader, most_bytes: int) -> Message | None:
+    """The next message, None when the other side is gone. Raises TornFrame for anything else."""
+    try:
+        length = int.from_bytes(await reader.readexactly(_PREFIX))
+        if length > most_bytes + _ENVELOPE_BYTES:
+            raise TornFrame
+        body = await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    try:
+        kind, fields = orjson.loads(body)
+        message: Message = _MESSAGES[kind](**fields)
+    except (ValueError, TypeError, IndexError) as error:
+        raise TornFrame from error
+    return message

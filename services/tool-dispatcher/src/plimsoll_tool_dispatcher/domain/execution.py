@@ -1,0 +1,37 @@
+"""What an executor is asked and what it says: an answer, or what stopped the call and whether it may have acted."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from plimsoll_runtime.failures import Failure
+from plimsoll_runtime.json_types import JsonObject, JsonValue
+
+from plimsoll_tool_dispatcher.domain.effects import Mishap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One attempt of one call. `call_key` is the same for every attempt."""
+
+    tenant: str
+    call_key: str
+    arguments: JsonObject
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The tool returned; its result is not checked yet."""
+
+    result: JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The tool did not return. Without a mishap the failure is its definite answer; with one, the effect table decides."""
+
+    failure: Failure
+    mishap: Mishap | None = None
+
+
+Attempt: TypeAlias = Answered | Stopped

@@ -1,0 +1,45 @@
+"""The errors of this service; how a call itself fails is a value (`domain.call.Failed`), not an error.
+
+PlimsollError
+├── Invalid
+│   └── InvalidDispatch    the request names no run, no call key …
+├── NotFound
+│   └── ToolNotFound       no tool has this name
+├── Conflict
+│   ├── StaleEpoch         a newer claim acts for this run
+│   └── CallKeyTaken       the call key stands for another request
+└── Unavailable
+    └── CallInFlight       an earlier dispatch of the call has not ended yet
+"""
+
+from plimsoll_runtime.errors import Conflict, Invalid, NotFound, Unavailable
+
+
+class InvalidDispatch(Invalid):
+    """The dispatch is incomplete."""
+
+    reason = "INVALID_DISPATCH"
+
+
+class ToolNotFound(NotFound):
+    """No tool has this name."""
+
+    reason = "TOOL_NOT_FOUND"
+
+
+class StaleEpoch(Conflict):
+    """A newer claim acts for this run; this one was fenced off."""
+
+    reason = "STALE_EPOCH"
+
+
+class CallKeyTaken(Conflict):
+    """The call key was used for another request; a key stands for one request for ever."""
+
+    reason = "CALL_KEY_TAKEN"
+
+
+class CallInFlight(Unavailable):
+    """An earlier dispatch of this call has not ended yet; ask again under the same call key."""
+
+    reason = "CALL_IN_FLIGHT"

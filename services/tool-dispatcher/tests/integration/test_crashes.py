@@ -1,0 +1,163 @@
+"""The cells of the effect table in which the dispatcher is killed: real processes, SIGKILL, real servers."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from plimsoll.common.v1 import failure_pb2
+from plimsoll_runtime.errors import PlimsollError
+from plimsoll_testkit.waiting import eventually
+from tool_dispatcher_running import Client, connect
+
+pytestmark = pytest.mark.crash
+
+
+class Process:
+    """A dispatcher as it is run in production, and a client of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, client: Client) -> None:
+        self._process = process
+        self.client = client
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    async def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def dispatcher(postgres_dsn: str, nats_url: str, tools: Path, lease_s: float = 0.5) -> AsyncIterator[Process]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    own = {
+        "POSTGRES_DSN": postgres_dsn,
+        "NATS_URL": nats_url,
+        "INSECURE": "true",
+        "GRPC_LISTEN": address,
+        "TOOL_DIRS": str(tools),
+        "LEASE_S": str(lease_s),
+        "LOG_LEVEL": "WARNING",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLIMSOLL_")}
+    environment |= {f"PLIMSOLL_TOOL_DISPATCHER_{name}": value for name, value in own.items()}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "plimsoll_tool_dispatcher", env=environment)
+    try:
+        async with AsyncExitStack() as stack:
+            client = Client(stub=await connect(stack, address))
+            await eventually(lambda: _answers(client), within_s=20)
+            yield Process(process, client)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _answers(client: Client) -> bool:
+    try:
+        return (await client.dispatch("nothing", {}, key="probe", run_id="probe", cap_s=1)).HasField("failure")
+    except PlimsollError:
+        return False
+
+
+def acted(note: Path) -> list[str]:
+    return note.read_text().splitlines() if note.exists() else []
+
+
+async def killed_in_flight(effect: str, postgres_dsn: str, nats_url: str, tools: Path, note: Path) -> None:
+    """A dispatcher dies while its call is in the tool; the tool's process dies with it."""
+    (note.parent / "hold").touch()
+    async with dispatcher(postgres_dsn, nats_url, tools) as first:
+        asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"note": str(note)}))
+        await eventually(lambda: acted(note), within_s=10)
+        [worker] = first.children()
+        await first.kill()
+        await asyncio.wait([asked])
+        assert isinstance(asked.exception(), PlimsollError)
+        await eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    (note.parent / "hold").unlink()
+
+
+@pytest.mark.parametrize("effect", ["read_only", "idempotent", "keyed"])
+async def test_dispatcher_killed_in_flight_runs_again_with_the_same_key(
+    effect: str, postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    await killed_in_flight(effect, postgres_dsn, nats_url, tools, note)
+    async with dispatcher(postgres_dsn, nats_url, tools) as second:
+        response = await second.client.dispatch(f"act_{effect}", {"note": str(note)}, epoch=2)
+        assert (response.result.text, response.recorded) == ('{"acted":"key_1"}', False)
+    assert acted(note) == ["acted key_1", "acted key_1"]
+
+
+async def test_dispatcher_killed_in_flight_is_unknown_for_non_idempotent_and_never_repeated(
+    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    await killed_in_flight("non_idempotent", postgres_dsn, nats_url, tools, note)
+    async with dispatcher(postgres_dsn, nats_url, tools) as second:
+        for _ in range(2):
+            response = await second.client.dispatch("act_non_idempotent", {"note": str(note)}, epoch=2)
+            assert (response.failure.category, response.failure.reason) == (failure_pb2.FAILURE_CATEGORY_OUTCOME_UNKNOWN, "DISPATCHER_LOST")
+            assert response.recorded
+    assert acted(note) == ["acted key_1"]
+
+
+async def test_a_repeat_while_the_owner_lives_waits_and_takes_over_when_it_dies(
+    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+) -> None:
+    note, hold = tmp_path / "note", tmp_path / "hold"
+    hold.touch()
+    async with dispatcher(postgres_dsn, nats_url, tools) as first, dispatcher(postgres_dsn, nats_url, tools) as second:
+        loop = asyncio.get_running_loop()
+        asked = loop.create_task(first.client.dispatch("act_keyed", {"note": str(note)}))
+        await eventually(lambda: acted(note), within_s=10)
+        waiting = loop.create_task(second.client.dispatch("act_keyed", {"note": str(note)}, epoch=2))
+        await asyncio.wait([waiting], timeout=2)  # four leases: they are renewed
+        assert (waiting.done(), acted(note)) == (False, ["acted key_1"])
+        hold.unlink()
+        await first.kill()
+        response = await waiting
+        assert (response.result.text, response.recorded) == ('{"acted":"key_1"}', False)
+        await asyncio.wait([asked])
+        asked.exception()
+    assert acted(note) == ["acted key_1", "acted key_1"]
+
+
+async def test_a_worker_process_killed_in_mid_call_is_an_attempt_and_not_the_end(
+    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+) -> None:
+    note, hold = tmp_path / "note", tmp_path / "hold"
+    hold.touch()
+    async with dispatcher(postgres_dsn, nats_url, tools) as one:
+        asked = asyncio.get_running_loop().create_task(one.client.dispatch("act_keyed", {"note": str(note)}))
+        await eventually(lambda: acted(note), within_s=10)
+        hold.unlink()
+        [worker] = one.children()
+        worker.kill()
+        response = await asked
+        assert (response.result.text, response.attempts) == ('{"acted":"key_1"}', 2)
+
+
+async def test_a_dispatcher_told_to_stop_leaves_nothing_behind(postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path) -> None:
+    async with dispatcher(postgres_dsn, nats_url, tools) as one:
+        await one.client.dispatch("act_keyed", {"note": str(tmp_path / "note")})
+        [worker] = one.children()
+        os.kill(one.pid, signal.SIGTERM)
+        await eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, within_s=10)
+        await eventually(
+            lambda: psutil.Process(one.pid).status() == psutil.STATUS_ZOMBIE if psutil.pid_exists(one.pid) else True, within_s=10
+        )
