@@ -9,7 +9,7 @@ PACKAGES := libs/contracts libs/runtime libs/client libs/devstack libs/testkit \
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit integration e2e bench check lint types layers proto-check fmt proto proto-release lock clean
+.PHONY: help setup demo up down test unit integration e2e bench check lint types layers proto-check fmt proto proto-release readme lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ proto-check: $(STAMP) ## check the contracts: style, and no break with the last 
 fmt: $(STAMP) ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
+
+readme: $(STAMP) ## write the settings tables into the services' READMEs
+	@$(BIN)/python tests/contract/readme_settings.py
 
 proto: $(STAMP) ## generate the code of the contracts
 	@$(BIN)/python proto/generate.py

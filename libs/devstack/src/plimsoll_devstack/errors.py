@@ -11,6 +11,7 @@ PlimsollError
     ├── PortTaken        a port that was asked for is in use
     ├── NotRunning       no mesh runs in this data directory
     ├── NoSuchPart       a name that is no part of the mesh, or a folder that is not there
+    ├── ProviderIncomplete  a model provider's address is set and its model is not
     └── StartFailed      a process ended or stayed silent instead of becoming ready
 """
 
@@ -84,6 +85,12 @@ class NoSuchPart(DevstackError):
 
     kind = ErrorKind.NOT_FOUND
     reason = "NO_SUCH_PART"
+
+
+class ProviderIncomplete(DevstackError):
+    """A model provider is only half configured."""
+
+    reason = "PROVIDER_INCOMPLETE"
 
 
 class StartFailed(DevstackError):

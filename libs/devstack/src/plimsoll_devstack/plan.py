@@ -16,13 +16,14 @@ from plimsoll_devstack.names import LOOPBACK, SERVICES, folder_name
 from plimsoll_devstack.parts import Part
 from plimsoll_devstack.probe import probe_ready
 from plimsoll_devstack.processes import Program
+from plimsoll_devstack.providers import provider_settings
 from plimsoll_devstack.servers import Servers
 from plimsoll_devstack.state import MeshFiles
 
 _SHARED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What every process gets of the user's environment."""
 
-_PROVIDER = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+_PROXY = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 """What the model-router gets besides: the only service that talks to model providers."""
 
 _RANKS = {"gateway": 3, "orchestrator": 2}
@@ -155,8 +156,9 @@ def _settings_of(service: str, prefix: str) -> frozenset[str]:
 
 def _inherited(service: str, prefix: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The user's settings for this service, and for the model-router the providers' keys; no other service sees a key."""
-    names = (*_SHARED, *_PROVIDER) if service == "model_router" else _SHARED
-    return {name: value for name, value in environ.items() if name in names or name.upper() in names or name.startswith(prefix)}
+    names = (*_SHARED, *_PROXY) if service == "model_router" else _SHARED
+    inherited = {name: value for name, value in environ.items() if name in names or name.upper() in names or name.startswith(prefix)}
+    return inherited | provider_settings(environ) if service == "model_router" else inherited
 
 
 def certificate_names() -> tuple[str, ...]:
