@@ -80,7 +80,7 @@ proto-release: $(STAMP) ## record the present contracts as released
 
 lock: $(STAMP) ## lock the dependencies anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-	  --all-extras --group dev pyproject.toml -o requirements.lock --no-emit-package plimsoll-workspace $(foreach p,$(notdir $(PACKAGES)),--no-emit-package plimsoll-$(p))
+	  --group dev pyproject.toml -o requirements.lock --no-emit-package plimsoll-workspace $(foreach p,$(notdir $(PACKAGES)),--no-emit-package plimsoll-$(p))
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header - -o requirements-setup.lock
 

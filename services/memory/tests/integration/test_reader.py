@@ -25,8 +25,16 @@ def reader(*, seconds: float = 20, memory_mib: int = 1024, processes: int = 1) -
     return ProcessReader(ChunkPlan(), limits, logs.get("memory"))
 
 
-def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process(os.getpid()).children() if "reader_child" in " ".join(one.cmdline())]
+def children() -> list[int]:
+    """Reader processes that live."""
+    return [one.pid for one in psutil.Process(os.getpid()).children() if "reader_child" in command_of(one)]
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # ended meanwhile
+        return ""
 
 
 async def test_small_text_and_the_same_text_read_apart_give_the_same_passages() -> None:
