@@ -4,10 +4,8 @@ import re
 from pathlib import Path
 
 from plimsoll.gateway.v1 import gateway_service_pb2
-from plimsoll_gateway.config import PREFIX, Settings
 from plimsoll_gateway.domain.scopes import NEEDED
 from plimsoll_gateway.transport.routes import RouteTable
-from plimsoll_runtime.settings import variables
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -16,8 +14,3 @@ def test_the_table_of_methods_is_the_contracts():
     table = RouteTable(gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"])
     rows = re.findall(r"^\| `(\w+)` \| `(\w+) (\S+)` \| `([\w:]+)` \|$", README, re.MULTILINE)
     assert rows == [(route.method, route.http, route.path, str(NEEDED[route.method])) for route in table.routes]
-
-
-def test_the_table_of_settings_is_the_codes():
-    rows = re.findall(r"^\| `(PLIMSOLL_\w+)` \| (.*?) ?\| (.*) \|$", README, re.MULTILINE)
-    assert rows == [(one.name, "must be set" if one.required else one.default, one.doc) for one in variables(Settings, PREFIX)]

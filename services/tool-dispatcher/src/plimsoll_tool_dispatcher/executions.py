@@ -12,6 +12,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from opentelemetry.trace import SpanKind
+from plimsoll_runtime import telemetry
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.deadline import remaining_s
 from plimsoll_runtime.errors import PlimsollError
@@ -204,7 +206,8 @@ class Executions:
                     arguments=work.admitted.proposal.effective_arguments,
                     timeout_s=timeout_s,
                 )
-                attempt = await self._executor.execute(tool, invocation)
+                with telemetry.span(f"execute_tool {tool.name}", SpanKind.INTERNAL, attributes=_span_attributes(work)):
+                    attempt = await self._executor.execute(tool, invocation)
         except Full:
             return _busy(tool)
         progress.sent = progress.sent or not (isinstance(attempt, Stopped) and attempt.mishap is Mishap.REFUSED)
@@ -272,6 +275,16 @@ class Executions:
         if isinstance(found, Recorded):
             return recorded(found)
         raise CallInFlight(retry_after_s=1.0)
+
+
+def _span_attributes(work: Work) -> dict[str, str | int | float | bool]:
+    """After the GenAI conventions of OpenTelemetry."""
+    return {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": work.tool.name,
+        "gen_ai.tool.call.id": work.claim.call_id,
+        "plimsoll.tool.digest": work.tool.digest,
+    }
 
 
 def _deadline_left_s() -> float:

@@ -74,7 +74,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
     insecure = settings.server.insecure
     dispatchers = DISPATCHERS | {"insecure"} if insecure else DISPATCHERS
-    handler = ToolDispatcherHandler(service, dispatchers=dispatchers, arguments_chars=arguments_chars, log=log)
+    handler = ToolDispatcherHandler(service, dispatchers=dispatchers, arguments_chars=arguments_chars, metrics=metrics, log=log)
     authenticate = PeerCertificates(CALLERS, insecure=insecure)
     return App(
         name=NAME,

@@ -68,6 +68,7 @@ class PostgresCallLedger:
                     work.agent,
                     work.agent_version,
                     timedelta(seconds=reservation.lease_s),
+                    grant is None,  # a spent grant must stay spent; a call that must not run twice is made durable by its dispatch mark
                 )
             if row["reserved_fence"] is not None:
                 return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=row["reserved_fence"])

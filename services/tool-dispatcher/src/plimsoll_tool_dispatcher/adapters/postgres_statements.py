@@ -1,7 +1,8 @@
 """The statements of the call ledger."""
 
 # $1 tenant, $2 call key, $3 run, $4 epoch, $5 grant or null, $6 whether the call may begin here, $7 call id, $8 effect, $9 tool,
-# $10 tool digest, $11 call digest, $12 request digest, $13 step, $14 node, $15 agent, $16 agent version, $17 lease
+# $10 tool digest, $11 call digest, $12 request digest, $13 step, $14 node, $15 agent, $16 agent version, $17 lease, $18 whether the
+# commit may reach the disk a little later: should the database's machine crash before, the call was never reserved and runs again
 # The parts see one snapshot. Two that reserve the same call at once meet at its primary key: the later inserts nothing, returns
 # nothing, and looks again. `spent` takes the grant only together with the reservation, and again only for the same call.
 RESERVE = """
@@ -30,6 +31,7 @@ reserved as (
 select (select reserved_fence from reserved),
        (select epoch from seen) as highest,
        (select call_key from spent_grants where tenant = $1 and grant_id = $5) as spent_by,
+       case when $18 then set_config('synchronous_commit', 'off', true) end,
        entry.*
 from (select) as one left join entry on true"""
 

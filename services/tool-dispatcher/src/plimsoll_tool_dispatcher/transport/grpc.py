@@ -4,20 +4,25 @@ from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2_grpc as rpc
 from plimsoll_runtime.context import current_caller
 from plimsoll_runtime.errors import Denied
+from plimsoll_runtime.failures import Category
 from plimsoll_runtime.logs import Log
+from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.rpc_server import Context, RpcService
+from prometheus_client import Counter
 
 from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report
 from plimsoll_tool_dispatcher.service import ToolDispatcher
 from plimsoll_tool_dispatcher.transport.codec import call_from_proto, report_to_proto, tool_to_proto
 
+CALLS_TOTAL = "plimsoll_tool_calls_total"
 FULL_NAME = "plimsoll.tool_dispatcher.v1.ToolDispatcherService"
 
 
 class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
     """Takes requests apart, calls the verb, puts the answer together."""
 
-    def __init__(self, service: ToolDispatcher, *, dispatchers: frozenset[str], arguments_chars: int, log: Log) -> None:
+    def __init__(self, service: ToolDispatcher, *, dispatchers: frozenset[str], arguments_chars: int, metrics: Metrics, log: Log) -> None:
+        self._calls = Counter(CALLS_TOTAL, "Calls answered", ("tool", "outcome"), registry=metrics.registry)
         self._service = service
         self._dispatchers = dispatchers
         self._arguments_chars = arguments_chars
@@ -50,6 +55,8 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
                 outcome, reason = "approval_required", ""
             case _:
                 outcome, reason = "succeeded", ""
+        known = outcome != Category.UNKNOWN_TOOL  # a name that a model made up is no label
+        self._calls.labels(call.tool if known else "", outcome).inc()
         self._log.info(
             "call.answered",
             {
