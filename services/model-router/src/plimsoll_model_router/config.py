@@ -19,7 +19,7 @@ class ProviderSettings:
     model: str = setting("", doc="the model to ask; empty switches the provider off")
     context_tokens: int = setting(0, doc="what the model reads at the most, answer included; 0 when unknown")
     input_price_micros: int = setting(-1, doc=_PRICE_DOC.format("input"))
-    cached_input_price_micros: int = setting(-1, doc=_PRICE_DOC.format("cached input") + "; -1 takes the input price")
+    cached_input_price_micros: int = setting(-1, doc="the same for cached input tokens; -1 takes the input price")
     output_price_micros: int = setting(-1, doc=_PRICE_DOC.format("output"))
 
     def __post_init__(self) -> None:

@@ -104,8 +104,8 @@ class Failover:
     ) -> AsyncGenerator["Progress | tuple[Reply, JsonValue]", None]:
         """One try. Raises ProviderError."""
         where = candidate.model.full_name
-        provider, question = self._providers[candidate.model.provider], replace(inquiry.question, model=candidate.ask_for)
-        _affordable(candidate, question, inquiry.max_cost_micros)
+        provider = self._providers[candidate.model.provider]
+        question = _affordable(candidate, replace(inquiry.question, model=candidate.ask_for), inquiry.max_cost_micros)
         reply: Reply | None = None
         if inquiry.streaming:
             async with aclosing(provider.stream(question)) as chunks:
@@ -189,17 +189,24 @@ def _is_final(reply: Reply) -> bool:
     return not reply.message.tool_calls
 
 
-def _affordable(candidate: Candidate, question: Question, max_cost_micros: int) -> None:
-    """Raises ProviderError when the question does not fit into the model, or could cost more than it may."""
+def _affordable(candidate: Candidate, question: Question, max_cost_micros: int) -> Question:
+    """The question, its answer limited to what may be paid for it.
+
+    Raises ProviderError when it does not fit into the model, or could cost more than it may.
+    """
     where, tokens = candidate.model.full_name, question_tokens(question)
-    room = candidate.model.context_tokens
+    room, price = candidate.model.context_tokens, candidate.model.price
     if room and tokens + question.max_output_tokens > room:
         what = f"reads {room} tokens at the most; this question has about {tokens} and may be answered with {question.max_output_tokens}"
         raise _failed(Category.CONTEXT_TRUNCATED, "CONTEXT_TOO_LONG", what, where, Remedy.LARGER_CONTEXT)
-    cost = pricing.most(tokens, question.max_output_tokens, candidate.model.price)
-    if max_cost_micros and cost > max_cost_micros:
+    if not max_cost_micros or price is None:
+        return question
+    output = question.max_output_tokens or pricing.affordable_output(tokens, max_cost_micros, price)
+    cost = pricing.most(tokens, max(1, output), price)
+    if cost > max_cost_micros:
         what = f"could cost {cost} micros, more than the {max_cost_micros} that the call may cost"
         raise _failed(Category.BUDGET_EXCEEDED, "TOO_EXPENSIVE", what, where, Remedy.NEXT_PROVIDER)
+    return replace(question, max_output_tokens=output)
 
 
 def _failed(category: Category, reason: str, what: str, where: str, remedy: Remedy) -> ProviderError:

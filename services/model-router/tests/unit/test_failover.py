@@ -145,6 +145,7 @@ async def test_nothing_is_sent_that_could_cost_more_than_it_may(clock: FakeClock
     assert outcome.failure.category is Category.BUDGET_EXCEEDED
     assert dear.asked == []
     assert isinstance(await Desk(clock, [dear]).outcome(max_cost=5000), Answer)
+    assert 0 < dear.asked[0].max_output_tokens < 500  # an answer without a limit of its own gets the one that can be paid
 
 
 async def test_all_attempts_are_billed_at_the_price_of_their_model(clock: FakeClock) -> None:

@@ -9,7 +9,7 @@ from plimsoll_model_router.domain.outputs import checked, output_of
 from plimsoll_model_router.domain.schemas import compiled
 from plimsoll_model_router.errors import InvalidGeneration, ProviderError, Remedy
 from plimsoll_runtime.failures import Category
-from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 
 @pytest.mark.parametrize("text", ['{"intent": "refund"}', '```json\n{"intent": "refund"}\n```', ' \n{"intent":"refund"}\n'])
@@ -59,6 +59,23 @@ def test_refusals_empty_answers_and_cut_tool_calls_are_no_answers() -> None:
             checked(odd, "p/m")
         assert (caught.value.failure.category, caught.value.remedy) == (category, remedy)
     assert checked(reply(), "p/m") == reply()
+
+
+def test_what_nobody_behind_could_store_is_no_answer() -> None:
+    deep: JsonValue = 1
+    for _ in range(101):
+        deep = [deep]
+    odd = (
+        assistant("a\x00b"),
+        assistant(ToolCall(call_id="a", tool="t", arguments={"\x00": 1})),
+        assistant(ToolCall(call_id="a", tool="t", arguments=deep)),
+    )
+    for message in odd:
+        with pytest.raises(ProviderError) as caught:
+            checked(replace(reply(), message=message), "p/m")
+        assert caught.value.failure.reason == "UNFIT_ANSWER"
+    with pytest.raises(ProviderError, match=r"U\+0000"):
+        output_of(reply('{"intent": "\\u0000"}'), compiled({}), "p/m")
 
 
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "https://example.com/schema.json"}, {"type": "string", "pattern": "("}])

@@ -68,6 +68,11 @@ def test_everything_wrong_with_a_prompt_is_told_at_once() -> None:
     assert all(problem.remedy for problem in caught.value.problems)
 
 
+def test_a_text_that_no_store_takes_is_refused() -> None:
+    with pytest.raises(InvalidPrompt, match="system: holds the character"):
+        checked(replace(TEMPLATE, system="a\x00b"))
+
+
 def test_a_prompt_needs_a_template() -> None:
     with pytest.raises(InvalidPrompt, match="empty"):
         checked(Template(name="p"))

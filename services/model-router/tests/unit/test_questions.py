@@ -16,6 +16,7 @@ from plimsoll_runtime.work import WorkContext
 def test_everything_wrong_with_a_question_is_told_at_once() -> None:
     bad = Generation(
         request_key="ö" * 300,
+        task="a\x00b",
         variables={"a": 1},
         tools=(LOOKUP, LOOKUP, replace(LOOKUP, name="no spaces")),
         max_output_tokens=-1,
@@ -25,6 +26,7 @@ def test_everything_wrong_with_a_question_is_told_at_once() -> None:
         questions.checked(bad)
     assert [problem.field.removeprefix("generation.") for problem in caught.value.problems] == [
         "request_key",
+        "task",
         "max_output_tokens",
         "max_cost_micros",
         "tools[1].name",

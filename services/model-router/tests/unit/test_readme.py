@@ -8,8 +8,6 @@ from plimsoll_model_router import errors
 from plimsoll_model_router.adapters.postgres_calls import COMPLETED
 from plimsoll_model_router.adapters.providers.rehearsal import FAULTS
 
-PREFIX = "PLIMSOLL_MODEL_ROUTER_"
-
 
 @pytest.fixture(scope="module")
 def readme() -> str:

@@ -172,6 +172,18 @@ def test_an_answer_with_sources_names_them_and_its_confidence() -> None:
     assert 0.4 < float(str(value["confidence"])) < 1
 
 
+def test_where_nothing_answers_it_says_so() -> None:
+    schema: JsonObject = {"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string", "minLength": 1}}}
+    reply = ask(question(user("Who painted the Mona Lisa?\n\n[a.md] Express costs 12 EUR."), model="rehearsal", schema=schema))
+    assert "nothing" in reply.message.text
+    assert reply.confidence == 0.02
+
+
+def test_a_text_without_a_question_is_told_of_itself() -> None:
+    schema: JsonObject = {"type": "object", "required": ["explanation"], "properties": {"explanation": {"type": "string", "minLength": 1}}}
+    assert filled(schema, user("[price, outlier] Row 12 has '1.024,50'. The rest is smaller.")) == {"explanation": "Row 12 has '1.024,50'."}
+
+
 def test_a_schema_that_nothing_satisfies_is_refused_openly() -> None:
     reply = ask(question(user("?"), model="rehearsal", schema={"allOf": [{"type": "string"}, {"type": "integer"}]}))
     assert reply.stop_reason is StopReason.REFUSAL

@@ -6,16 +6,18 @@ from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonValue, parse_json
 
+from plimsoll_model_router.domain import plain
 from plimsoll_model_router.domain.generation import Reply
 from plimsoll_model_router.domain.messages import Refusal, StopReason
 from plimsoll_model_router.domain.schemas import CompiledSchema
 from plimsoll_model_router.errors import ProviderError, Remedy
 
+_DEPTH_CAP = 100
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
 def checked(reply: Reply, where: str) -> Reply:
-    """The reply, when it is an answer. Raises ProviderError when the model refused or said nothing at all."""
+    """The reply, when it is an answer. Raises ProviderError when the model refused, said nothing, or said what nobody can keep."""
     refused = next((part for part in reply.message.parts if isinstance(part, Refusal)), None)
     if refused is not None or reply.stop_reason is StopReason.REFUSAL:
         raise _failed(reply, where, Category.MODEL_REFUSED, "REFUSED", "the model refused to answer", Remedy.NEVER)
@@ -24,6 +26,9 @@ def checked(reply: Reply, where: str) -> Reply:
     if reply.message.tool_calls and reply.stop_reason is StopReason.MAX_TOKENS:
         message = "the answer was cut at max_output_tokens before its tool calls were complete"
         raise _failed(reply, where, Category.MODEL_MALFORMED, "OUTPUT_TRUNCATED", message, Remedy.NEVER)
+    if _unfit(plain.message_to_plain(reply.message), _DEPTH_CAP):
+        message = f"the answer holds the character U+0000, or JSON nested deeper than {_DEPTH_CAP} levels"
+        raise _failed(reply, where, Category.MODEL_MALFORMED, "UNFIT_ANSWER", message, Remedy.RETRY)
     return reply
 
 
@@ -39,11 +44,29 @@ def output_of(reply: Reply, schema: CompiledSchema, where: str) -> JsonValue:
     except Invalid as error:
         message = "the answer is not JSON, although a schema was given"
         raise _failed(reply, where, Category.MODEL_MALFORMED, "OUTPUT_NOT_JSON", message, Remedy.RETRY) from error
+    if _unfit(value, _DEPTH_CAP):
+        message = f"the answer's JSON holds the character U+0000, or is nested deeper than {_DEPTH_CAP} levels"
+        raise _failed(reply, where, Category.MODEL_MALFORMED, "UNFIT_ANSWER", message, Remedy.RETRY)
     problems = schema.problems(value)
     if problems:
         message = "the answer breaks its schema: " + "; ".join(map(str, problems))
         raise _failed(reply, where, Category.MODEL_MALFORMED, "OUTPUT_INVALID", message, Remedy.RETRY)
     return value
+
+
+def _unfit(value: JsonValue, levels: int) -> bool:
+    """Whether a value could not be stored or read by those who get it."""
+    match value:
+        case str():
+            return "\x00" in value
+        case list() | dict() if levels == 0:
+            return True
+        case list():
+            return any(_unfit(item, levels - 1) for item in value)
+        case dict():
+            return any("\x00" in key or _unfit(item, levels - 1) for key, item in value.items())
+        case _:
+            return False
 
 
 def _failed(reply: Reply, where: str, category: Category, reason: str, message: str, remedy: Remedy) -> ProviderError:

@@ -28,6 +28,12 @@ def priced(usage: Usage, price: Price | None) -> Usage:
     return replace(usage, cost_micros=-(-total // _PER))
 
 
-def most(input_tokens: int, max_output_tokens: int, price: Price | None) -> int:
+def affordable_output(input_tokens: int, max_cost_micros: int, price: Price) -> int:
+    """The tokens that may be written for what is left of `max_cost_micros` after reading; 0 when that is no limit, or too little."""
+    left = max_cost_micros * _PER - input_tokens * price.input_micros
+    return max(0, left // price.output_micros) if price.output_micros else 0
+
+
+def most(input_tokens: int, max_output_tokens: int, price: Price) -> int:
     """What a call may cost at the most: nothing cached, everything written."""
     return priced(Usage(input_tokens=input_tokens, output_tokens=max_output_tokens), price).cost_micros

@@ -107,6 +107,10 @@ def checked(template: Template, labels: tuple[str, ...] = ()) -> Template:
         for index, example in enumerate(template.examples)
         if not example.user.strip()
     ]
+    told = {"description": template.description, "system": template.system, "user": template.user}
+    problems += [
+        FieldProblem(f"prompt.{name}", "holds the character U+0000", "leave it out") for name, text in told.items() if "\x00" in text
+    ]
     if problems:
         raise InvalidPrompt(problems=problems)
     return template

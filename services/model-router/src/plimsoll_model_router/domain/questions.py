@@ -11,12 +11,13 @@ from plimsoll_model_router.errors import InvalidGeneration
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEY_CAP = 255
+_TASK_CAP = 64
 _OUTPUT_CAP = 1_000_000
 
 
 def checked(generation: Generation) -> Generation:
     """The generation, when its own fields hold together. Raises InvalidGeneration with everything that is wrong."""
-    problems = [*_key_problems(generation), *_limit_problems(generation), *_tool_problems(generation)]
+    problems = [*_key_problems(generation), *_task_problems(generation), *_limit_problems(generation), *_tool_problems(generation)]
     if generation.prompt is None and not generation.messages:
         problems.append(FieldProblem("generation.prompt", "is missing, and there are no messages", "name a prompt or send messages"))
     if generation.prompt is None and generation.variables:
@@ -39,6 +40,13 @@ def _key_problems(generation: Generation) -> Iterator[FieldProblem]:
     if len(key) > _KEY_CAP or not (key.isprintable() and key.isascii()):
         yield FieldProblem(
             "generation.request_key", f"is longer than {_KEY_CAP} characters or not plain ASCII", "use a short key, such as a UUID"
+        )
+
+
+def _task_problems(generation: Generation) -> Iterator[FieldProblem]:
+    if len(generation.task) > _TASK_CAP or not generation.task.isprintable():
+        yield FieldProblem(
+            "generation.task", f"is longer than {_TASK_CAP} characters or not printable", "use a word such as classification"
         )
 
 

@@ -16,6 +16,7 @@ from plimsoll_model_router.domain.rehearsal.model import NAME, RehearsalModel, p
 from plimsoll_model_router.domain.routing import Model
 from plimsoll_model_router.errors import ProviderError, Remedy
 
+_CONTEXT_TOKENS = 200_000
 _IN_THREAD = 6_000  # characters: learning from more would hold up the event loop for tens of milliseconds
 
 
@@ -56,7 +57,7 @@ class RehearsalProvider:
 
     @property
     def models(self) -> Sequence[Model]:
-        return (Model(provider=NAME, name=NAME, price=FREE, rehearsal=True, variants=tuple(FAULTS)),)
+        return (Model(provider=NAME, name=NAME, price=FREE, context_tokens=_CONTEXT_TOKENS, rehearsal=True, variants=tuple(FAULTS)),)
 
     async def generate(self, question: Question) -> Reply:
         fault = FAULTS[question.model]

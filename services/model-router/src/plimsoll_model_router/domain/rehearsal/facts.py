@@ -14,9 +14,9 @@ from plimsoll_model_router.domain.rehearsal.text import words
 Scalar: TypeAlias = str | int | float | bool
 
 _PASSAGE = re.compile(r"^[ \t]*\[([^\[\]\n]{1,160})\](?:[ \t]+|[ \t]*\n[ \t]*)(?=\S)", re.MULTILINE)
-_KEY_VALUE = re.compile(r"^\s*(?:[-*•]\s+)?\**([A-Za-z][\w .'/()#-]{0,48}?)\**\s*[:=]\s*\**\s*(\S.*?)\s*$")
+_KEY_VALUE = re.compile(r"(?:[-*•]\s+)?\**([A-Za-z][\w .'/()#-]{0,48}?)\**\s*[:=]\s*\**\s*(\S.*)")
 _JSON_START = re.compile(r"(?:^|(?<=[\s:=(]))[\[{](?=\s*[\[{\"\d\]}tfn-])")
-_TABLE_RULE = re.compile(r"^\s*\|?[\s:|-]+\|?\s*$")
+_JSON_TRIES = 50  # places that look like JSON and are none; behind so many the rest is text
 _DEPTH_CAP = 12
 
 
@@ -141,13 +141,14 @@ def _shown(value: Scalar) -> str:
 
 def _embedded_json(text: str) -> tuple[str, list[JsonValue]]:
     """JSON objects and lists inside a text, and the text without them."""
-    decoder, values, kept, at = json.JSONDecoder(), [], [], 0
+    decoder, values, kept, at, failed = json.JSONDecoder(), list[JsonValue](), list[str](), 0, 0
     for match in _JSON_START.finditer(text):
-        if match.start() < at:
+        if match.start() < at or failed >= _JSON_TRIES:
             continue
         try:
             value, end = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
+            failed += 1
             continue
         values.append(value)
         kept.append(text[at : match.start()])
@@ -171,7 +172,7 @@ def _bracketed_passages(text: str) -> tuple[str, list[Passage]]:
 
 def _lines(text: str) -> Iterator[Fact]:
     for line in text.splitlines():
-        match = _KEY_VALUE.match(line)
+        match = _KEY_VALUE.match(line.strip())
         if match and not match[2].startswith("//"):
             yield Fact(key=match[1].strip(), value=match[2].strip("*").strip())
 
@@ -191,11 +192,14 @@ def _rows(block: Sequence[str]) -> Iterator[JsonObject]:
     if len(block) < 2:
         return
     if "|" in block[0]:
-        cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block if not _TABLE_RULE.match(line)]
+        cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block if line.strip(" \t|:-")]
     else:
-        cells = [[cell.strip() for cell in row] for row in csv.reader(block)]
-    header = cells[0]
-    if any(not name or name.replace(".", "").isdigit() or len(name) > 48 for name in header):
+        try:
+            cells = [[cell.strip() for cell in row] for row in csv.reader(block)]
+        except csv.Error:
+            return
+    header = cells[0] if cells else []
+    if not header or any(not name or name.replace(".", "").isdigit() or len(name) > 48 for name in header):
         return
     for row in cells[1:]:
         if len(row) == len(header):

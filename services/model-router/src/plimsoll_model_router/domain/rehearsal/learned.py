@@ -71,7 +71,7 @@ def anchors(seen: Sequence[Seen]) -> list[str]:
     counted: dict[str, int] = {}
     for one in seen:
         at = one.text.lower().find(str(one.value).lower())
-        before = _ANCHOR.search(one.text[:at]) if at > 0 else None
+        before = _ANCHOR.search(one.text[max(0, at - 80) : at]) if at > 0 else None
         if before and before[0].strip():
             counted[before[0].strip().lower()] = counted.get(before[0].strip().lower(), 0) + 1
     return sorted(counted, key=lambda anchor: (-counted[anchor], anchor))

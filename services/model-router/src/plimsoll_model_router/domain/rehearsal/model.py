@@ -14,6 +14,7 @@ from plimsoll_model_router.domain.rehearsal.fill import MADE_UP, Filled, Filler
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.domain.rehearsal.quote import Library, Quotation
 from plimsoll_model_router.domain.rehearsal.sample import smallest
+from plimsoll_model_router.domain.rehearsal.scalars import NOTHING
 from plimsoll_model_router.domain.rehearsal.schema import Schema
 from plimsoll_model_router.domain.rehearsal.tools import looks_up, next_calls
 from plimsoll_model_router.domain.schemas import compiled
@@ -21,7 +22,6 @@ from plimsoll_model_router.domain.tokens import count_tokens, parts_tokens, ques
 
 NAME = "rehearsal"
 _FOLLOW = 0.6  # an example this much like the request is followed to the letter
-_NOTHING = "The context holds nothing that answers this."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class RehearsalModel:
             told = Quotation(sentences=(*done, *quotation.sentences), confidence=quotation.confidence)
             return told.text, told.confidence
         failed = [result for result in context.results if result.is_error]
-        return (_told_failure(failed[-1]) if failed else _NOTHING), MADE_UP
+        return (_told_failure(failed[-1]) if failed else NOTHING), MADE_UP
 
     def _chosen(self, context: Context, seen: list[learned.Seen]) -> tuple[str, float]:
         values = list(dict.fromkeys(str(one.value) for one in seen))

@@ -6,6 +6,7 @@ import re
 from plimsoll_runtime.json_types import JsonValue
 
 from plimsoll_model_router.domain.rehearsal.schema import Schema
+from plimsoll_model_router.domain.rehearsal.spans import matcher
 
 _DEPTH_CAP = 16
 _FORMATS = {
@@ -77,10 +78,8 @@ def matching(pattern: str) -> str:
         text, end = _alternatives(pattern, 0)
     except (IndexError, ValueError):
         return ""
-    try:
-        return text if end == len(pattern) and re.search(pattern, text) else ""
-    except re.error:
-        return ""
+    matches = matcher(pattern)
+    return text if end == len(pattern) and matches is not None and matches(text) else ""
 
 
 def _alternatives(pattern: str, at: int) -> tuple[str, int]:

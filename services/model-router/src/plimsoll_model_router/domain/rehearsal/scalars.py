@@ -37,6 +37,9 @@ FIRST = 0.3  # the first of several
 LEARNED = 0.85  # it stands where the examples' values stand
 MENTIONED = 0.85  # the text names this choice and no other
 WHOLE = 0.6  # the request itself
+CHANCE = 0.02  # it says nothing
+
+NOTHING = "The context holds nothing that answers this."
 
 _IDENTIFIER_WORDS = vocabulary("id ids identifier number no nr code key reference ref sku iban")
 _WHOLE_WORDS = vocabulary("query question message request search input content")
@@ -160,7 +163,7 @@ class Scalars:
                 return Found(value=value, confidence=LEARNED)
         return None
 
-    def learned_sentences(self, field: Field) -> list["Chosen"]:
+    def learned_sentences(self, field: Field) -> list[Chosen]:
         """The sentences that look like those which the examples copied into the field, best first."""
         weighed = learned.copied_sentences(self._context.examples, field.path)
         pool = [passage.text for passage in self._context.passages] or [self._context.request]
@@ -190,12 +193,12 @@ class Scalars:
         return self._quoted(field)
 
     def _quoted(self, field: Field) -> Found | None:
-        """Sentences of the passages that answer the request; without passages, what the request itself says of the field."""
-        if self._context.passages:
-            answers = bool(field.own_words & ANSWER_WORDS)
-            asked = self._context.question if answers else f"{' '.join(sorted(field.words))} {self._context.question}"
-            quotation = self._library.quote(asked)
-            return _clipped(quotation.text if answers else quotation.plain, quotation.confidence, field.schema)
+        """What the passages say to the question; without a question, what the text itself says of the field."""
+        question, answers = self._context.question, bool(field.own_words & ANSWER_WORDS)
+        if self._context.passages and question:
+            quotation = self._library.quote(question if answers else f"{' '.join(sorted(field.words))} {question}")
+            found = _clipped(quotation.text if answers else quotation.plain, quotation.confidence, field.schema)
+            return found or (_clipped(NOTHING, CHANCE, field.schema) if answers else None)
         quotation = self._library.quote(" ".join(sorted(field.words)))
         if quotation.sentences:
             return _clipped(quotation.plain, quotation.confidence / 2, field.schema)

@@ -13,6 +13,7 @@ from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.domain.rehearsal.schema import Schema
 from plimsoll_model_router.domain.rehearsal.similarity import Index, TermSpace
 from plimsoll_model_router.domain.rehearsal.text import content_words, vocabulary, words
+from plimsoll_model_router.domain.schemas import compiled
 
 _NEEDED = 0.30  # from here on the request is held to need the tool
 _INSTRUCTED = 0.5  # how much the instructions count beside the request
@@ -83,6 +84,8 @@ def _candidates(context: Context, tool: ToolDefinition, need: float, fits: Fits)
     filled = Filler(_for_arguments(context), fits).fill(tool.arguments_schema)
     if filled.made_up or not isinstance(filled.value, dict):
         return []
+    if compiled(tool.arguments_schema, field=f"tools.{tool.name}.arguments_schema").problems(filled.value):
+        return []
     schema = Schema.whole(tool.arguments_schema)
     typed = [name for name, inner in schema.properties.items() if name in schema.required and _is_typed(inner) and not inner.options]
     bonus = _TYPED * len(typed) / max(1, len(schema.required))
@@ -123,7 +126,7 @@ def _telling(tool: str, arguments: JsonValue, schema: Schema | None) -> tuple[st
 
 def looks_up(tool: str) -> bool:
     """Whether a tool's name says that it only looks: looking comes before acting."""
-    return words(tool)[0] in _LOOKING
+    return bool(_LOOKING.intersection(words(tool)[:1]))
 
 
 def _is_typed(schema: Schema | None) -> bool:
