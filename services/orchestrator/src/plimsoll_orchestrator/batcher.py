@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.errors import ErrorKind, PlimsollError
+from plimsoll_runtime.status import known
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -17,7 +18,8 @@ _BATCH_CAP = 512
 class Batcher(Generic[Item, Outcome]):
     """Takes what has gathered as soon as a flusher is free: no timer, so a single item never waits for company.
 
-    `flush` does a batch and returns an outcome per item, in order; an error of ours goes to every item of its batch.
+    `flush` does a batch and returns an outcome per item, in order, or does none of it and raises. A batch that cannot be done is
+    split until the items at fault are alone with their error; one whose outcome is unknown fails as a whole.
     `flushers` work side by side: while one waits for the disk, the next batch gathers.
     """
 
@@ -57,11 +59,21 @@ class Batcher(Generic[Item, Outcome]):
     async def _flush_one(self, batch: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
         try:
             outcomes = await self._flush([item for item, _ in batch])
-        except PlimsollError as error:
+        except Exception as error:  # noqa: BLE001 - whatever one item does must not end the flusher, and with it everybody else's work
+            if len(batch) > 1 and not _passing(error):
+                middle = len(batch) // 2
+                await self._flush_one(batch[:middle])
+                await self._flush_one(batch[middle:])
+                return
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(known(error))
             return
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if not future.done():
                 future.set_result(outcome)
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the error is of the moment, not of what was in the batch."""
+    return isinstance(error, PlimsollError) and error.kind in {ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT, ErrorKind.EXHAUSTED}

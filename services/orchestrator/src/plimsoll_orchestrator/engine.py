@@ -9,6 +9,7 @@ from typing import TypeAlias, assert_never
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import Clock
+from plimsoll_runtime.errors import Internal, Invalid
 from plimsoll_runtime.failures import failure_from_error
 from plimsoll_runtime.ids import Ids
 
@@ -62,7 +63,7 @@ class Engine:
             case Write(entries=entries):
                 return await self._append(run, graph, epoch, entries)
             case Perform(node=node):
-                return await self._append(run, graph, epoch, await self._act(run, graph, node, epoch))
+                return await self._step(run, graph, node, epoch)
             case Park(at=at):
                 pause = (at - self.clock.now()).total_seconds()
                 if run.pending is None and pause < _NAP_S:
@@ -75,6 +76,14 @@ class Engine:
                 return None
             case unknown:
                 assert_never(unknown)
+
+    async def _step(self, run: Run, graph: Graph, node: Node, epoch: int) -> Run | None:
+        try:
+            return await self._append(run, graph, epoch, await self._act(run, graph, node, epoch))
+        except (Invalid, Internal) as error:  # the store refuses what the step yields: a failure of the step, not a reason to try for ever
+            self.log.error("step.unstorable", {"run_id": run.run_id, "node": node.name, "reason": error.reason})
+            failed = Failed(failure=failure_from_error(error, node.name), unsettled=True)
+            return await self._append(run, graph, epoch, conclude(run, graph, node, failed, 0.0, self.clock.now()))
 
     async def _act(self, run: Run, graph: Graph, node: Node, epoch: int) -> tuple[Entry, ...]:
         assert run.step is not None

@@ -29,7 +29,7 @@ from plimsoll_orchestrator.config import Settings
 from plimsoll_orchestrator.engine import Engine
 from plimsoll_orchestrator.service import Orchestrator
 from plimsoll_orchestrator.steps.perform import Performer
-from plimsoll_orchestrator.transport.codec import event_to_proto
+from plimsoll_orchestrator.transport.codec import event_to_publish
 from plimsoll_orchestrator.transport.grpc import OrchestratorServicer
 from plimsoll_orchestrator.worker import Worker
 
@@ -64,7 +64,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         loops["watch"] = watch.run
     if settings.works:
         worker = await _worker(settings, stack, agents, runs, signals, clock)
-        outbox = JournalOutbox(lambda *parts: event_to_proto(*parts).SerializeToString())
+        outbox = JournalOutbox(event_to_publish)
         loops["worker"] = worker.run
         loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
         loops["interruptions"] = lambda stop: signals.hear_interruptions(stop, worker.hear_interruption)

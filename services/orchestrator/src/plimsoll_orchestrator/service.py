@@ -81,7 +81,7 @@ class Orchestrator:
         """The newest version. Raises AgentNotFound."""
         version = await self.agents.newest(tenant, name)
         if version is None:
-            raise AgentNotFound(f"no agent is named {name!r}", remedy="register it, or list the agents")
+            raise AgentNotFound(f"no agent is named {name!r}", remedy="register it, or list the agents to see their names")
         return version
 
     async def list_agents(self, tenant: str, after: str, limit: int) -> Sequence[AgentVersion]:
@@ -159,7 +159,7 @@ class Orchestrator:
         for _ in range(_TRIES):
             view = await self.runs.approval(tenant, approval_id)
             if view is None:
-                raise ApprovalNotFound
+                raise ApprovalNotFound(f"no approval has the id {approval_id!r}", remedy="list the approvals to see their ids")
             if view.approval.status is wanted:
                 return view
             if view.approval.status in {ApprovalStatus.APPROVED, ApprovalStatus.REJECTED}:

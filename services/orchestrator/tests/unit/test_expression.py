@@ -40,6 +40,12 @@ def test_what_is_not_json_fails_and_never_flows_on(text: str) -> None:
         compile_expression(text).evaluate(SCOPE)
 
 
+@pytest.mark.parametrize("text", [r"'a\x00b'", r"{'k\x00': 1}", r"['a', 'b\x00']"])
+def test_a_text_that_no_store_takes_fails_where_it_is_made(text: str) -> None:
+    with pytest.raises(ExpressionFailed, match=r"U\+0000"):
+        compile_expression(text).evaluate(SCOPE)
+
+
 def test_a_condition_must_be_true_or_false() -> None:
     assert compile_expression("state.amount > 100").holds(SCOPE)
     with pytest.raises(ExpressionFailed):

@@ -29,7 +29,7 @@ class RemoteModels:
         response = await call(self._stub.Generate, request, cap_s=_CAP_S, target="model-router")
         match response.WhichOneof("outcome"):
             case "answer":
-                return _answer(response.answer)
+                return _answer(response.answer) if _storable(response.answer) else _unstorable(response.answer)
             case "failure":
                 return NoAnswer(failure=failure_from_proto(response.failure.failure), usage=usage_from_proto(response.failure.usage))
             case _:
@@ -102,3 +102,17 @@ def _answer(answer: model_router_service_pb2.Answer) -> Answer:
         confidence=answer.confidence,
         prompt_digest=answer.prompt_digest,
     )
+
+
+def _storable(answer: model_router_service_pb2.Answer) -> bool:
+    return not any("\0" in part.text.text for part in answer.message.parts if part.HasField("text"))
+
+
+def _unstorable(answer: model_router_service_pb2.Answer) -> NoAnswer:
+    failure = Failure(
+        category=Category.MODEL_MALFORMED,
+        reason="UNSTORABLE_TEXT",
+        message="the model's text holds the character U+0000, which no store takes",
+        where="model-router",
+    )
+    return NoAnswer(failure=failure, usage=usage_from_proto(answer.usage))

@@ -123,7 +123,11 @@ def _json(value: object, text: str, depth: int = 0) -> JsonValue:
     if depth > _DEPTH_CAP:
         raise ExpressionFailed(f"{text!r}: nested deeper than {_DEPTH_CAP}")
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int():
+            return value
+        case str():
+            if "\0" in value:
+                raise ExpressionFailed(f"{text!r}: holds the character U+0000, which no store takes")
             return value
         case float():
             if not math.isfinite(value):
@@ -140,4 +144,6 @@ def _json(value: object, text: str, depth: int = 0) -> JsonValue:
 def _key(key: object, text: str) -> str:
     if not isinstance(key, str):
         raise ExpressionFailed(f"{text!r}: a key is {type(key).__name__}, not a string")
+    if "\0" in key:
+        raise ExpressionFailed(f"{text!r}: a key holds the character U+0000, which no store takes")
     return key

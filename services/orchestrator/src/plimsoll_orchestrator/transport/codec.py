@@ -27,6 +27,9 @@ from plimsoll_orchestrator.domain.run import Approval
 from plimsoll_orchestrator.ports import AgentVersion, ApprovalView, JournalEntry, RunSummary
 from plimsoll_orchestrator.service import RunView
 
+_PUBLISHED_CAP_BYTES = 128 * 1024  # far below what the bus takes, and a whole batch of events still fits in memory
+_TEXT_CAP = 2000
+
 
 def agent_to_proto(version: AgentVersion, *, with_graph: bool) -> agent_pb2.Agent:
     graph = version.graph
@@ -123,6 +126,42 @@ def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEnt
         case RunFinished() as ended:
             event.run_finished.CopyFrom(_run_finished(ended))
     return event
+
+
+def event_to_publish(tenant: str, agent: str, agent_digest: str, entry: JournalEntry) -> bytes:
+    """The event as the bus carries it: whole, or without its values when they are more than the bus should carry."""
+    event = event_to_proto(tenant, agent, agent_digest, entry)
+    if event.ByteSize() > _PUBLISHED_CAP_BYTES:
+        _abridge(event)
+    return event.SerializeToString()
+
+
+def _abridge(event: run_events_pb2.RunEvent) -> None:
+    event.abridged = True
+    match event.WhichOneof("event"):
+        case "run_started":
+            event.run_started.ClearField("input")
+        case "step_progressed":
+            event.step_progressed.ClearField("detail")
+        case "step_finished":
+            event.step_finished.ClearField("delta")
+            if event.step_finished.facts.ByteSize() > _PUBLISHED_CAP_BYTES // 2:
+                event.step_finished.ClearField("facts")
+        case "step_failed":
+            event.step_failed.failure.message = event.step_failed.failure.message[:_TEXT_CAP]
+        case "approval_asked":
+            approval = event.approval_asked.approval
+            approval.summary = approval.summary[:_TEXT_CAP]
+            approval.ClearField("details")
+            approval.ClearField("proposal")
+        case "approval_decided":
+            event.approval_decided.comment = event.approval_decided.comment[:_TEXT_CAP]
+        case "run_finished":
+            event.run_finished.ClearField("output")
+            if event.run_finished.HasField("failure"):
+                event.run_finished.failure.message = event.run_finished.failure.message[:_TEXT_CAP]
+        case _:
+            pass
 
 
 def run_status_from_proto(value: run_pb2.RunStatus.ValueType) -> RunStatus | None:

@@ -30,7 +30,7 @@ from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage
 from plimsoll.orchestrator.v1 import run_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plimsoll/orchestrator/v1/run_events.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\xa6\x05\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12;\n\x0brun_started\x18\n \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunStartedH\x00\x12=\n\x0cstep_started\x18\x0b \x01(\x0b\x32%.plimsoll.orchestrator.v1.StepStartedH\x00\x12\x43\n\x0fstep_progressed\x18\x0c \x01(\x0b\x32(.plimsoll.orchestrator.v1.StepProgressedH\x00\x12?\n\rstep_finished\x18\r \x01(\x0b\x32&.plimsoll.orchestrator.v1.StepFinishedH\x00\x12;\n\x0bstep_failed\x18\x0e \x01(\x0b\x32$.plimsoll.orchestrator.v1.StepFailedH\x00\x12\x41\n\x0e\x61pproval_asked\x18\x0f \x01(\x0b\x32\'.plimsoll.orchestrator.v1.ApprovalAskedH\x00\x12\x45\n\x10\x61pproval_decided\x18\x10 \x01(\x0b\x32).plimsoll.orchestrator.v1.ApprovalDecidedH\x00\x12=\n\x0crun_finished\x18\x11 \x01(\x0b\x32%.plimsoll.orchestrator.v1.RunFinishedH\x00\x42\x07\n\x05\x65vent\":\n\nRunStarted\x12,\n\x05input\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\":\n\x0bStepStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"w\n\x0eStepProgressed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x64\x65tail\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"\xeb\x01\n\x0cStepFinished\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04next\x18\x04 \x01(\t\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\xdd\x01\n\nStepFailed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04next\x18\x05 \x01(\t\x12\x0f\n\x07retried\x18\x06 \x01(\x08\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"E\n\rApprovalAsked\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approval\"\xce\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x38\n\x06status\x18\x03 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x12\n\ndecided_by\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x0c\n\x04next\x18\x06 \x01(\t\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x02\n\x0bRunFinished\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12-\n\x06output\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x03\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plimsoll/orchestrator/v1/run_events.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\xb8\x05\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x10\n\x08\x61\x62ridged\x18\x08 \x01(\x08\x12;\n\x0brun_started\x18\n \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunStartedH\x00\x12=\n\x0cstep_started\x18\x0b \x01(\x0b\x32%.plimsoll.orchestrator.v1.StepStartedH\x00\x12\x43\n\x0fstep_progressed\x18\x0c \x01(\x0b\x32(.plimsoll.orchestrator.v1.StepProgressedH\x00\x12?\n\rstep_finished\x18\r \x01(\x0b\x32&.plimsoll.orchestrator.v1.StepFinishedH\x00\x12;\n\x0bstep_failed\x18\x0e \x01(\x0b\x32$.plimsoll.orchestrator.v1.StepFailedH\x00\x12\x41\n\x0e\x61pproval_asked\x18\x0f \x01(\x0b\x32\'.plimsoll.orchestrator.v1.ApprovalAskedH\x00\x12\x45\n\x10\x61pproval_decided\x18\x10 \x01(\x0b\x32).plimsoll.orchestrator.v1.ApprovalDecidedH\x00\x12=\n\x0crun_finished\x18\x11 \x01(\x0b\x32%.plimsoll.orchestrator.v1.RunFinishedH\x00\x42\x07\n\x05\x65vent\":\n\nRunStarted\x12,\n\x05input\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\":\n\x0bStepStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"w\n\x0eStepProgressed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x64\x65tail\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"\xeb\x01\n\x0cStepFinished\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04next\x18\x04 \x01(\t\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\xdd\x01\n\nStepFailed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04next\x18\x05 \x01(\t\x12\x0f\n\x07retried\x18\x06 \x01(\x08\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"E\n\rApprovalAsked\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approval\"\xce\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x38\n\x06status\x18\x03 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x12\n\ndecided_by\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x0c\n\x04next\x18\x06 \x01(\t\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x02\n\x0bRunFinished\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12-\n\x06output\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x03\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.orchestrator.v1.ru
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNEVENT']._serialized_start=270
-  _globals['_RUNEVENT']._serialized_end=948
-  _globals['_RUNSTARTED']._serialized_start=950
-  _globals['_RUNSTARTED']._serialized_end=1008
-  _globals['_STEPSTARTED']._serialized_start=1010
-  _globals['_STEPSTARTED']._serialized_end=1068
-  _globals['_STEPPROGRESSED']._serialized_start=1070
-  _globals['_STEPPROGRESSED']._serialized_end=1189
-  _globals['_STEPFINISHED']._serialized_start=1192
-  _globals['_STEPFINISHED']._serialized_end=1427
-  _globals['_STEPFAILED']._serialized_start=1430
-  _globals['_STEPFAILED']._serialized_end=1651
-  _globals['_APPROVALASKED']._serialized_start=1653
-  _globals['_APPROVALASKED']._serialized_end=1722
-  _globals['_APPROVALDECIDED']._serialized_start=1725
-  _globals['_APPROVALDECIDED']._serialized_end=1931
-  _globals['_RUNFINISHED']._serialized_start=1934
-  _globals['_RUNFINISHED']._serialized_end=2195
+  _globals['_RUNEVENT']._serialized_end=966
+  _globals['_RUNSTARTED']._serialized_start=968
+  _globals['_RUNSTARTED']._serialized_end=1026
+  _globals['_STEPSTARTED']._serialized_start=1028
+  _globals['_STEPSTARTED']._serialized_end=1086
+  _globals['_STEPPROGRESSED']._serialized_start=1088
+  _globals['_STEPPROGRESSED']._serialized_end=1207
+  _globals['_STEPFINISHED']._serialized_start=1210
+  _globals['_STEPFINISHED']._serialized_end=1445
+  _globals['_STEPFAILED']._serialized_start=1448
+  _globals['_STEPFAILED']._serialized_end=1669
+  _globals['_APPROVALASKED']._serialized_start=1671
+  _globals['_APPROVALASKED']._serialized_end=1740
+  _globals['_APPROVALDECIDED']._serialized_start=1743
+  _globals['_APPROVALDECIDED']._serialized_end=1949
+  _globals['_RUNFINISHED']._serialized_start=1952
+  _globals['_RUNFINISHED']._serialized_end=2213
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class RunEvent(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     AGENT_DIGEST_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    ABRIDGED_FIELD_NUMBER: _builtins.int
     RUN_STARTED_FIELD_NUMBER: _builtins.int
     STEP_STARTED_FIELD_NUMBER: _builtins.int
     STEP_PROGRESSED_FIELD_NUMBER: _builtins.int
@@ -51,6 +52,8 @@ class RunEvent(_message.Message):
     agent_digest: _builtins.str
     epoch: _builtins.int
     """Epoch of the claim that wrote the entry; 0 when no worker did."""
+    abridged: _builtins.bool
+    """True when the entry is too large for the message bus: the published event leaves out its values; the run's own stream has them."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -79,6 +82,7 @@ class RunEvent(_message.Message):
         agent: _builtins.str = ...,
         agent_digest: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        abridged: _builtins.bool = ...,
         run_started: Global___RunStarted | None = ...,
         step_started: Global___StepStarted | None = ...,
         step_progressed: Global___StepProgressed | None = ...,
@@ -90,7 +94,7 @@ class RunEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "event", b"event", "run_finished", b"run_finished", "run_started", b"run_started", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "epoch", b"epoch", "event", b"event", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "seq", b"seq", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abridged", b"abridged", "agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "epoch", b"epoch", "event", b"event", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "seq", b"seq", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run_started", "step_started", "step_progressed", "step_finished", "step_failed", "approval_asked", "approval_decided", "run_finished"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

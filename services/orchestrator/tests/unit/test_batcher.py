@@ -1,0 +1,50 @@
+"""Batching: who shares a commit shares its cost, never its faults."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from plimsoll_orchestrator.batcher import Batcher
+from plimsoll_runtime.errors import Internal, Invalid, PlimsollError, Unavailable
+
+
+async def outcomes(batcher: Batcher[int, int], items: Sequence[int]) -> list[int | BaseException]:
+    async with batcher.running():
+        return await asyncio.gather(*(batcher.submit(item) for item in items), return_exceptions=True)
+
+
+@pytest.mark.parametrize("error", [Invalid(), Internal()])
+async def test_an_item_that_cannot_be_done_fails_alone(error: PlimsollError) -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        if 3 in batch:
+            raise error
+        return batch
+
+    found = await outcomes(Batcher(flush, flushers=1), range(8))
+    assert found == [0, 1, 2, error, 4, 5, 6, 7]
+
+
+async def test_an_error_that_nobody_foresaw_ends_neither_the_flusher_nor_the_others_work() -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        if 3 in batch:
+            raise RecursionError("too deep")
+        return batch
+
+    batcher = Batcher(flush, flushers=1)
+    async with batcher.running():
+        found = await asyncio.gather(*(batcher.submit(item) for item in range(8)), return_exceptions=True)
+        assert isinstance(found[3], Internal)
+        assert [item for item in found if not isinstance(item, Internal)] == [0, 1, 2, 4, 5, 6, 7]
+        assert await batcher.submit(9) == 9
+
+
+async def test_a_batch_whose_outcome_is_unknown_is_not_done_again() -> None:
+    flushed: list[list[int]] = []
+
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        flushed.append(list(batch))
+        raise Unavailable
+
+    found = await outcomes(Batcher(flush, flushers=1), range(4))
+    assert all(isinstance(item, Unavailable) for item in found)
+    assert sorted(item for batch in flushed for item in batch) == [0, 1, 2, 3]
