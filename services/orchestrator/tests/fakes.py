@@ -9,16 +9,19 @@ import asyncpg
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
 from plimsoll_orchestrator.committer import Committer
-from plimsoll_orchestrator.domain.journal import ToolCall
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, ToolCall
 from plimsoll_orchestrator.engine import Engine
 from plimsoll_orchestrator.main import MIGRATIONS
 from plimsoll_orchestrator.ports import (
     Answer,
+    ApprovalView,
     ClaimStore,
     Grant,
+    NeedsApproval,
     NoAnswer,
     Passages,
     Question,
+    Refused,
     Returned,
     ToolDefinition,
     ToolOutcome,
@@ -29,15 +32,30 @@ from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.errors import Unavailable
-from plimsoll_runtime.failures import Failure
+from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
+from plimsoll_testkit.waiting import eventually
 
 TENANT = "acme"
+STEPS = """
+agent: steps
+input: {type: object, properties: {canary: {type: string}}, required: [canary], additionalProperties: false}
+state:
+  type: object
+  properties: {canary: {type: string}, seen: {type: array}, n: {type: integer}}
+start: a
+output: {canary: state.canary, seen: state.seen}
+nodes:
+  a: {set: {seen: "[state.canary]", n: 1}, next: b}
+  b: {tool: {name: echo, arguments: {value: state.canary}}, save: {seen: "state.seen + [result.value]"}, next: c}
+  c: {decide: {branches: [{when: "state.n == 1", next: d}], default: end}}
+  d: {set: {seen: "state.seen + [state.canary]"}, next: end}
+"""
 
 
 def answer(text: str = "", *, output: JsonObject | None = None, calls: Sequence[ToolCall] = ()) -> Answer:
@@ -53,6 +71,24 @@ def answer(text: str = "", *, output: JsonObject | None = None, calls: Sequence[
         confidence=0.9,
         prompt_digest="d" * 64,
     )
+
+
+PROPOSAL = Proposal(tool="refund", tool_digest="t", effective_arguments={"amount": 900}, call_digest="digest-of-the-call")
+
+
+def failure(category: Category, reason: str = "TEST", **more: bool) -> Refused:
+    return Refused(failure=Failure(category=category, reason=reason, message="on purpose", where="fetch", **more))
+
+
+def needs_grant(tool: str, arguments: object, grants: tuple) -> Returned | NeedsApproval:
+    granted = any(grant.call_digest == PROPOSAL.call_digest for grant in grants)
+    return Returned(result={"done": True}) if granted else NeedsApproval(proposal=PROPOSAL)
+
+
+async def pending(bench: "Bench", run_id: str) -> ApprovalView:
+    """The question that a run asks, once it does."""
+    [found] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10), within_s=10)
+    return found
 
 
 @dataclass

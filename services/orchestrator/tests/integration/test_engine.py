@@ -1,19 +1,15 @@
 """What the engine promises, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator
 
 import pytest
-from orchestrator_fakes import TENANT, Bench, LostSignals, answer, open_bench
-from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalStatus, Proposal, RunStatus, ToolCall
-from plimsoll_orchestrator.errors import ApprovalDecidedAlready, IdempotencyKeyReused, InvalidInput, RunFinishedAlready, RunNotFound
-from plimsoll_orchestrator.ports import Append, ApprovalView, NeedsApproval, NoAnswer, Refused, Returned
-from plimsoll_runtime.clock import SystemClock
-from plimsoll_runtime.errors import Internal, Invalid, NotFound
-from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.usage import Usage
+from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, failure, open_bench, pending
+from plimsoll_orchestrator.domain.journal import RunStatus
+from plimsoll_orchestrator.errors import IdempotencyKeyReused, InvalidInput, RunFinishedAlready, RunNotFound
+from plimsoll_orchestrator.ports import Refused, Returned
+from plimsoll_runtime.errors import NotFound
+from plimsoll_runtime.failures import Category
 from plimsoll_testkit.waiting import eventually
 
 
@@ -21,22 +17,6 @@ from plimsoll_testkit.waiting import eventually
 async def bench(postgres_dsn: str) -> AsyncIterator[Bench]:
     async with open_bench(postgres_dsn) as bench:
         yield bench
-
-
-STEPS = """
-agent: steps
-input: {type: object, properties: {canary: {type: string}}, required: [canary], additionalProperties: false}
-state:
-  type: object
-  properties: {canary: {type: string}, seen: {type: array}, n: {type: integer}}
-start: a
-output: {canary: state.canary, seen: state.seen}
-nodes:
-  a: {set: {seen: "[state.canary]", n: 1}, next: b}
-  b: {tool: {name: echo, arguments: {value: state.canary}}, save: {seen: "state.seen + [result.value]"}, next: c}
-  c: {decide: {branches: [{when: "state.n == 1", next: d}], default: end}}
-  d: {set: {seen: "state.seen + [state.canary]"}, next: end}
-"""
 
 
 async def test_a_run_finishes_with_the_output_its_graph_declares(bench: Bench) -> None:
@@ -92,10 +72,6 @@ nodes:
       - {when: "failure.reason == 'PERSON'", escalate: "'help with ' + failure.where"}
       - fail: true
 """
-
-
-def failure(category: Category, reason: str = "TEST", **more: bool) -> Refused:
-    return Refused(failure=Failure(category=category, reason=reason, message="on purpose", where="fetch", **more))
 
 
 async def test_a_failure_without_a_route_fails_the_run_visibly(bench: Bench) -> None:
@@ -189,191 +165,6 @@ async def test_an_error_of_ours_in_one_step_fails_that_run_only(bench: Bench) ->
     assert view.run.failure.category is Category.INTERNAL
 
 
-REFUND = """
-agent: refund
-input: {type: object, properties: {amount: {type: number}}, required: [amount]}
-state: {type: object, properties: {amount: {type: number}, done: {type: boolean}, note: {type: string}}}
-start: pay
-output: {done: "has(state.done) && state.done", note: "has(state.note) ? state.note : ''"}
-nodes:
-  pay:
-    tool: {name: refund, arguments: {amount: state.amount}}
-    save: {done: result.done}
-    on_failure: {approval_rejected: explain}
-    next: end
-  explain: {set: {note: failure.message}, next: end}
-"""
-PROPOSAL = Proposal(tool="refund", tool_digest="t", effective_arguments={"amount": 900}, call_digest="digest-of-the-call")
-
-
-async def pending(bench: Bench, run_id: str) -> ApprovalView:
-    """The question that a run asks, once it does."""
-    [found] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10), within_s=10)
-    return found
-
-
-def needs_grant(tool: str, arguments: object, grants: tuple) -> Returned | NeedsApproval:
-    granted = any(grant.call_digest == PROPOSAL.call_digest for grant in grants)
-    return Returned(result={"done": True}) if granted else NeedsApproval(proposal=PROPOSAL)
-
-
-async def test_a_high_risk_call_waits_for_leave_and_is_made_with_the_grant(bench: Bench) -> None:
-    await bench.register(REFUND)
-    bench.tools.reply = needs_grant
-    async with bench.working():
-        run_id = await bench.start("refund", {"amount": 900})
-        asked = await pending(bench, run_id)
-        assert asked.approval.proposal == PROPOSAL
-        assert not bench.tools.executed
-        assert (await bench.service.get_run(TENANT, run_id)).summary.status is RunStatus.WAITING
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="ok", decided_by="ann")
-        view = await bench.ended(run_id)
-    assert view.run.output == {"done": True, "note": ""}
-    assert len(bench.tools.executed) == 1
-
-
-async def test_a_rejected_call_is_never_made_and_takes_its_route(bench: Bench) -> None:
-    await bench.register(REFUND)
-    bench.tools.reply = needs_grant
-    async with bench.working():
-        run_id = await bench.start("refund", {"amount": 900})
-        asked = await pending(bench, run_id)
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=False, comment="too much", decided_by="ann")
-        view = await bench.ended(run_id)
-    assert view.run.output == {"done": False, "note": "too much"}
-    assert not bench.tools.executed
-
-
-async def test_an_approval_is_decided_once(bench: Bench) -> None:
-    await bench.register(REFUND)
-    bench.tools.reply = needs_grant
-    async with bench.working():
-        run_id = await bench.start("refund", {"amount": 900})
-        approval_id = (await pending(bench, run_id)).approval.approval_id
-        decisions = [bench.service.decide_approval(TENANT, approval_id, approve=True, comment="", decided_by=f"p{n}") for n in range(8)]
-        first, *rest = await asyncio.gather(*decisions)
-        assert all(again.approval.decided_by == first.approval.decided_by for again in rest)
-        with pytest.raises(ApprovalDecidedAlready):
-            await bench.service.decide_approval(TENANT, approval_id, approve=False, comment="", decided_by="late")
-        await bench.ended(run_id)
-    assert len(bench.tools.executed) == 1
-
-
-async def test_an_approval_that_nobody_decides_expires(bench: Bench) -> None:
-    await bench.register(REFUND)
-    bench.tools.reply = needs_grant
-    async with bench.working():
-        run_id = await bench.start("refund", {"amount": 900})
-        await pending(bench, run_id)
-        async with bench.pool.acquire() as connection, connection.transaction():
-            # time passes: the journal says so, and the run is due
-            await connection.execute(
-                """update journal set entry = regexp_replace(entry, '"expires_at":"[^"]+"', '"expires_at":"2001-01-01T00:00:00Z"') where run_id = $1""",
-                run_id,
-            )
-            await connection.execute("update runs set wake_at = now() where run_id = $1", run_id)
-        view = await bench.ended(run_id)
-    assert view.run.output == {"done": False, "note": "nobody decided in time"}
-    approvals = await bench.service.list_approvals(TENANT, None, run_id, "", 10)
-    assert [one.approval.status for one in approvals] == [ApprovalStatus.EXPIRED]
-
-
-LOOP = """
-agent: loop
-input: {type: object, properties: {question: {type: string}}}
-state: {type: object, properties: {question: {type: string}, text: {type: string}, calls: {type: array}}}
-start: think
-output: {text: state.text, calls: state.calls}
-nodes:
-  think:
-    agent: {prompt: helper, variables: {question: state.question}, tools: [look, refund], turns: 3}
-    save: {text: result.text, calls: result.calls}
-    next: end
-"""
-
-
-def calling(*calls: tuple[str, object]) -> list[ToolCall]:
-    return [ToolCall(call_id=f"c{number}", tool=tool, arguments=arguments) for number, (tool, arguments) in enumerate(calls)]
-
-
-async def test_an_agent_calls_its_tools_side_by_side_and_answers(bench: Bench) -> None:
-    await bench.register(LOOP)
-    turns = [answer(calls=calling(("look", {"a": 1}), ("look", {"a": 2}), ("nope", {}))), answer("done")]
-    bench.models.reply = lambda _: turns[len(bench.models.asked) - 1]
-    view = await bench.run("loop", {"question": "?"})
-    assert view.run.output["text"] == "done"
-    assert [(call["tool"], call["ok"]) for call in view.run.output["calls"]] == [("look", True), ("look", True), ("nope", False)]
-    assert [len(question.conversation) for question in bench.models.asked] == [0, 2]
-
-
-async def test_an_agent_that_never_ends_is_stopped_by_its_turns(bench: Bench) -> None:
-    await bench.register(LOOP)
-    bench.models.reply = lambda _: answer(calls=calling(("look", {"a": 1})))
-    view = await bench.run("loop", {"question": "?"})
-    assert view.run.failure is not None
-    assert view.run.failure.reason == "TURNS_USED_UP"
-    assert len(bench.models.asked) == 3
-
-
-async def test_an_agent_waits_for_leave_and_repeats_no_call_of_the_same_turn(bench: Bench) -> None:
-    await bench.register(LOOP)
-    turns = [answer(calls=calling(("look", {"a": 1}), ("refund", {"amount": 900}))), answer("done")]
-    bench.models.reply = lambda _: turns[len(bench.models.asked) - 1]
-    bench.tools.reply = lambda tool, arguments, grants: (
-        needs_grant(tool, arguments, tuple(grants)) if tool == "refund" else Returned(result="seen")
-    )
-    async with bench.working():
-        run_id = await bench.start("loop", {"question": "?"})
-        asked = await pending(bench, run_id)
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="", decided_by="ann")
-        view = await bench.ended(run_id)
-    assert view.run.output["text"] == "done"
-    assert sorted(tool for _, tool, _ in bench.tools.executed) == ["look", "refund"]
-
-
-MAP = """
-agent: mapped
-input: {type: object, properties: {rows: {type: array}}}
-state: {type: object, properties: {rows: {type: array}, out: {type: array}, bad: {type: array}}}
-start: each
-output: {out: state.out, bad: "state.bad.map(f, f.index)"}
-nodes:
-  each:
-    map: {over: state.rows, concurrency: 3, on_item_failure: POLICY, do: {tool: {name: double, arguments: {n: item, at: index}}}}
-    save: {out: result.items, bad: result.failures}
-    next: end
-"""
-
-
-def double(tool: str, arguments: dict, grants: object) -> Returned | Refused:
-    return failure(Category.TOOL_ERROR) if arguments["n"] < 0 else Returned(result=arguments["n"] * 2)
-
-
-async def test_a_map_keeps_the_order_and_collects_failures(bench: Bench) -> None:
-    await bench.register(MAP.replace("POLICY", "collect"))
-    bench.tools.reply = double
-    view = await bench.run("mapped", {"rows": [1, -1, 3, 4]})
-    assert view.run.output == {"out": [2, None, 6, 8], "bad": [1]}
-
-
-async def test_a_map_that_may_not_fail_fails_with_the_items_failure(bench: Bench) -> None:
-    await bench.register(MAP.replace("POLICY", "fail"))
-    bench.tools.reply = double
-    view = await bench.run("mapped", {"rows": [1, -1]})
-    assert view.run.failure is not None
-    assert view.run.failure.category is Category.TOOL_ERROR
-
-
-async def test_a_model_failure_keeps_its_cost_and_category(bench: Bench) -> None:
-    await bench.register(LOOP)
-    refused = NoAnswer(failure=Failure(category=Category.MODEL_REFUSED, reason="REFUSED", message="no"), usage=Usage(input_tokens=7))
-    bench.models.reply = lambda _: refused
-    view = await bench.run("loop", {"question": "?"})
-    assert view.run.failure is not None
-    assert view.run.failure.category is Category.MODEL_REFUSED
-    assert view.summary.usage.input_tokens == 7
-
-
 async def test_a_run_over_its_budget_fails_with_the_limit_named(bench: Bench) -> None:
     source = STEPS.replace("start: a", "start: a\nbudget: {steps: 2}")
     await bench.register(source)
@@ -444,50 +235,3 @@ async def test_a_stream_from_any_cursor_equals_the_journal(bench: Bench) -> None
     for cursor in range(view.summary.seq + 2):
         followed = [entry async for _, entry in bench.service.follow_run(TENANT, run_id, cursor)]
         assert followed == list(journal[cursor:])
-
-
-ASKER = """
-agent: asker
-input: {type: object, properties: {m: {type: string}}}
-state: {type: object, properties: {m: {type: string}}}
-start: ask
-output: {m: state.m}
-nodes:
-  ask: {approve: {summary: "state.m", details: {}, expires: 1h, on_rejected: end, on_expired: end}, next: end}
-"""
-
-
-class ForgetfulStore(PostgresRunStore):
-    """A database that cannot hold one text."""
-
-    async def append(self, batch: Sequence[Append]) -> Mapping[str, datetime]:
-        if any(isinstance(entry, ApprovalAsked) and entry.summary == "unstorable" for one in batch for entry in one.entries):
-            raise Internal("the database refused a statement", reason="DATABASE_ERROR")
-        return await super().append(batch)
-
-
-async def test_a_step_that_cannot_be_stored_fails_its_run_and_no_other(bench: Bench) -> None:
-    await bench.register(STEPS)
-    await bench.register(ASKER)
-    bad = await bench.start("asker", {"m": "unstorable"})
-    good = [await bench.start("steps", {"canary": f"c{number}"}) for number in range(20)]
-    async with bench.working(bench.worker(store=ForgetfulStore(bench.pool, DatabaseClock(SystemClock())))):
-        failed = (await bench.ended(bad)).run
-        assert failed.status is RunStatus.FAILED
-        assert failed.failure is not None
-        assert (failed.failure.category, failed.failure.reason, failed.failure.where) == (Category.INTERNAL, "DATABASE_ERROR", "ask")
-        for run_id in good:
-            assert (await bench.ended(run_id)).run.status is RunStatus.SUCCEEDED
-
-
-async def test_a_text_that_the_database_cannot_hold_is_the_callers_fault(bench: Bench) -> None:
-    await bench.register(STEPS)
-    refused, accepted = await asyncio.gather(
-        bench.service.start_run(TENANT, "steps", {"canary": "c1"}, "key\0"),
-        bench.service.start_run(TENANT, "steps", {"canary": "c2"}, "key"),
-        return_exceptions=True,
-    )
-    assert isinstance(refused, Invalid)
-    assert not isinstance(accepted, BaseException)
-    with pytest.raises(Invalid):
-        await bench.service.get_run(TENANT, "run\0")
