@@ -26,7 +26,7 @@ from plimsoll_tool_dispatcher.ports import CallLedger, Executor, ToolRegistry
 from tool_dispatcher_samples import ACME, UMBRELLA, call, completed, failure, grant_for, reservation, tool
 
 Announced: TypeAlias = Callable[[], Awaitable[list[str]]]
-FOUND = Succeeded(result={"found": True, "big": 12345678901234567, "text": "ünï"})
+FOUND = Succeeded(result={"found": True, "big": 12345678901234567, "text": "ünï\0"})
 GONE = 0.0  # a lease that is over at once: its owner went away
 NON_IDEMPOTENT = tool(EffectClass.NON_IDEMPOTENT)
 

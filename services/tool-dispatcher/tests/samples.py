@@ -7,7 +7,7 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.work import WorkContext
 from plimsoll_tool_dispatcher.domain.admission import Admitted, admit
-from plimsoll_tool_dispatcher.domain.call import Call, Failed, Grant, Outcome, propose
+from plimsoll_tool_dispatcher.domain.call import Call, Failed, Grant, Outcome, propose, request_digest
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.ledger import Completed, Reservation
 from plimsoll_tool_dispatcher.domain.schema import Schema, compile_schema
@@ -81,6 +81,7 @@ def call(
         tool=name,
         arguments={"id": 7} if arguments is None else arguments,
         arguments_chars=20,
+        request_digest=request_digest(name, {"id": 7} if arguments is None else arguments),
         work=WorkContext(run_id=run_id, step=3, node="look", agent="support", agent_version="v1", epoch=epoch),
         grants=grants,
     )

@@ -31,6 +31,9 @@ from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.errors import CallInFlight
 from plimsoll_tool_dispatcher.ports import CallLedger, Draw, Executor, Pause
 
+AT_ONCE_CHARS = 64 * 1024
+"""JSON longer than this is worked on in a thread, so that calls with little of it do not wait for it."""
+
 _MAX_BACKOFF_S = 10.0
 _MAX_RETRY_AFTER_S = 30.0
 _MARGIN_S = 0.25  # left of the caller's deadline for recording and answering
@@ -63,12 +66,6 @@ class _Progress:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    claim: Claim
-    task: "asyncio.Task[None]"
-
-
 class ClaimLost(Exception):
     """Another dispatcher took the call over while this one did not renew its claim."""
 
@@ -89,7 +86,7 @@ class Executions:
         self._log = log
         self._bulkheads = Bulkheads()
         self._tasks = asyncio.TaskGroup()
-        self._in_flight: dict[str, _Flight] = {}
+        self._in_flight: dict[Claim, asyncio.Task[None]] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
 
@@ -99,16 +96,17 @@ class Executions:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Cut off what is still in flight: `keep_alive` has given it time to end."""
-        for flight in self._in_flight.values():
-            flight.task.cancel()
+        for task in self._in_flight.values():
+            task.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
     async def run(self, work: Work) -> Report:
         """Run the call and record how it ended. Begin it before anything else is awaited: the claim is alive only from then on."""
         answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         task = self._tasks.create_task(self._run_to_its_end(work, answer), name=f"call {work.claim.call_id}")
-        self._in_flight[work.claim.call_id] = _Flight(work.claim, task)
+        self._in_flight[work.claim] = task
         self._none_left.clear()
+        task.add_done_callback(lambda _: self._landed(work.claim, answer))  # also when it is cancelled before its first step
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -118,16 +116,16 @@ class Executions:
 
     async def ended(self, entry: Unfinished, within_s: float) -> None:
         """Wait until a call has ended here, or for `within_s` when it runs elsewhere."""
-        flight = self._in_flight.get(entry.claim.call_id)
-        if flight is None:
+        task = self._in_flight.get(entry.claim)
+        if task is None:
             await self._pause(within_s)
         else:
-            await asyncio.wait([flight.task], timeout=within_s)
+            await asyncio.wait([task], timeout=within_s)
 
     async def keep_alive(self, stop: asyncio.Event) -> None:
         """Renew the claims of all calls in flight, until `stop` and then until none is left."""
         while not (stop.is_set() and self._none_left.is_set()):
-            claims = [flight.claim for flight in self._in_flight.values()]
+            claims = list(self._in_flight)
             if claims:
                 try:
                     await self._ledger.renew(claims, self._lease_s)
@@ -149,11 +147,12 @@ class Executions:
             if not answer.done():
                 answer.set_exception(error)
                 answer.exception()  # read, in case nobody asks any more
-        finally:
-            answer.cancel()
-            del self._in_flight[work.claim.call_id]
-            if not self._in_flight:
-                self._none_left.set()
+
+    def _landed(self, claim: Claim, answer: "asyncio.Future[Report]") -> None:
+        answer.cancel()  # without effect where there is one
+        self._in_flight.pop(claim, None)
+        if not self._in_flight:
+            self._none_left.set()
 
     async def _execute(self, work: Work) -> Report:
         progress = _Progress(self._clock.now(), self._clock.monotonic())
@@ -177,7 +176,8 @@ class Executions:
             progress.attempts += 1
             attempt = await self._attempt(work, progress)
             if isinstance(attempt, Answered):
-                return _checked(work.tool, attempt)
+                large = attempt.size > AT_ONCE_CHARS
+                return await asyncio.to_thread(_checked, work.tool, attempt) if large else _checked(work.tool, attempt)
             if attempt.mishap is None:
                 return Failed(failure=attempt.failure)
             if move_after(attempt.mishap, work.tool.effect) is Move.UNKNOWN:

@@ -35,8 +35,7 @@ DISPATCHERS = frozenset({"orchestrator"})
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Resources in order, then what stands on them. Raises Unavailable while one of them is away."""
-    log = logs.get(NAME)
-    clock, ids, metrics = SystemClock(), RandomIds(), Metrics()
+    log, metrics = logs.get(NAME), Metrics()
 
     pool = await stack.enter_async_context(open_pool(settings.postgres, SCHEMA, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
@@ -45,42 +44,16 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     files = ToolFiles(settings.tool_dirs, Path(settings.credentials_dir) if settings.credentials_dir else None, log)
     await files.scan()
     handlers = await stack.enter_async_context(PythonHandlers(files, _limits(settings), log))
-
     ledger = PostgresCallLedger(pool, call_completed)
-    executions = await stack.enter_async_context(
-        Executions(
-            ledger=ledger,
-            executor=handlers,
-            clock=clock,
-            ids=ids,
-            pause=asyncio.sleep,
-            draw=random.random,
-            lease_s=settings.lease_s,
-            log=log,
-        )
-    )
-    arguments_chars = settings.arguments_kib * 1024
-    service = ToolDispatcher(
-        registry=files,
-        ledger=ledger,
-        executions=executions,
-        clock=clock,
-        ids=ids,
-        lease_s=settings.lease_s,
-        arguments_chars=arguments_chars,
-        log=log,
-    )
+    executions = await stack.enter_async_context(_executions(settings, ledger, handlers, log))
+    service = _service(settings, files, ledger, executions, log)
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
 
-    insecure = settings.server.insecure
-    dispatchers = DISPATCHERS | {"insecure"} if insecure else DISPATCHERS
-    handler = ToolDispatcherHandler(service, dispatchers=dispatchers, arguments_chars=arguments_chars, metrics=metrics, log=log)
-    authenticate = PeerCertificates(CALLERS, insecure=insecure)
     return App(
         name=NAME,
         metrics=metrics,
         pings={"postgres": partial(ping, pool), "nats": bus.ping},
-        servers=[RpcServer(settings.server, [tool_dispatcher_rpcs(handler)], authenticate, metrics, log)],
+        servers=[_server(settings, service, metrics, log)],
         loops={
             "relay the outbox": relay.run,
             "watch the tool files": partial(files.watch, handlers.check, settings.scan_s),
@@ -102,3 +75,38 @@ def _limits(settings: Settings) -> Limits:
         load_s=settings.worker_load_s,
         environment=os.environ,
     )
+
+
+def _executions(settings: Settings, ledger: PostgresCallLedger, handlers: PythonHandlers, log: logs.Log) -> Executions:
+    return Executions(
+        ledger=ledger,
+        executor=handlers,
+        clock=SystemClock(),
+        ids=RandomIds(),
+        pause=asyncio.sleep,
+        draw=random.random,
+        lease_s=settings.lease_s,
+        log=log,
+    )
+
+
+def _service(settings: Settings, files: ToolFiles, ledger: PostgresCallLedger, executions: Executions, log: logs.Log) -> ToolDispatcher:
+    return ToolDispatcher(
+        registry=files,
+        ledger=ledger,
+        executions=executions,
+        clock=SystemClock(),
+        ids=RandomIds(),
+        lease_s=settings.lease_s,
+        arguments_chars=settings.arguments_kib * 1024,
+        log=log,
+    )
+
+
+def _server(settings: Settings, service: ToolDispatcher, metrics: Metrics, log: logs.Log) -> RpcServer:
+    insecure = settings.server.insecure
+    dispatchers = DISPATCHERS | {"insecure"} if insecure else DISPATCHERS
+    chars = settings.arguments_kib * 1024
+    handler = ToolDispatcherHandler(service, dispatchers=dispatchers, arguments_chars=chars, metrics=metrics, log=log)
+    authenticate = PeerCertificates(CALLERS, insecure=insecure)
+    return RpcServer(settings.server, [tool_dispatcher_rpcs(handler)], authenticate, metrics, log)

@@ -36,7 +36,7 @@ from plimsoll_tool_dispatcher.domain.ledger import (
 from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.errors import CallInFlight, CallKeyTaken, InvalidDispatch, ToolNotFound
 from plimsoll_tool_dispatcher.errors import StaleEpoch as StaleEpochError
-from plimsoll_tool_dispatcher.executions import Executions, Work, recorded
+from plimsoll_tool_dispatcher.executions import AT_ONCE_CHARS, Executions, Work, recorded
 from plimsoll_tool_dispatcher.ports import CallLedger, ToolRegistry
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.5  # between two looks at a call that runs elsewhere
@@ -87,7 +87,11 @@ class ToolDispatcher:
         Raises InvalidDispatch, StaleEpoch, CallKeyTaken, CallInFlight, and whatever the ledger's database raises.
         """
         _require_complete(call)
-        admission = admit(call, self._registry.find(call.tenant, call.tool), self._arguments_chars)
+        tool = self._registry.find(call.tenant, call.tool)
+        if call.arguments_chars > AT_ONCE_CHARS:
+            admission = await asyncio.to_thread(admit, call, tool, self._arguments_chars)
+        else:
+            admission = admit(call, tool, self._arguments_chars)
         if isinstance(admission, Admitted):
             return await self._reserved(call, admission)
         found = await self._ledger.find(call)
@@ -203,13 +207,13 @@ class _Patience:
 
 def _require_complete(call: Call) -> None:
     problems = [
-        FieldProblem(field, "is empty", remedy)
+        FieldProblem(field, "is empty or holds a zero character", remedy)
         for field, value, remedy in (
             ("call_key", call.key, "send the key that was fixed before the first dispatch"),
             ("tool", call.tool, "name a tool"),
             ("work.run_id", call.work.run_id, "send the run that this call belongs to"),
         )
-        if not value
+        if not value or "\0" in value
     ]
     if len(call.key) > _MAX_KEY_CHARS:
         problems.append(FieldProblem("call_key", f"is longer than {_MAX_KEY_CHARS} characters", "use a shorter key"))

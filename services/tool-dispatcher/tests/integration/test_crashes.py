@@ -161,3 +161,16 @@ async def test_a_dispatcher_told_to_stop_leaves_nothing_behind(postgres_dsn: str
         await eventually(
             lambda: psutil.Process(one.pid).status() == psutil.STATUS_ZOMBIE if psutil.pid_exists(one.pid) else True, within_s=10
         )
+
+
+async def test_worker_processes_start_safely_beside_a_busy_grpc_server(postgres_dsn: str, nats_url: str, tmp_path: Path) -> None:
+    for number in range(12):
+        declaration = (
+            f'category: echo{number}\ntools:\n  - {{name: echo_{number}, version: "1", description: Echoes, arguments: {{type: object}}, '
+            "result: {}, effect: read_only, risk: low, timeout: 10s}\n"
+        )
+        (tmp_path / f"echo{number}.yaml").write_text(declaration)
+        (tmp_path / f"echo{number}.py").write_text(f"async def echo_{number}(arguments, context): return arguments\n")
+    async with dispatcher(postgres_dsn, nats_url, tmp_path) as one:
+        answers = [await one.client.dispatch(f"echo_{number}", {}, key=f"key_{number}") for number in range(12)]
+    assert [(answer.result.text, answer.attempts) for answer in answers] == [("{}", 1)] * 12

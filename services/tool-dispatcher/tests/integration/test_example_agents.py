@@ -44,13 +44,12 @@ async def shop(settings: Settings, postgres_dsn: str, tmp_path: Path) -> AsyncIt
         yield client
 
 
-async def test_an_account_is_found_in_a_database_that_was_empty(shop: Client) -> None:
-    response = await shop.dispatch("find_account", {"order_id": None, "customer_id": "CUS-1001", "email": None})
+async def test_orders_are_found_in_a_database_that_was_empty(shop: Client) -> None:
+    response = await shop.dispatch("list_orders", {"customer_id": "CUS-1001"})
     assert response.HasField("result"), response
-    account = parse_object(response.result.text)
-    assert account["customer_id"] == "CUS-1001"
-    missing = await shop.dispatch("find_account", {"order_id": None, "customer_id": "CUS-0000", "email": None}, key="key_2")
-    assert (missing.failure.category, missing.failure.reason) == (failure_pb2.FAILURE_CATEGORY_UPSTREAM_REJECTED, "ACCOUNT_UNKNOWN")
+    assert parse_object(response.result.text)["orders"]
+    missing = await shop.dispatch("get_order", {"customer_id": "CUS-1001", "order_id": "ORD-00000"}, key="key_2")
+    assert (missing.failure.category, missing.failure.reason) == (failure_pb2.FAILURE_CATEGORY_UPSTREAM_REJECTED, "ORDER_UNKNOWN")
 
 
 async def test_tools_of_one_file_called_at_once_set_it_up_once(shop: Client) -> None:

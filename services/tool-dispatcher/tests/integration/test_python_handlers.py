@@ -20,6 +20,7 @@ from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Stopped
 from plimsoll_tool_dispatcher.ports import Executor
 from tool_dispatcher_behaviour import HANDLER_NAMES, HANDLERS, ExecutorBehaviour, invocation
+from tool_dispatcher_hostile import NAMES, WORK
 from tool_dispatcher_samples import tool
 
 PATH = "/tools/shop.py"
@@ -100,56 +101,6 @@ def children() -> list[psutil.Process]:
 def stopped(attempt: Attempt) -> tuple[Category, str, Mishap | None]:
     assert isinstance(attempt, Stopped)
     return attempt.failure.category, attempt.failure.reason, attempt.mishap
-
-
-WORK = """
-import asyncio, os, sys, time, math
-from plimsoll_tool_dispatcher.handler import ToolRejected
-
-state = {"setups": 0}
-
-async def setup(context):
-    await asyncio.sleep(0.01)
-    state["setups"] += 1
-
-async def pid(arguments, context): return {"pid": os.getpid(), "setups": state["setups"]}
-async def environment(arguments, context): return {"env": dict(os.environ), "argv": sys.argv, "credentials": dict(context.credentials), "file": __file__}
-async def block(arguments, context): time.sleep(60)
-async def stubborn(arguments, context):
-    while True:
-        try: await asyncio.sleep(60)
-        except asyncio.CancelledError: pass
-async def eat(arguments, context):
-    eaten = []
-    while True: eaten.append(bytearray(32 * 1024 * 1024))
-async def print_garbage(arguments, context):
-    for _ in range(20000): print("garbage \\x00\\xff")
-    sys.stderr.write(f"the secret is {context.credentials['shop_database']}\\n")
-    os.write(1, b"\\xff\\xfe" * 500_000)
-    sys.stdout.flush()
-    return {"said": True}
-async def odd(arguments, context): return {"set": {1, 2}}
-async def not_finite(arguments, context): return {"n": [math.nan]}
-async def surrogate(arguments, context): return "\\ud800"
-async def large_number(arguments, context): return 2**70
-async def huge(arguments, context): return "x" * 1_000_000
-async def die(arguments, context): os.kill(os.getpid(), 9)
-async def leave(arguments, context): sys.exit(0)
-async def reset(arguments, context): raise ConnectionResetError("the secret")
-async def tell(arguments, context): raise ToolRejected("NO", f"cannot use {context.credentials['shop_database']}")
-async def spill(arguments, context): raise ValueError("the argument was " + arguments["word"])
-async def nap(arguments, context):
-    if "note" in arguments: open(arguments["note"], "w").close()
-    await asyncio.sleep(float(arguments["seconds"]))
-    return {"napped": arguments["seconds"]}
-async def fork(arguments, context):
-    import subprocess
-    return subprocess.Popen(["sleep", "300"]).pid
-"""
-NAMES = (
-    *("pid", "environment", "block", "stubborn", "eat", "print_garbage", "odd", "not_finite", "surrogate", "large_number", "huge"),
-    *("die", "leave", "reset", "tell", "spill", "nap", "fork"),
-)
 
 
 @pytest.fixture
@@ -292,7 +243,7 @@ async def test_a_broken_connection_is_lost_and_its_text_is_not_shown(handlers: P
 async def test_an_error_names_its_line_and_keeps_arguments_to_itself(handlers: PythonHandlers) -> None:
     attempt = await run(handlers, "spill", word="confidential")
     assert isinstance(attempt, Stopped)
-    line = WORK.splitlines().index('async def spill(arguments, context): raise ValueError("the argument was " + arguments["word"])') + 1
+    line = next(number for number, text in enumerate(WORK.splitlines(), 1) if text.startswith("async def spill"))
     assert attempt.failure.message == f"the tool raised ValueError at line {line}"
 
 
@@ -300,6 +251,14 @@ async def test_secrets_are_masked_in_what_a_handler_tells(handlers: PythonHandle
     attempt = await run(handlers, "tell")
     assert isinstance(attempt, Stopped)
     assert attempt.failure.message == "cannot use •••"
+
+
+async def test_what_authors_say_is_made_fit_to_be_stored(handlers: PythonHandlers) -> None:
+    rejected, unavailable = await run(handlers, "zero"), await run(handlers, "later")
+    assert isinstance(rejected, Stopped)
+    assert isinstance(unavailable, Stopped)
+    assert (rejected.failure.reason, rejected.failure.message) == ("UNSPECIFIED", "a\N{REPLACEMENT CHARACTER}b")
+    assert unavailable.failure.retry_after_s is None
 
 
 async def test_changed_code_runs_in_a_new_process_while_calls_in_the_old_one_finish(

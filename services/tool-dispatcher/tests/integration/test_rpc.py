@@ -56,6 +56,12 @@ async def test_huge_arguments_are_a_failure_and_the_service_lives_on(client: Cli
     assert (await client.dispatch("act_keyed", {"note": str(note)}, key="key_2")).result.text
 
 
+async def test_large_arguments_and_results_are_fine_within_their_limit(settings: Settings, note: Path) -> None:
+    async with running(replace(settings, arguments_kib=2048)) as client:
+        response = await client.dispatch("act_keyed", {"note": str(note), "more": [{"n": n} for n in range(20_000)]})
+    assert response.result.text
+
+
 async def test_arguments_that_are_not_json_are_invalid(client: Client) -> None:
     with pytest.raises(Invalid) as caught:
         await client.dispatch("act_keyed", "{nonsense")

@@ -33,10 +33,13 @@ def test_only_what_json_has_is_understood(text: str, value: object) -> None:
     [
         ("a: 1\nb: {", "line 2", "is not YAML"),
         ("a: 1\na: 2", "line 2, column 1", "a second time"),
-        ("a: !!python/object/apply:os.system [ls]", "line 1, column 4", "JSON lacks"),
-        ("a: !secret x", "line 1, column 4", "JSON lacks"),
-        ("a: !!binary aGk=", "line 1, column 4", "JSON lacks"),
-        ("a: 1e999", "line 1, column 4", "JSON lacks"),
+        ("a: !!python/object/apply:os.system [ls]", "line 1, column 4", "cannot travel as JSON"),
+        ("a: !secret x", "line 1, column 4", "cannot travel as JSON"),
+        ("a: !!binary aGk=", "line 1, column 4", "cannot travel as JSON"),
+        ("a: 99999999999999999999999", "line 1, column 4", "cannot travel as JSON"),
+        ('a: "\\ud800"', "line 1, column 4", "cannot travel as JSON"),
+        ('"\\ud800": 1', "line 1, column 1", "not text"),
+        ("a: 1e999", "line 1, column 4", "cannot travel as JSON"),
         ("? [1]\n: 2", "line 1, column 3", "not text"),
         ("a: &x [*x]", "line 1, column 4", "contains itself"),
         ("---\na: 1\n---\nb: 2", "line 3", "is not YAML"),
@@ -44,7 +47,7 @@ def test_only_what_json_has_is_understood(text: str, value: object) -> None:
         ("a" * 300_000, "file", "longer than"),
         ("a: " + "[" * 5000, "file", "brackets inside each other"),
         ("- " * 5000, "file", "is not YAML"),
-        ("a: !!map [1]", "line 1", "JSON lacks"),
+        ("a: !!map [1]", "line 1", "cannot travel as JSON"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_line(text: str, where: str, problem: str) -> None:

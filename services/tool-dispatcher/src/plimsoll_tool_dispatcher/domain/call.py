@@ -23,6 +23,7 @@ class Call:
 
     `key` is fixed before the first dispatch and unique per tenant; `arguments` are as sent, before defaults, and any JSON value:
     what they must be is for the tool's schema to say. `arguments_chars` is the length of their text; over the limit it was not read.
+    `request_digest` tells a repeat from another request under the same key, whatever became of the tool's definition meanwhile.
     """
 
     tenant: str
@@ -31,12 +32,13 @@ class Call:
     arguments: JsonValue
     arguments_chars: int
     work: WorkContext
+    request_digest: str
     grants: tuple[Grant, ...] = ()
 
-    @property
-    def request_digest(self) -> str:
-        """Tells a repeat of this request from another request under the same key, whatever became of the tool's definition meanwhile."""
-        return digest({"tool": self.tool, "arguments": self.arguments})
+
+def request_digest(tool: str, arguments: JsonValue) -> str:
+    """Over what was asked, as it was asked."""
+    return digest({"tool": tool, "arguments": arguments})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,6 @@ def _tool(
         problems.append(FieldProblem(where, "is not a map", "write name:, version:, description: …"))
         return None
     fields = Fields(where, entry, problems, _TOOL_FIELDS)
-    retry = fields.inner("retry", ("attempts", "backoff"))
     name = fields.text("name", r"[a-z][a-z0-9_]{0,63}", "write a name such as find_account: small letters, digits, _")
     version = fields.text("version", r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}", 'write a version such as "1"')
     description = fields.text("description", r".*\S.{0,4000}", "say what the tool does and when to use it, in at most 4,000 characters")
@@ -125,7 +124,7 @@ def _tool(
     risk = fields.choice("risk", Risk)
     timeout_s = fields.seconds("timeout", None, least=0.05, most=_MAX_TIMEOUT_S)
     concurrency = fields.count("concurrency", 16, least=1, most=1000)
-    policy = Retry(attempts=retry.count("attempts", 3, least=1, most=10), backoff_s=retry.seconds("backoff", 0.2, least=0.01, most=60.0))
+    retry = _retry(fields.inner("retry", ("attempts", "backoff")))
     if problems or arguments is None or result is None:
         return None
     return identified(
@@ -140,12 +139,16 @@ def _tool(
             risk=risk,
             timeout_s=timeout_s,
             concurrency=concurrency,
-            retry=policy,
+            retry=retry,
             credentials=credentials,
             source=source,
             digest="",
         )
     )
+
+
+def _retry(fields: Fields) -> Retry:
+    return Retry(attempts=fields.count("attempts", 3, least=1, most=10), backoff_s=fields.seconds("backoff", 0.2, least=0.01, most=60.0))
 
 
 def _schema(fields: Fields, name: str, problems: list[FieldProblem], *, root_type: str = "") -> Schema | None:

@@ -1,6 +1,6 @@
 """What an executor is asked and what it says: an answer, or what stopped the call and whether it may have acted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from plimsoll_runtime.failures import Failure
@@ -21,9 +21,10 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The tool returned; its result is not checked yet."""
+    """The tool returned; its result is not checked yet. `size` is about the length of its text, 0 when nobody knows."""
 
     result: JsonValue
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ class UnreadableYaml(Exception):
         self.problem = problem
 
 
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1  # what travels as JSON to the last digit
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a character, which UTF-8 cannot carry
 _WORDS = (
     ("null", re.compile(r"^(?:~|null|)$"), ("~", "n", "")),
     ("bool", re.compile(r"^(?:true|false)$"), ("t", "f")),
@@ -95,7 +97,7 @@ class _Reading:
     def _mapping(self, node: yaml.MappingNode) -> dict[str, JsonValue]:
         mapping: dict[str, JsonValue] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or _SURROGATE.search(key_node.value):
                 raise UnreadableYaml(_at(key_node, "is a key that is not text", "use plain words as keys"))
             key = str(key_node.value)
             if key in mapping:
@@ -106,17 +108,17 @@ class _Reading:
 
 def _scalar(node: yaml.Node) -> JsonValue:
     match node.tag.removeprefix("tag:yaml.org,2002:"):
-        case "str":
+        case "str" if not _SURROGATE.search(node.value):
             return str(node.value)
         case "null":
             return None
         case "bool":
             return bool(node.value == "true")
-        case "int":
+        case "int" if _LEAST_INTEGER <= int(node.value) <= _MOST_INTEGER:
             return int(node.value)
         case "float" if math.isfinite(float(node.value)):
             return float(node.value)
-    raise UnreadableYaml(_at(node, "is a value that JSON lacks", "write plain text, finite numbers, lists and maps"))
+    raise UnreadableYaml(_at(node, "is a value that cannot travel as JSON", "write plain text, numbers of ordinary size, lists and maps"))
 
 
 def _at(node: yaml.Node, problem: str, remedy: str) -> FieldProblem:

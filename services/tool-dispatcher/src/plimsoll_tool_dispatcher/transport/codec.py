@@ -8,7 +8,7 @@ from plimsoll_runtime.outbox import OutboxEvent
 from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto, timestamp_to_proto
 from plimsoll_runtime.work import work_from_proto, work_to_proto
 
-from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Grant, Proposal, Report, Succeeded
+from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Grant, Proposal, Report, Succeeded, request_digest
 from plimsoll_tool_dispatcher.domain.ledger import Completed
 from plimsoll_tool_dispatcher.domain.tool import Tool
 
@@ -18,12 +18,14 @@ CALL_COMPLETED = "plimsoll.v1.tool_dispatcher.call.completed"
 def call_from_proto(request: pb.DispatchRequest, tenant: str, most_chars: int) -> Call:
     """Raises Invalid for arguments that are not JSON; those over `most_chars` are not even read, and the call says so."""
     size = len(request.arguments.text)
+    arguments = (json_from_proto(request.arguments, "arguments") if size else {}) if size <= most_chars else None
     return Call(
         tenant=tenant,
         key=request.call_key,
         tool=request.tool,
-        arguments=(json_from_proto(request.arguments, "arguments") if size else {}) if size <= most_chars else None,
+        arguments=arguments,
         arguments_chars=size,
+        request_digest=request_digest(request.tool, arguments),
         work=work_from_proto(request.work),
         grants=tuple(grant_from_proto(grant) for grant in request.grants),
     )

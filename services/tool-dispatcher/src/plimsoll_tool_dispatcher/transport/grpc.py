@@ -1,5 +1,7 @@
 """The RPCs of plimsoll.tool_dispatcher.v1.ToolDispatcherService."""
 
+import asyncio
+
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2_grpc as rpc
 from plimsoll_runtime.context import current_caller
@@ -11,6 +13,7 @@ from plimsoll_runtime.rpc_server import Context, RpcService
 from prometheus_client import Counter
 
 from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report
+from plimsoll_tool_dispatcher.executions import AT_ONCE_CHARS
 from plimsoll_tool_dispatcher.service import ToolDispatcher
 from plimsoll_tool_dispatcher.transport.codec import call_from_proto, report_to_proto, tool_to_proto
 
@@ -33,7 +36,10 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
         caller = current_caller()
         if caller.service not in self._dispatchers:
             raise Denied(f"{caller.service} may not dispatch calls", reason="CALLER_NOT_ALLOWED")
-        call = call_from_proto(request, caller.tenant, self._arguments_chars)
+        if len(request.arguments.text) > AT_ONCE_CHARS:  # reading and digesting much of it would hold up all other calls
+            call = await asyncio.to_thread(call_from_proto, request, caller.tenant, self._arguments_chars)
+        else:
+            call = call_from_proto(request, caller.tenant, self._arguments_chars)
         report = await self._service.dispatch(call)
         self._note(call, report)
         return report_to_proto(report)

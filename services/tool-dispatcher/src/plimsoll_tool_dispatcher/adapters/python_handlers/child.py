@@ -7,6 +7,7 @@ Standard input is a lifeline: its end means that the dispatcher is dead. Standar
 
 import asyncio
 import inspect
+import math
 import os
 import resource
 import socket
@@ -69,7 +70,7 @@ class _Category:
             return frames.Rejected(id=call.id, reason=str(error.reason), message=self._masked(error.message))
         except ToolUnavailable as error:
             return frames.Unavailable(
-                id=call.id, reason=str(error.reason), message=self._masked(error.message), retry_after_s=error.retry_after_s
+                id=call.id, reason=str(error.reason), message=self._masked(error.message), retry_after_s=_seconds(error.retry_after_s)
             )
         except MemoryError:
             return frames.OutOfMemory(id=call.id)
@@ -101,6 +102,11 @@ class _Category:
 
     def _masked(self, text: object) -> str:
         return masked(str(text), self._load.credentials)
+
+
+def _seconds(given: object) -> float | None:
+    """An author may give anything."""
+    return float(given) if isinstance(given, int | float) and math.isfinite(given) else None
 
 
 class _Conversation:

@@ -135,7 +135,7 @@ class PythonHandlers:
 def _attempt(tool: Tool, reply: frames.Reply) -> Attempt:
     match reply:
         case frames.Returned():
-            return Answered(result=reply.value)
+            return Answered(result=reply.value, size=reply.size)
         case frames.Rejected():
             return Stopped(failure=_failure(tool, Category.UPSTREAM_REJECTED, reply.reason, reply.message))
         case frames.Unavailable():
@@ -167,8 +167,13 @@ def _refused(tool: Tool, category: Category, reason: str, message: str) -> Stopp
 def _failure(tool: Tool, category: Category, reason: str, message: str, *, retry_after_s: float | None = None) -> Failure:
     return Failure(
         category=category,
-        reason=reason[:_MAX_REASON_CHARS],
-        message=message[:_MAX_MESSAGE_CHARS],
+        reason=_clean(reason)[:_MAX_REASON_CHARS] or "UNSPECIFIED",
+        message=_clean(message)[:_MAX_MESSAGE_CHARS],
         retry_after_s=retry_after_s,
         where=tool.name,
     )
+
+
+def _clean(text: str) -> str:
+    """What an author's code says, fit for every store on the way: Postgres takes no zero character."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,7 +1,7 @@
 """What the dispatcher and a worker process say to each other: length-prefixed JSON frames over a socket pair."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -60,6 +60,7 @@ class Returned:
 
     id: int
     value: JsonValue
+    size: int = field(default=0, compare=False)  # of the frame, for who reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,4 +158,4 @@ async def read(reader: asyncio.StreamReader, most_bytes: int) -> Message | None:
         message: Message = _MESSAGES[kind](**fields)
     except (ValueError, TypeError, IndexError) as error:
         raise TornFrame from error
-    return message
+    return replace(message, size=length) if isinstance(message, Returned) else message
