@@ -30,7 +30,7 @@ async def measure(only: str) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", default="", choices=["", *MEASURES], help="take one measure")
+    parser.add_argument("--only", default="", choices=MEASURES, metavar="NAME", help="take one measure")
     arguments = parser.parse_args()
     rows = uvloop.run(measure(arguments.only))
     print(machine())

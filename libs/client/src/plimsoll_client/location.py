@@ -1,6 +1,7 @@
 """Where the mesh is and by which key it lets us in: environment first, else what `plimsoll up` wrote into its data directory."""
 
 import ipaddress
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,13 @@ def data_directory(chosen: Path | None, environ: Mapping[str, str], *, cwd: Path
         return Path(named)
     local = cwd / ".plimsoll"
     return local if local.is_dir() else home / ".local" / "share" / "plimsoll"
+
+
+def data_option(data: Path, environ: Mapping[str, str], *, cwd: Path, home: Path) -> str:
+    """What a printed command needs behind it to find that directory; nothing where it is found anyway."""
+    usual = data_directory(None, environ, cwd=cwd, home=home)
+    found = ADDRESS_VARIABLE not in environ and usual.absolute() == data.absolute()
+    return "" if found else f" --data {shlex.quote(str(data))}"
 
 
 def find_endpoint(chosen: Path | None, environ: Mapping[str, str], *, cwd: Path, home: Path) -> Endpoint:

@@ -11,7 +11,7 @@ from plimsoll_client.cli.approvals import call_line
 from plimsoll_client.cli.asking import Say, said
 from plimsoll_client.cli.feedback import chosen
 from plimsoll_client.cli.journal import history_line, progress_line
-from plimsoll_client.cli.output import as_json, money, one_line, seconds, visible
+from plimsoll_client.cli.output import as_json, money, one_line, pretty, seconds, visible
 from plimsoll_client.cli.report import Report, models_of
 from plimsoll_client.errors import BadInput
 from plimsoll_client.models import Approval, ApprovalStatus, Proposal, Run, RunStatus
@@ -169,6 +169,22 @@ def test_a_failed_step_shows_the_cause_and_what_follows(*, retried: bool, next_n
     assert line is not None
     assert "timeout: the shop did not answer" in line.text
     assert told in line.text
+
+
+@pytest.mark.parametrize("status", [ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED])
+def test_a_decision_has_one_line_and_no_tick_contradicts_it(status: ApprovalStatus) -> None:
+    decided = events.ApprovalDecided(node="review", approval_id="apr_1", status=status, decided_by="ann", comment="", next="end")
+    finished = events.StepFinished(
+        node="review", kind="approve", delta={}, next="end", usage=Usage(), duration_s=0.0, facts={"decision": status.value}
+    )
+    told = progress_line(_entry(decided))
+    assert told is not None
+    assert (told.mark, told.text) == ("!", f"{'review':<20} {status} by ann")
+    assert progress_line(_entry(finished)) is None
+
+
+def test_like_things_look_alike_whatever_the_order_of_their_keys() -> None:
+    assert pretty({"row": 3, "after": None}) == pretty({"after": None, "row": 3})
 
 
 def test_every_kind_of_entry_has_a_line_in_the_history() -> None:

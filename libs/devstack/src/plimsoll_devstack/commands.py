@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from plimsoll_client.bundles import Applied, read_bundles
 from plimsoll_client.cli.output import console, one_line, print_json, table, visible
-from plimsoll_client.location import data_directory
+from plimsoll_client.cli.program import here
+from plimsoll_client.location import data_directory, data_option
 from plimsoll_runtime import logs as runtime_logs
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +62,7 @@ def up(
     if (running := _already_up(mesh)) is not None:
         out.print("The mesh is already up.")
         _print_addresses(out, mesh.files, running)
-        _apply_agents(mesh, out)
+        _print_next(out, mesh, _apply_agents(mesh, out))
     elif foreground:
         runtime_logs.configure("supervisor", log_level)
         asyncio.run(_stay(mesh, out))
@@ -71,7 +72,7 @@ def up(
             asyncio.run(mesh.start(detached=True, progress=lambda state: spinner.update(_progress(state))))
         out.print(f"The mesh is up after {time.monotonic() - began:.1f} s.")
         _print_addresses(out, mesh.files, mesh.state())
-        _apply_agents(mesh, out)
+        _print_next(out, mesh, _apply_agents(mesh, out))
 
 
 @app.command()
@@ -85,7 +86,7 @@ def down(data: Data = None) -> None:
 
 
 @app.command()
-def status(data: Data = None, as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False) -> None:
+def status(data: Data = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs")] = False) -> None:
     """Show what runs, where, and what was restarted. Exits 1 unless the mesh is ready."""
     mesh = Mesh(Wanted(data=_data(data)))
     state = mesh.state()
@@ -145,10 +146,20 @@ async def _stay(mesh: Mesh, out: Console) -> None:
         applying.cancel()
 
 
-def _apply_agents(mesh: Mesh, out: Console) -> None:
+def _apply_agents(mesh: Mesh, out: Console) -> Sequence[Applied]:
     with out.status("Applying the agents") as spinner:
         applied = asyncio.run(mesh.apply_agents(lambda step: spinner.update(f"Applying {visible(step)}")))
     _print_applied(out, applied)
+    return applied
+
+
+def _print_next(out: Console, mesh: Mesh, applied: Sequence[Applied]) -> None:
+    """What to do with a mesh that is up, to be copied."""
+    if not applied:
+        return
+    where = data_option(mesh.files.data, os.environ, cwd=Path.cwd(), home=Path.home())
+    out.print("Now try your own input, from a file or, with -, from standard input:")
+    out.print(f"  {here(os.environ)} run {applied[-1].agent} --input FILE{where}", soft_wrap=True)
 
 
 def _print_applied(out: Console, applied: Sequence[Applied]) -> None:

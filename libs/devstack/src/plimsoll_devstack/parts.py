@@ -11,11 +11,17 @@ from plimsoll_devstack.errors import StartFailed
 from plimsoll_devstack.processes import Child, Program
 
 _POLL_S = 0.02
+_TAIL_BYTES = 16_384
+
+
+def _well(pid: int) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A process to keep alive. `prepare` runs before every start; `ready` raises OSError until it serves.
+    """A process to keep alive. `prepare` runs before every start; `ready` raises OSError until it serves; `sick` tells, for a
+    process id, why a process that still runs has to be restarted, and is empty for one that is well.
 
     Rank 0 is a server, which starts before and stops after all services; among services the higher rank stops first.
     """
@@ -26,6 +32,7 @@ class Part:
     rank: int
     address: str = ""
     ready_within_s: float = 60.0
+    sick: Callable[[int], str] = _well
 
 
 async def until_ready(part: Part, child: Child) -> None:
@@ -51,13 +58,18 @@ def ending(code: int) -> str:
 
 def last_words(log: Path) -> str:
     """The last line a process wrote, to quote in an error."""
+    lines = tail(log)
+    return f": {_in_words(lines[-1])[:500]}" if lines else ""
+
+
+def tail(log: Path) -> list[str]:
+    """The last lines of a log; none when there is no log."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            return file.read().decode(errors="replace").strip().splitlines()
     except FileNotFoundError:
-        return ""
-    return f": {_in_words(lines[-1])[:500]}" if lines else ""
+        return []
 
 
 def _in_words(line: str) -> str:

@@ -1,5 +1,6 @@
 """What a mesh consists of: the services as processes, each with the environment it needs and nothing more."""
 
+import glob
 import importlib
 import sys
 from collections.abc import Mapping
@@ -90,11 +91,10 @@ def _service(part: str, service: str, ports: PortBook, extra: Mapping[str, str])
 
 
 def _tools(wanted: Wanted, files: MeshFiles) -> dict[str, str]:
-    """The tools of every agent; `--agents` may name one agent's folder or a folder of them."""
-    found = [wanted.agents / "tools", *sorted(wanted.agents.glob("*/tools"))] if wanted.agents else []
-    folders = [folder.absolute() for folder in found if folder.is_dir()]
+    """The tools of every agent, also of those that come later; `--agents` may name one agent's folder or a folder of them."""
+    root = glob.escape(str(wanted.agents.absolute())) if wanted.agents else ""
     return {
-        "TOOL_DIRS": ",".join(map(str, folders)),
+        "TOOL_DIRS": f"{root}/tools,{root}/*/tools" if root else "",
         "CREDENTIALS_DIR": str(files.tool_credentials),
     }
 

@@ -1,5 +1,6 @@
 """The parts of the demo: samples are read or refused by line, accuracy is counted fairly, questions are decided both ways."""
 
+import shlex
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from plimsoll_client.events import ApprovalAsked, RunEvent, RunFinished, StepFin
 from plimsoll_client.models import Accepts, Approval, ApprovalStatus, Run, RunStatus
 from plimsoll_devstack.demo.accuracy import Tally, met, tallies
 from plimsoll_devstack.demo.samples import Sample, read_samples
+from plimsoll_devstack.demo.stage import next_steps
 from plimsoll_devstack.demo.summary import costs_by_agent
 from plimsoll_devstack.demo.work import Broken, Decided, Finished, Work
 from plimsoll_runtime.errors import Unavailable
@@ -148,6 +150,21 @@ async def test_every_sample_has_an_outcome_and_questions_are_decided_both_ways()
     assert sorted(ended) == ["away", "one", "three", "two"]
     assert approvals.said == ["approve", "reject", "approve"]
     assert [decided.approved for decided in told] == [True, False, True]
+
+
+def test_next_steps_can_be_copied_line_by_line(tmp_path: Path) -> None:
+    bundles = [Bundle(directory=tmp_path / "my agents" / name, agent=name, graph="", prompts=(), knowledge=()) for name in ("a", "b")]
+    lines = list(next_steps(".venv/bin/plimsoll", bundles, running_at=None, cwd=tmp_path))
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert commands[0] == [".venv/bin/plimsoll", "up", "--agents", "my agents"]
+    assert [command[1:3] for command in commands[1:3]] == [["run", "a"], ["run", "b"]]
+    assert commands[-1] == [".venv/bin/plimsoll", "down"]
+
+
+def test_next_steps_on_a_mesh_that_runs_lead_to_it(tmp_path: Path) -> None:
+    bundle = Bundle(directory=tmp_path, agent="a", graph="", prompts=(), knowledge=())
+    lines = list(next_steps("plimsoll", [bundle], running_at=" --data /d", cwd=tmp_path))
+    assert [shlex.split(line, comments=True)[-2:] for line in lines] == [["--data", "/d"]] * 3
 
 
 def test_costs_are_summed_by_agent() -> None:

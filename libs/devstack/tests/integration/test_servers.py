@@ -230,6 +230,17 @@ async def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
         assert not half.exists()
 
 
+async def test_a_directory_that_is_no_whole_database_is_refused_and_untouched(tmp_path: Path) -> None:
+    cluster = tmp_path / "data" / "postgres" / "cluster"
+    cluster.mkdir(parents=True)
+    with pytest.raises(ExceptionGroup) as failed:
+        async with running(configure(tmp_path / "data")):
+            pass
+    assert isinstance(unwrap(failed.value), OtherVersion)
+    assert "PG_VERSION" in str(unwrap(failed.value))
+    assert not list(cluster.iterdir())
+
+
 async def test_another_postgres_major_is_refused_and_untouched(tmp_path: Path) -> None:
     cluster = tmp_path / "data" / "postgres" / "cluster"
     cluster.mkdir(parents=True)

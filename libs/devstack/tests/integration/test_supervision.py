@@ -71,6 +71,27 @@ async def test_a_crashed_part_is_brought_back_and_the_crash_is_seen(mesh: Mesh) 
     assert "mesh.part_ended" in mesh.files.log("supervisor").read_text()
 
 
+async def test_a_part_that_runs_and_cannot_serve_is_started_anew(mesh: Mesh) -> None:
+    before = mesh.pids["server-a"]
+    (mesh.files.data / "sick-server-a").write_text(str(before))
+    await eventually(lambda: mesh.pids.get("server-a", before) != before, within_s=10.0)
+    await mesh.ready("server-a")
+    after = mesh.state().part("server-a")
+    assert after is not None
+    assert (after.restarts, after.problem) == (1, "it cannot serve")
+
+
+async def test_a_state_that_cannot_be_written_does_not_end_the_mesh(mesh: Mesh) -> None:
+    before = mesh.pids
+    fresh = mesh.files.state.with_name(f".{mesh.files.state.name}.{_supervisor(mesh)}")
+    fresh.symlink_to(mesh.files.data / "nowhere" / "file")  # the next write fails, as on a full disk
+    await mesh.kill("memory")
+    await mesh.ready("memory")
+    assert mesh.pids.keys() == before.keys()
+    assert {name for name, pid in mesh.pids.items() if pid != before[name]} == {"memory"}
+    assert "mesh.not_recorded" in mesh.files.log("supervisor").read_text()
+
+
 async def test_a_part_that_keeps_crashing_is_counted_and_kept_at(mesh: Mesh) -> None:
     for _ in range(3):
         await mesh.kill("gateway")

@@ -53,7 +53,13 @@ def part(name: str, port: int, files: MeshFiles, behaviour: str) -> Part:
         ready=partial(probe_ready, port),
         address=f"127.0.0.1:{port}",
         ready_within_s=2.0,
+        sick=partial(_sickness, files.data / f"sick-{name}"),
     )
+
+
+def _sickness(note: Path, pid: int) -> str:
+    """What a test wrote down about the process."""
+    return "it cannot serve" if note.exists() and note.read_text() == str(pid) else ""
 
 
 if __name__ == "__main__":

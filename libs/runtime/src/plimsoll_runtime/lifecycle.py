@@ -3,21 +3,25 @@
 import argparse
 import asyncio
 import os
-import random
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar
 
 import uvloop
 
 from plimsoll_runtime import logs, telemetry
-from plimsoll_runtime.errors import PlimsollError, Unavailable, unwrap
+from plimsoll_runtime.errors import ErrorKind, Internal, PlimsollError, unwrap
 from plimsoll_runtime.health import AdminServer, Ping
 from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.retry import Backoff
 from plimsoll_runtime.settings import InvalidSettings, ServerSettings, differences, load
+
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 5.0
+T = TypeVar("T")
 
 Loop: TypeAlias = Callable[[asyncio.Event], Coroutine[None, None, None]]
 
@@ -45,7 +49,7 @@ class App:
     """A service, built and not started.
 
     pings    one per dependency; readiness is all of them
-    servers  started in order, stopped in reverse
+    servers  started in order, stopped together
     loops    work that runs beside the servers and ends when the event is set
     """
 
@@ -80,9 +84,21 @@ def run_service(name: str, settings_type: type[S], build: "Build[S]", argv: Sequ
     telemetry.configure(name, settings.server.otlp_endpoint)
     try:
         uvloop.run(_live(name, settings, build))
-    except* (PlimsollError, OSError) as group:
-        logs.get(name).error("service.failed", {"reason": str(unwrap(group))}, error=group)
-        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the end of the process: whatever it was is told once, as every line is
+        sys.exit(_failed(logs.get(name), unwrap(error)))
+
+
+def _failed(log: logs.Log, error: BaseException) -> int:
+    """Tell why the process ends; the exit code. The trace of what is no fault of ours would only hide the reason."""
+    match error:
+        case PlimsollError():
+            fields = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+            log.error("service.failed", fields, error=error if error.kind is ErrorKind.INTERNAL else None)
+        case OSError():
+            log.error("service.failed", {"reason": type(error).__name__, "message": str(error)})
+        case _:
+            log.error("service.failed", {"reason": type(error).__name__}, error=error)
+    return 2 if isinstance(error, InvalidSettings) else 1
 
 
 async def _live(name: str, settings: S, build: "Build[S]") -> None:
@@ -99,43 +115,102 @@ async def _live(name: str, settings: S, build: "Build[S]") -> None:
 
 
 async def _serve(name: str, settings: S, build: "Build[S]", admin: AdminServer, stop: asyncio.Event) -> None:
-    log = logs.get(name)
-    for attempt in range(1, 1_000_000):
-        try:
-            async with AsyncExitStack() as stack:
-                app = await build(settings, stack)
+    """Build and serve; while a dependency is away, keep trying."""
+    log, backoff = logs.get(name), Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
+    while not stop.is_set():
+        async with AsyncExitStack() as stack:
+            try:
+                app = await _unless(stop, build(settings, stack))
+            except Exception as error:
+                away = unwrap(error)
+                if not isinstance(away, PlimsollError) or not away.retryable:
+                    raise
+                log.warning("service.waiting", {"reason": away.reason, "message": away.message})
+                admin.wait_for(away.reason)
+                app = None
+            if app is not None:
                 await serve(app, admin, stop, drain_s=settings.server.drain_s)
-            return
-        except Unavailable as error:
-            log.warning("service.waiting", {"reason": error.reason, "message": error.message, "attempt": attempt})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(random.uniform(0.5, 1) * min(5.0, 0.2 * 2 ** min(attempt, 6))):  # noqa: S311
-                    await stop.wait()
-            if stop.is_set():
                 return
+        await backoff.pause(stop)
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Await `work`, None when `stop` was set before it was done. It runs in this very task, so that what it enters can be left here."""
+    scope = asyncio.timeout(None)
+
+    async def interrupt() -> None:
+        await stop.wait()
+        scope.reschedule(0)
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(interrupt())
+        try:
+            async with scope:
+                return await work
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return None
+        finally:
+            waiting.cancel()
 
 
 async def serve(app: App, admin: AdminServer, stop: asyncio.Event, *, drain_s: float) -> None:
-    """Start everything, wait for `stop`, and end in order: not ready, no new work, work in flight, then the rest."""
+    """Start everything, wait for `stop`, and end in order: not ready, no new work, work in flight within `drain_s`, then the rest.
+
+    A loop that fails, or ends by itself, sets `stop`: the service ends in the same order, and its error is raised afterwards.
+    """
     log = logs.get(app.name)
-    draining = asyncio.Event()
-    for server in app.servers:
-        await server.start()
+    draining, started, loops = asyncio.Event(), list[Server](), list[asyncio.Task[Exception | None]]()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop(draining), name=name) for name, loop in app.loops.items()]
-        for server in app.servers:
-            await server.set_serving(True)
-        admin.serve(app.pings, app.metrics)
-        log.info("service.started")
-        await stop.wait()  # a loop that fails meanwhile cancels this wait through the group: the process ends and is started anew
-        log.info("service.draining")
-        admin.drain()
-        for server in app.servers:
-            await server.set_serving(False)
-        draining.set()
-        for server in reversed(app.servers):
-            await server.stop(drain_s)
-        _, late = await asyncio.wait(tasks, timeout=drain_s) if tasks else (set(), set())
-        for task in late:
-            task.cancel()
-    log.info("service.stopped", {"cut_off": len(late)})
+        try:
+            for server in app.servers:
+                await server.start()
+                started.append(server)
+            loops += [group.create_task(_watched(name, loop, draining, stop, log), name=name) for name, loop in app.loops.items()]
+            for server in started:
+                await server.set_serving(True)
+            admin.serve(app.pings, app.metrics)
+            log.info("service.started")
+            await stop.wait()
+            log.info("service.draining")
+        finally:
+            admin.drain()
+            cut_off = await _drain(started, loops, draining, drain_s)
+    log.info("service.stopped", {"cut_off": cut_off})
+    for loop in loops:
+        if not loop.cancelled() and (error := loop.result()) is not None:
+            raise error
+
+
+async def _watched(name: str, loop: Loop, draining: asyncio.Event, stop: asyncio.Event, log: logs.Log) -> Exception | None:
+    """What ended the loop before its time, if anything did."""
+    try:
+        await loop(draining)
+        if draining.is_set():
+            return None
+        failure: Exception = Internal(f"the loop {name!r} ended by itself", reason="LOOP_ENDED")
+    except Exception as error:  # noqa: BLE001 - raised again when everything has ended in order
+        failure = error
+    log.error("service.loop_failed", {"loop": name}, error=failure)
+    stop.set()
+    return failure
+
+
+async def _drain(
+    servers: Sequence[Server], loops: Sequence[asyncio.Task[Exception | None]], draining: asyncio.Event, drain_s: float
+) -> int:
+    """End servers and loops within `drain_s` all together; returns how many loops had to be cut off."""
+    until = time.monotonic() + drain_s
+    for server in servers:
+        await server.set_serving(False)
+    draining.set()
+    async with asyncio.TaskGroup() as group:
+        for server in servers:
+            group.create_task(server.stop(drain_s))
+    late = {loop for loop in loops if not loop.done()}
+    if late:
+        _, late = await asyncio.wait(late, timeout=max(0.0, until - time.monotonic()))
+    for loop in late:
+        loop.cancel()
+    return len(late)

@@ -32,8 +32,8 @@ class Log:
     def info(self, event: str, fields: Mapping[str, Field] | None = None) -> None:
         self._write(logging.INFO, event, fields)
 
-    def warning(self, event: str, fields: Mapping[str, Field] | None = None) -> None:
-        self._write(logging.WARNING, event, fields)
+    def warning(self, event: str, fields: Mapping[str, Field] | None = None, *, error: BaseException | None = None) -> None:
+        self._write(logging.WARNING, event, fields, error)
 
     def error(self, event: str, fields: Mapping[str, Field] | None = None, *, error: BaseException | None = None) -> None:
         self._write(logging.ERROR, event, fields, error)

@@ -13,6 +13,7 @@ TRACE_HEADER = "traceparent"
 CAUSE_HEADER = "Plimsoll-Cause"
 ATTEMPTS_HEADER = "Plimsoll-Attempts"
 SUBJECT_HEADER = "Plimsoll-Subject"
+SEQUENCE_HEADER = "Plimsoll-Sequence"
 
 ERROR_DOMAIN = "plimsoll"  # google.rpc.ErrorInfo.domain
 
@@ -20,9 +21,7 @@ ERROR_DOMAIN = "plimsoll"  # google.rpc.ErrorInfo.domain
 RPC_SECONDS = "plimsoll_rpc_seconds"
 MESSAGES_TOTAL = "plimsoll_messages_total"
 DEAD_LETTERS_TOTAL = "plimsoll_dead_letters_total"
-OUTBOX_PENDING = "plimsoll_outbox_pending"
 
 # log and span attributes
 TENANT = "tenant"
-RUN_ID = "run_id"
 TRACE_ID = "trace_id"

@@ -173,7 +173,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         """The frame around one call. Leaves with an abort of the call when the block fails."""
         started = time.perf_counter()
         left = context.time_remaining()
-        seconds = cap_s if left is None else min(left, cap_s)
+        seconds = cap_s if left is None else left
         traceparent = str(dict(context.invocation_metadata() or ()).get(names.TRACE_KEY, ""))
         fields: dict[str, logs.Field] = {"method": method}
         try:

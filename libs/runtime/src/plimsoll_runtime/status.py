@@ -120,6 +120,8 @@ def _transport_error(kind: ErrorKind, error: grpc.aio.AioRpcError, target: str) 
     match kind:
         case ErrorKind.UNAVAILABLE:
             return Unavailable(f"{target} cannot be reached", reason="UNREACHABLE", retry_after_s=1.0)
+        case ErrorKind.CANCELLED:  # by the peer, as it does when it ends: who cancels a call of its own gets CancelledError instead
+            return Unavailable(f"{target} cut the call off", reason="CUT_OFF", retry_after_s=1.0)
         case ErrorKind.TIMEOUT:
             return DeadlineExpired(f"{target} did not answer in time")
         case ErrorKind.INTERNAL:

@@ -1,5 +1,6 @@
 """Small values on the wire: JSON, time stamps and durations, both ways."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -10,6 +11,8 @@ from plimsoll_runtime.errors import FieldProblem, Invalid
 from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json, parse_json
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_DEPTH_CAP = 100  # far below what any reader on the way takes
 
 
 def json_to_proto(value: JsonValue) -> json_pb2.JsonValue:
@@ -17,8 +20,15 @@ def json_to_proto(value: JsonValue) -> json_pb2.JsonValue:
 
 
 def json_from_proto(message: json_pb2.JsonValue, field: str) -> JsonValue:
-    """Raises Invalid, naming `field`, when the text is not JSON; an empty text is null."""
-    return parse_json(message.text, field=field) if message.text else None
+    """Raises Invalid, naming `field`, when the text is not JSON that every service can hold; an empty text is null."""
+    if not message.text:
+        return None
+    value = parse_json(message.text, field=field)
+    if "\\u0000" in message.text and _NUL.search(message.text):
+        raise _unfit(field, "holds the character U+0000", "leave it out: values are stored, and the store takes none")
+    if message.text.count("[") + message.text.count("{") > _DEPTH_CAP and _deeper(value, _DEPTH_CAP):
+        raise _unfit(field, f"is nested deeper than {_DEPTH_CAP} levels", "flatten it, or send it as text")
+    return value
 
 
 def object_from_proto(message: json_pb2.JsonValue, field: str) -> JsonObject:
@@ -49,3 +59,12 @@ def duration_to_proto(seconds: float) -> Duration:
 
 def duration_from_proto(message: Duration) -> float:
     return message.seconds + message.nanos / 1e9
+
+
+def _deeper(value: JsonValue, levels: int) -> bool:
+    inner = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else None
+    return inner is not None and (levels == 0 or any(_deeper(item, levels - 1) for item in inner))
+
+
+def _unfit(field: str, problem: str, remedy: str) -> Invalid:
+    return Invalid(problems=(FieldProblem(field, problem, remedy),), reason="UNFIT_JSON")

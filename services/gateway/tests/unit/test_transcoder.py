@@ -224,6 +224,7 @@ def test_answers_show_defaults_and_leave_out_only_what_is_absent():
         "agentDigest": "",
         "epoch": "0",
         "stepStarted": {"node": "n", "kind": "", "attempt": 0},
+        "abridged": False,
     }
 
 

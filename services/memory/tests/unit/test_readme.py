@@ -10,9 +10,6 @@ from plimsoll_memory.adapters.reader import ReaderCrashed
 from plimsoll_memory.domain.media import MediaType
 from plimsoll_memory.transport.codec import SEARCH_COMPLETED
 
-PREFIX = "PLIMSOLL_MEMORY_"
-OWN = tuple(PREFIX + group for group in ("READER_", "PASSAGE_", "LANGUAGE"))
-
 
 @pytest.fixture(scope="module")
 def readme() -> str:

@@ -46,6 +46,11 @@ def test_a_text_that_no_store_takes_fails_where_it_is_made(text: str) -> None:
         compile_expression(text).evaluate(SCOPE)
 
 
+def test_the_keys_of_a_map_come_in_one_order() -> None:
+    value = compile_expression("{'b': 1, 'a': {'z': 1, 'y': 2}, 'c': 3}").evaluate(SCOPE)
+    assert str(value) == "{'a': {'y': 2, 'z': 1}, 'b': 1, 'c': 3}"
+
+
 def test_a_condition_must_be_true_or_false() -> None:
     assert compile_expression("state.amount > 100").holds(SCOPE)
     with pytest.raises(ExpressionFailed):

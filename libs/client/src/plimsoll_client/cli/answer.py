@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_client.cli.output import as_json_line, money, pretty, prose, seconds, visible
+from plimsoll_client.cli.program import spelled
 from plimsoll_client.cli.report import Report
 from plimsoll_client.models import RunStatus
 
@@ -20,10 +21,8 @@ _MAIN = ("answer", "reply", "report", "text", "summary")
 _SHORT = 110  # characters that a field may have to stand on one line
 _FEW_LINES = 8
 
-REHEARSAL = (
-    "Answered by the rehearsal model, which is not a language model: it quotes and classifies by similarity. "
-    "Set ANTHROPIC_API_KEY or OPENAI_API_KEY before `plimsoll up` to have the same agents use that provider."
-)
+REHEARSAL = "Answered by the rehearsal model, which is not a language model: it quotes and classifies by similarity."
+PROVIDER = "Set ANTHROPIC_API_KEY or OPENAI_API_KEY before `plimsoll up` to have the same agents use that provider."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ def cost_line(report: Report) -> str:
     """What the run cost, on one line."""
     run = report.run
     parts = [
-        f"{run.steps} steps",
+        f"{run.steps} step{'s' if run.steps != 1 else ''}",
         f"{run.usage.tokens:,} tokens ({run.usage.input_tokens:,} in, {run.usage.output_tokens:,} out)",
         money(run.usage.cost_micros),
         seconds(report.duration_s),
@@ -88,7 +87,7 @@ def print_report(out: "Console", report: Report, *, notes: "Console | None" = No
     aside.print()
     prose(aside, cost_line(report), style="dim")
     if run.rehearsal:
-        prose(aside, REHEARSAL, style="yellow")
+        prose(aside, f"{REHEARSAL} {spelled(PROVIDER)}", style="yellow")
 
 
 def _end_line(status: RunStatus, failure: "Failure") -> str:

@@ -69,8 +69,8 @@ def call_line(approval: Approval) -> str:
     return one_line(f"{approval.proposal.tool} {as_json_line(approval.proposal.arguments)}")
 
 
-def print_question(out: "Console", approval: Approval) -> None:
-    """Everything that a person needs to decide: who asks, why, and exactly what would execute."""
+def print_question(out: "Console", approval: Approval, *, most_lines: int | None = None) -> None:
+    """Everything that a person needs to decide: who asks, why, and exactly what would execute. `most_lines` is for those who only look on."""
     out.print(f"{approval.agent} asks for approval {approval.id} ({approval.status})", style="bold")
     facts = [("run", approval.run_id), ("node", approval.node), ("asked", when(approval.asked_at)), ("expires", when(approval.expires_at))]
     if approval.summary:
@@ -82,15 +82,18 @@ def print_question(out: "Console", approval: Approval) -> None:
     call = approval.proposal
     if approval.details not in (None, {}) and not (call and approval.details == {"tool": call.tool, "arguments": call.arguments}):
         out.print("  details")
-        _print_indented(out, pretty(approval.details))
+        _print_indented(out, pretty(approval.details), most_lines)
     if call is not None:
         out.print(f"  would execute {visible(call.tool)} with exactly", style="bold")
-        _print_indented(out, pretty(call.arguments))
+        _print_indented(out, pretty(call.arguments), most_lines)
 
 
-def _print_indented(out: "Console", text: str) -> None:
-    for line in text.splitlines():
+def _print_indented(out: "Console", text: str, most_lines: int | None) -> None:
+    lines = text.splitlines()
+    for line in lines[:most_lines]:
         out.print(f"    {line}", soft_wrap=True)
+    if most_lines is not None and len(lines) > most_lines:
+        out.print(f"    … {len(lines) - most_lines} more lines", style="dim")
 
 
 def _print_decided(decided: Approval, *, as_json: bool) -> None:

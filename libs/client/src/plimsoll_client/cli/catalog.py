@@ -64,7 +64,7 @@ def apply_agents(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring agents into the mesh: their prompts, their knowledge, their graphs. Repeating it changes nothing.
+    """Bring agents into the mesh. Prompts, knowledge and graph of each; repeating it changes nothing.
 
     Their tools come from the same folder, by `plimsoll up --agents DIR`.
     """

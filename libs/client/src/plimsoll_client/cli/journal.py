@@ -43,6 +43,8 @@ class Line:
 def progress_line(event: RunEvent) -> Line | None:
     """What is worth a line while somebody waits; None for the rest."""
     match event.event:
+        case StepFinished(kind="approve"):  # the decision has had its line, and a ✓ after "rejected" would mislead
+            return None
         case StepFinished():
             return _finished(event.event)
         case StepFailed():

@@ -12,6 +12,7 @@ from plimsoll_runtime.errors import PlimsollError, unwrap
 from plimsoll_client.cli import approvals, catalog, feedback, memory, running, runs
 from plimsoll_client.cli.exits import Exit, exit_code, explained
 from plimsoll_client.cli.output import error_console, visible
+from plimsoll_client.cli.program import spelled
 
 GROUP = "plimsoll.commands"
 _OURS = (running.app, runs.app, approvals.app, catalog.app, memory.app, feedback.app)
@@ -46,7 +47,7 @@ def root() -> typer.Typer:
     """Our own commands. Plain help: the boxed one takes 0.3 s longer to print."""
     app = typer.Typer(
         name="plimsoll",
-        help="Run AI agents on a Plimsoll mesh. Begin with `plimsoll up`, or `plimsoll demo`.",
+        help=spelled("Run AI agents on a Plimsoll mesh. Begin with `plimsoll up --agents DIR`, or `plimsoll demo`."),
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -78,5 +79,6 @@ def _report(error: BaseException) -> int:
         raise error
     out = error_console()
     for index, line in enumerate(explained(leaf)):
-        out.print(f"plimsoll: {visible(line)}" if index == 0 else visible(line), soft_wrap=True, style="red" if index == 0 else None)
+        told = visible(spelled(line))
+        out.print(f"plimsoll: {told}" if index == 0 else told, soft_wrap=True, style="red" if index == 0 else None)
     return exit_code(leaf)

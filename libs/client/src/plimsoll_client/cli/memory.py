@@ -34,7 +34,7 @@ def ingest(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store documents in a collection, which is made when it does not exist. The same content again changes nothing."""
+    """Store documents in a collection. It is made when it does not exist; the same content again changes nothing."""
     documents = _documents(paths)
     done = on_mesh(data, lambda mesh: _ingest_all(mesh, collection, documents))
     rows = (

@@ -14,6 +14,6 @@ Data = Annotated[
     ),
 ]
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs")]
 
 Limit = Annotated[int, typer.Option("--limit", "-n", help="At most this many", min=1, max=10_000)]

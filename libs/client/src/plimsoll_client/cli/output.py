@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
+from plimsoll_client.cli.program import spelled
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -91,7 +93,7 @@ def print_list(items: Sequence[object], made: "Table", *, as_json: bool, empty: 
     if as_json:
         print_json(list(items))
     elif not items:
-        error_console().print(empty)
+        error_console().print(spelled(empty), soft_wrap=True)
     else:
         print_table(made)
 
@@ -128,5 +130,7 @@ def money(micros: int) -> str:
 
 
 def pretty(value: object) -> str:
-    """JSON for people to read: a text as it is, anything else indented."""
-    return visible(value if isinstance(value, str) else as_json(value))
+    """JSON for people to read: a text as it is, anything else indented and with its keys in order, so that like things look alike."""
+    if isinstance(value, str):
+        return visible(value)
+    return visible(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode())

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from plimsoll_runtime.errors import NotFound
 
 from plimsoll_client.cli.exits import Exit
 from plimsoll_client.cli.options import AsJson, Data
@@ -36,7 +37,7 @@ def run(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run an agent on your own input and show its answer, its sources and what it cost."""
+    """Run an agent on your own input. Shows its answer, its sources and what it cost."""
     file = read_given(given)
 
     async def start_and_watch(mesh: "Mesh") -> Exit:
@@ -47,7 +48,7 @@ def run(
             else:
                 console().print(started.id)
             return Exit.DONE
-        return await Watching(mesh, started, approve=approve, as_json=as_json).until_rest()
+        return await Watching(mesh, started, approve=approve, data=data, as_json=as_json).until_rest()
 
     raise typer.Exit(on_mesh(data, start_and_watch))
 
@@ -62,11 +63,14 @@ def watch(
     """Watch a run from its beginning until it rests."""
 
     async def join(mesh: "Mesh") -> Exit:
-        return await Watching(mesh, await mesh.runs.get(run), approve=approve, as_json=as_json).until_rest()
+        return await Watching(mesh, await mesh.runs.get(run), approve=approve, data=data, as_json=as_json).until_rest()
 
     raise typer.Exit(on_mesh(data, join))
 
 
 async def _submit(mesh: "Mesh", agent: str, file: GivenFile, key: str) -> Run:
-    found = await mesh.agents.get(agent)
+    try:
+        found = await mesh.agents.get(agent)
+    except NotFound as error:
+        raise NotFound(error.message, reason=error.reason, remedy="See `plimsoll agents list`") from error
     return await mesh.runs.submit(agent, input_from_file(file, found.accepts, agent), key=key)

@@ -1,8 +1,11 @@
 """Stays with one run: shows its steps as they finish, answers its questions, and tells how it ended."""
 
 import asyncio
+import os
+import shlex
 from contextlib import aclosing
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plimsoll_runtime.errors import Conflict
@@ -13,6 +16,7 @@ from plimsoll_client.cli.asking import Say, ask, terminal
 from plimsoll_client.cli.exits import Exit
 from plimsoll_client.cli.journal import progress_line
 from plimsoll_client.cli.output import console, error_console, print_json, visible
+from plimsoll_client.cli.program import here
 from plimsoll_client.cli.report import Report, models_of
 from plimsoll_client.events import ApprovalAsked, RunEvent, StepStarted
 from plimsoll_client.models import Approval, ApprovalStatus, Run, RunStatus
@@ -32,10 +36,11 @@ class Approve(StrEnum):
 class Watching:
     """One run under watch. Progress goes to standard error, the answer to standard output."""
 
-    def __init__(self, mesh: "Mesh", run: Run, *, approve: Approve, as_json: bool) -> None:
+    def __init__(self, mesh: "Mesh", run: Run, *, approve: Approve, data: Path | None, as_json: bool) -> None:
         self._mesh = mesh
         self._run = run
         self._approve = approve
+        self._data = data
         self._as_json = as_json
         self._seen: list[RunEvent] = []
         self._notes = error_console()
@@ -49,7 +54,8 @@ class Watching:
             with self._status:
                 parked = await self._follow()
         except asyncio.CancelledError:
-            self._notes.print(f"\nNo longer watching; the run goes on. See `plimsoll watch {self._run.id}`, or `plimsoll runs cancel` it.")
+            self._notes.print("\nNo longer watching; the run goes on. Come back, or stop it:", soft_wrap=True)
+            self._commands(f"watch {self._run.id}", f"runs cancel {self._run.id}")
             raise
         if parked:
             return Exit.APPROVAL_NEEDED
@@ -111,11 +117,16 @@ class Watching:
 
     def _leave_open(self, asked: Approval) -> bool:
         self._notes.quiet = False
-        self._notes.print(
-            f"The run waits. `plimsoll approvals show {asked.id}` tells exactly for what; decide with `plimsoll approvals approve`"
-        )
-        self._notes.print(f"or `plimsoll approvals reject`, then go on with `plimsoll watch {self._run.id}`.")
+        self._notes.print("The run waits for a decision. See exactly for what, approve or reject it, and go on watching:", soft_wrap=True)
+        self._commands(*(f"approvals {verb} {asked.id}" for verb in ("show", "approve", "reject")), f"watch {self._run.id}")
         return False
+
+    def _commands(self, *commands: str) -> None:
+        """Each on a line of its own, to be copied."""
+        name = here(os.environ)
+        where = f" --data {shlex.quote(str(self._data))}" if self._data is not None else ""
+        for command in commands:
+            self._notes.print(f"  {name} {command}{where}", soft_wrap=True)
 
     def _show_end(self, run: Run) -> Exit:
         report = Report(run=run, models=models_of(self._seen), duration_s=run.duration_s)

@@ -14,6 +14,7 @@ from plimsoll_devstack.demo.samples import Sample
 from plimsoll_devstack.demo.work import Decided
 
 _LINE_EVERY = 10
+_QUESTION_LINES = 20
 
 
 class Display:
@@ -36,13 +37,13 @@ class Display:
         print_table(made, self.out)
 
     def decided(self, decided: Decided) -> None:
-        """The first question that is allowed and the first that is refused are shown whole, the others on a line."""
+        """The first question that is allowed and the first that is refused are shown, up to a screenful; the others on a line."""
         word, style = ("approved", "green") if decided.approved else ("rejected", "red")
         if decided.approved in self._shown:
             self.line(f"  {decided.approval.agent} asked: {call_line(decided.approval)}: {word}", style="dim")
             return
         self._shown.add(decided.approved)
-        print_question(self.out, decided.approval)
+        print_question(self.out, decided.approval, most_lines=_QUESTION_LINES)
         self.line(f"  → {word} by the demo", style=style)
 
     @contextmanager

@@ -1,17 +1,20 @@
 """The demo's beginning and end: a mesh comes up for it, and afterwards nothing is left running."""
 
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from plimsoll_client import connect
 from plimsoll_client.bundles import Bundle, read_bundles
+from plimsoll_client.cli.answer import PROVIDER
 from plimsoll_client.cli.output import seconds
-from plimsoll_client.location import data_directory
+from plimsoll_client.cli.program import here, spelled
+from plimsoll_client.location import data_directory, data_option
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.ids import RandomIds
 
@@ -30,7 +33,10 @@ async def perform(agents: Path, data: Path | None, *, keep: bool, environ: Mappi
         mesh = Mesh(Wanted(data=place.path, agents=agents, environ=environ))
         promises = await _play(mesh, bundles, display, keep=keep)
         place.stays = place.stays or not all(promise.kept for promise in promises)
-    _close(display, promises, time.monotonic() - began, bundles, place, running=keep)
+    running_at = data_option(place.path, environ, cwd=Path.cwd(), home=Path.home()) if keep else None
+    _show_promises(display, promises)
+    _show_next_steps(display, next_steps(here(environ), bundles, running_at=running_at, cwd=Path.cwd()), place)
+    _end(display, promises, time.monotonic() - began)
     return all(promise.kept for promise in promises)
 
 
@@ -77,27 +83,39 @@ def _directory(chosen: Path | None, *, keep: bool, environ: Mapping[str, str]) -
             shutil.rmtree(place.path)
 
 
-def _close(
-    display: Display, promises: Sequence[Promise], took_s: float, bundles: Sequence[Bundle], place: "_Place", *, running: bool
-) -> None:
+def _show_promises(display: Display, promises: Sequence[Promise]) -> None:
     display.title("Promises")
     for promise in promises:
         display.line(f"  {'✓' if promise.kept else '✗'} {promise.text}", style="green" if promise.kept else "red")
-    display.title("Where to go next")
-    if running:
-        display.line(f"  The mesh stays up. Stop it with: plimsoll down --data {place.path}")
-        display.line("  plimsoll runs list · plimsoll approvals list · plimsoll errors · plimsoll runs show RUN")
-    else:
-        agents = _common_folder(bundles)
-        shown = agents.relative_to(Path.cwd()) if agents.is_relative_to(Path.cwd()) else agents
-        display.line(f"  plimsoll up --agents {shown}   starts the mesh with these agents and leaves it running; then")
-    display.line(f"  {' · '.join(f'plimsoll run {bundle.agent} --input YOUR-FILE' for bundle in bundles)}")
-    display.line("  With ANTHROPIC_API_KEY or OPENAI_API_KEY set before `plimsoll up`, the same agents use that provider.")
-    if place.stays:
-        display.line(f"  Data and logs stay in {place.path}.")
+
+
+def _end(display: Display, promises: Sequence[Promise], took_s: float) -> None:
     broken = sum(not promise.kept for promise in promises)
     ending = "Everything went as promised" if not broken else f"{broken} of {len(promises)} promises were broken"
     display.line(f"\n{ending}. The demo took {seconds(took_s)}.", style="bold green" if not broken else "bold red")
+
+
+def _show_next_steps(display: Display, steps: Iterable[str], place: "_Place") -> None:
+    display.title("Where to go next")
+    for step in steps:
+        display.line(f"  {step}")
+    display.line(f"  {spelled(PROVIDER)}")
+    if place.stays:
+        display.line(f"  Data and logs stay in {place.path}.")
+
+
+def next_steps(name: str, bundles: Sequence[Bundle], *, running_at: str | None, cwd: Path) -> Iterator[str]:
+    """Commands to copy, one a line: on the mesh that `running_at` leads to, or from starting one."""
+    where = running_at or ""
+    steps: list[tuple[str, str]] = []
+    if running_at is None:
+        agents = _common_folder(bundles)
+        shown = agents.relative_to(cwd) if agents.is_relative_to(cwd) else agents
+        steps.append((f"up --agents {shlex.quote(str(shown))}", "starts the mesh with these agents and leaves it running"))
+    steps += [(f"run {bundle.agent} --input FILE{where}", "runs one on your own input; - is standard input") for bundle in bundles]
+    steps += [(f"errors{where}", "counts what failed, by category"), (f"down{where}", "stops the mesh; its data stays")]
+    width = max(len(command) for command, _ in steps)
+    return (f"{name} {command:<{width}}  # {what}" for command, what in steps)
 
 
 def _common_folder(bundles: Sequence[Bundle]) -> Path:

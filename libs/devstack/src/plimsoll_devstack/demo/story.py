@@ -116,9 +116,10 @@ class Story:
         self._display.title("What runs cost")
         self._display.table(costs_table(costs_by_agent(finished)))
         models = sorted({model for each in finished for model in each.report.models})
-        self._display.line(f"Answered by {', '.join(models) or 'no model'}.")
-        if any(each.run.rehearsal for each in finished):
-            self._display.line(REHEARSAL, style="yellow")
+        rehearsed = any(each.run.rehearsal for each in finished)
+        self._display.line(
+            REHEARSAL if rehearsed else f"Answered by {', '.join(models) or 'no model'}.", style="yellow" if rehearsed else ""
+        )
 
     def _show_accuracy(self, finished: Sequence[Finished]) -> None:
         checked = [(each.sample.agent, met(each.sample.expect, each.run)) for each in finished if each.sample.expect]

@@ -75,7 +75,9 @@ def _compose(data: Path, port: Callable[[str], int], *, durable: bool, guests: t
 def server_parts(servers: Servers) -> tuple[Part, ...]:
     """The three as parts; Postgres counts as ready once it holds what the services need."""
     return (
-        Part(rank=0, name="nats", prepare=servers.nats.prepare, ready=servers.nats.ping, address=servers.nats.address),
+        Part(
+            rank=0, name="nats", prepare=servers.nats.prepare, ready=servers.nats.ping, address=servers.nats.address, sick=servers.nats.sick
+        ),
         Part(rank=0, name="redis", prepare=servers.redis.prepare, ready=servers.redis.ping, address=servers.redis.address),
         Part(
             rank=0,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plimsoll_devstack.files import private_directory, write_private
 from plimsoll_devstack.names import LOOPBACK, SERVICES
+from plimsoll_devstack.parts import tail
 from plimsoll_devstack.processes import Program
 
 _PING_WITHIN_S = 1.0  # short: a stranger on our port may accept and stay silent, while our process has ended
@@ -64,6 +65,12 @@ class NatsServer:
                 await writer.wait_closed()
         if not greeting.startswith(b"INFO "):
             raise ConnectionError("what listens there is not NATS")
+
+    def sick(self, pid: int) -> str:
+        """A stream that once could not be written, for want of space, refuses everything until the server is started anew."""
+        said = (line for line in tail(self.log) if line.startswith(f"[{pid}]"))
+        problem = next((line for line in said if "[ERR]" in line and ("write error" in line or "no space left" in line)), "")
+        return f"a stream cannot be written: {problem.rpartition(': ')[2]}" if problem else ""
 
     def _configuration(self) -> dict[str, object]:
         return {

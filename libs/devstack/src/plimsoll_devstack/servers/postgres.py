@@ -11,7 +11,7 @@ from plimsoll_devstack.account import Account, give_tree, unprivileged_account
 from plimsoll_devstack.errors import OtherVersion, StartFailed
 from plimsoll_devstack.files import private_directory, write_private
 from plimsoll_devstack.names import LOOPBACK
-from plimsoll_devstack.parts import last_words
+from plimsoll_devstack.parts import last_words, tail
 from plimsoll_devstack.processes import Program, run_to_end
 from plimsoll_devstack.servers.leftovers import end_postmaster
 
@@ -131,11 +131,19 @@ class PostgresServer:
         finally:
             password.unlink()
         if code != 0:
-            raise StartFailed(f"the database could not be created{last_words(log)}", remedy=f"See {log}")
+            told = [line for line in tail(log) if "error:" in line or "FATAL" in line]
+            said = f": {told[-1]}" if told else last_words(log)
+            raise StartFailed(f"the database could not be created{said}", remedy=f"Mend what it says, then try again; see {log}")
         fresh.rename(self.cluster)  # only a whole cluster ever bears the name
 
     def _check_major(self) -> None:
-        major = (self.cluster / "PG_VERSION").read_text().strip()
+        try:
+            major = (self.cluster / "PG_VERSION").read_text().strip()
+        except FileNotFoundError as error:
+            raise OtherVersion(
+                f"{self.cluster} is no whole PostgreSQL database: it has no PG_VERSION",
+                remedy="Restore the data directory from a copy, or choose another --data",
+            ) from error
         if major != MAJOR:
             raise OtherVersion(
                 f"data directory {self.directory.parent} holds a PostgreSQL {major} database; this version of Plimsoll runs {MAJOR}",

@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass
+from subprocess import PIPE, Popen
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.deadline import budget_s
@@ -67,12 +67,11 @@ class ProcessReader:
             memory_mib=limits.memory_mib,
             seconds=seconds,
         )
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", _CHILD, order.to_json(), stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
+        # From a thread and not by the event loop: Popen uses vfork, while uvloop forks, which gRPC's own fork hooks do not survive.
+        child = await asyncio.to_thread(Popen, [sys.executable, "-I", "-m", _CHILD, order.to_json()], stdin=PIPE, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(seconds):
-                answer, complaint = await child.communicate(content)
+                answer, complaint = await asyncio.to_thread(child.communicate, content)
         except TimeoutError as error:
             if seconds < limits.seconds:
                 raise DeadlineExpired from error
@@ -95,8 +94,8 @@ class ProcessReader:
         return TooHardToRead(problem, "split it into several documents, or send its text")
 
 
-async def _end(child: Process) -> None:
+async def _end(child: "Popen[bytes]") -> None:
     """Leave no child behind, also when cancelled."""
-    if child.returncode is None:
+    if child.poll() is None:
         child.kill()
-        await child.wait()
+        await asyncio.to_thread(child.wait)

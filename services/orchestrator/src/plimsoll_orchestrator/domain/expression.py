@@ -136,7 +136,8 @@ def _json(value: object, text: str, depth: int = 0) -> JsonValue:
         case list():
             return [_json(item, text, depth + 1) for item in value]
         case dict():
-            return {_key(key, text): _json(item, text, depth + 1) for key, item in value.items()}
+            # Sorted: the engine's maps have no order of their own, and the same run must say the same thing twice.
+            return {key: _json(value[key], text, depth + 1) for key in sorted(_key(key, text) for key in value)}
         case _:
             raise ExpressionFailed(f"{text!r}: {type(value).__name__} is not a JSON value; use string(…)")
 
