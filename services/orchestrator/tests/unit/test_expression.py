@@ -51,6 +51,12 @@ def test_the_keys_of_a_map_come_in_one_order() -> None:
     assert str(value) == "{'a': {'y': 2, 'z': 1}, 'b': 1, 'c': 3}"
 
 
+def test_an_expression_that_never_seems_to_end_fails_in_time() -> None:
+    nested = "state.ten" + "".join(f".map(v{depth}, state.ten" for depth in range(8)) + ")" * 8
+    with pytest.raises(ExpressionFailed, match="budget"):
+        compile_expression(nested).evaluate({"state": {"ten": list(range(10))}})
+
+
 def test_a_condition_must_be_true_or_false() -> None:
     assert compile_expression("state.amount > 100").holds(SCOPE)
     with pytest.raises(ExpressionFailed):

@@ -35,8 +35,11 @@ class Expression:
     text: str
 
     def evaluate(self, scope: Scope) -> JsonValue:
-        """The value in `scope`. Raises ExpressionFailed: missing key, wrong type, division by zero, not JSON."""
-        value = _compiled(self.text).eval(data=cast("dict[str, Any]", {name: scope.get(name) for name in NAMES}))
+        """The value in `scope`. Raises ExpressionFailed: missing key, wrong type, division by zero, too much work, not JSON."""
+        try:
+            value = _compiled(self.text).eval(data=cast("dict[str, Any]", {name: scope.get(name) for name in NAMES}))
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # such as more than its 10,000 iterations
+            raise ExpressionFailed(f"{self.text!r}: {_first_error(str(error))}") from error
         if value.type() == cel.Type.ERROR:
             raise ExpressionFailed(f"{self.text!r}: {value.value()}")
         return _json(value.plain_value(), self.text)
