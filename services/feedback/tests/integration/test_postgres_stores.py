@@ -16,7 +16,7 @@ from plimsoll_feedback.domain.operation import OperationFilter, RunId
 from plimsoll_feedback.domain.signal import IdempotencyKey
 from plimsoll_feedback.transport.codec import signal_recorded
 from plimsoll_runtime import logs
-from plimsoll_runtime.errors import Unavailable
+from plimsoll_runtime.errors import Invalid, Unavailable
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
@@ -61,7 +61,7 @@ class TestPostgresOperationStore(OperationStoreBehaviour):
 
     async def test_a_batch_with_a_bad_row_stores_nothing(self, store: PostgresOperationStore) -> None:
         bad = operation(2, agent="nul\x00")
-        with pytest.raises(Exception, match="database refused"):
+        with pytest.raises(Invalid, match=r"U\+0000"):
             await store.record([operation(1), bad], [run()])
         assert await store.find(ACME, EVERYTHING, TEN) == []
         assert not await store.has_run(ACME, RunId("run_1"))
