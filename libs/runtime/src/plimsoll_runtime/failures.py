@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from plimsoll.common.v1 import failure_pb2
 
-from plimsoll_runtime.errors import ErrorKind, PlimsollError, unwrap
+from plimsoll_runtime.errors import DeadlineExpired, ErrorKind, PlimsollError, unwrap
 from plimsoll_runtime.wire import duration_from_proto, duration_to_proto
 
 
@@ -67,6 +67,8 @@ _BY_KIND: dict[ErrorKind, Category] = {
 def failure_from_error(error: BaseException, where: str) -> Failure:
     """The failure that an error of a call means to the one who made the call; the text of an unknown error is not shown."""
     leaf = unwrap(error)
+    if isinstance(leaf, TimeoutError):
+        leaf = DeadlineExpired()
     if isinstance(leaf, PlimsollError):
         return Failure(
             category=_BY_KIND[leaf.kind],

@@ -77,15 +77,24 @@ def _utf16(key: str) -> bytes:
 
 
 def _number(value: float) -> str:
-    """ECMAScript's shortest form, as RFC 8785 asks for."""
+    """ECMAScript's shortest form (its Number::toString), as RFC 8785 asks for; Python finds the same digits and sets them otherwise."""
     if not math.isfinite(value):
         raise ValueError("JSON has no number that is not finite")
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    mantissa, _, exponent = repr(value).partition("e")
-    if not exponent:
-        return mantissa
-    power = int(exponent)
-    if -7 <= power < 0:
-        return f"{value:.{max(0, len(mantissa.replace('.', '').replace('-', '')) - 1 - power)}f}"
-    return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    written = whole + fraction
+    point = len(whole) + int(exponent or 0) - (len(written) - len(written.lstrip("0")))  # where the point is, counted from the first digit
+    return ("-" if value < 0 else "") + _placed(written.strip("0"), point)
+
+
+def _placed(digits: str, point: int) -> str:
+    if len(digits) <= point <= 21:
+        return digits + "0" * (point - len(digits))
+    if 0 < point <= 21:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"0.{'0' * -point}{digits}"
+    mantissa = digits if len(digits) == 1 else f"{digits[0]}.{digits[1:]}"
+    return f"{mantissa}e{point - 1:+d}"

@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -13,6 +14,9 @@ from typing import TextIO, TypeAlias
 
 import orjson
 
+from plimsoll_runtime.errors import PlimsollError
+
+_CHAIN_CAP = 10
 _TRACEBACK_CAP = 20_000  # characters, of the end: a group of errors can be long
 
 Field: TypeAlias = str | int | float | bool | None
@@ -63,9 +67,13 @@ def bound(fields: Mapping[str, Field]) -> Iterator[None]:
 
 
 def configure(service: str, level: str) -> None:
-    """Send all logs of the process to standard output; called once, in main."""
+    """Send all logs of the process to standard output; called once, in main.
+
+    On a terminal, and at the level DEBUG, an error is told in its own words; else only errors of ours and of the operating system
+    are, because those of libraries quote what must not be in a log: arguments, rows, texts of users.
+    """
     lines = _OncePerTurn(sys.stdout)
-    lines.setFormatter(_Pretty(service) if sys.stdout.isatty() else _JsonLines(service))
+    lines.setFormatter(_Pretty(service) if sys.stdout.isatty() else _JsonLines(service, told_in_full=level == "DEBUG"))
     logging.root.handlers[:] = [lines]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("plimsoll").setLevel(level)
@@ -92,16 +100,18 @@ class _OncePerTurn(logging.StreamHandler[TextIO]):
 
 
 class _JsonLines(logging.Formatter):
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, *, told_in_full: bool) -> None:
         super().__init__()
         self._service = service
+        self._told_in_full = told_in_full
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         head = {"time": at, "level": record.levelname.lower(), "service": self._service, "event": record.getMessage()}
         line = head | getattr(record, "fields", {}) | head  # a field never replaces what every line has
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)[-_TRACEBACK_CAP:]
+        if record.exc_info and record.exc_info[1] is not None:
+            told = self.formatException(record.exc_info) if self._told_in_full else _trace(record.exc_info[1])
+            line["error"] = told[-_TRACEBACK_CAP:]
         try:
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # a number or a text that JSON has no form for: better an odd line than none
@@ -117,3 +127,15 @@ class _Pretty(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
         text = f"{time.strftime('%H:%M:%S')} {record.levelname:<7} {self._service:<15} {record.getMessage()} {fields}"
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def _trace(error: BaseException, depth: int = 0) -> str:
+    """Where it was raised and by what, with what led to it; the words of an error only when they are ours."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    words = f": {error}" if isinstance(error, PlimsollError | OSError) else ""
+    own = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}{words}"
+    if depth == _CHAIN_CAP:
+        return own
+    before = [_trace(cause, depth + 1), "which led to"] if cause else []
+    return "\n".join([*before, own, *(f"holding\n{_trace(one, depth + 1)}" for one in inner)])

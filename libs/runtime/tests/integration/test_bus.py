@@ -90,8 +90,17 @@ async def consuming(bus: Bus, handle: HandleBatch, spec: ConsumerSpec = CONSUMER
             stop.set()
 
 
-async def unacknowledged(bus: Bus, spec: ConsumerSpec = CONSUMER) -> int:
-    return await bus.lag(spec)
+async def drained(bus: Bus) -> bool:
+    """Whether all that was published is acknowledged."""
+    return await waiting(bus) == 0
+
+
+async def waiting(bus: Bus) -> int | None:
+    """How many messages are not acknowledged; None before the consumer is made."""
+    try:
+        return await bus.lag(CONSUMER)
+    except Unavailable:
+        return None
 
 
 # --- publishing --------------------------------------------------------------------------------------------------------------
@@ -107,10 +116,6 @@ async def test_what_is_published_is_consumed_in_order_with_its_tenant_and_id(bus
     assert {message.tenant for message in pilot.taken} == {"acme"}
     assert (pilot.taken[7].message_id, pilot.taken[7].subject, pilot.taken[7].attempt) == ("ship-7", ARRIVED, 1)
     assert max(map(len, pilot.batches)) <= CONSUMER.batch
-
-
-async def drained(bus: Bus) -> bool:
-    return await unacknowledged(bus) == 0
 
 
 async def test_a_message_published_twice_is_there_once(bus: Bus, streams: JetStreamContext):
@@ -207,7 +212,7 @@ async def test_a_batch_is_acknowledged_only_after_the_handler_returned(bus: Bus)
     await bus.publish_all(ships(1, 2, 3))
     async with consuming(bus, hold):
         await entered.wait()
-        assert await unacknowledged(bus) == 3
+        assert await waiting(bus) == 3
         release.set()
         await eventually(lambda: drained(bus))
 
@@ -243,9 +248,11 @@ async def test_what_breaks_its_contract_is_buried_at_once(bus: Bus, streams: Jet
 
 
 async def test_a_letter_too_large_for_its_cause_is_buried_without_its_payload(bus: Bus, streams: JetStreamContext):
-    pilot = Pilot(lambda _: Invalid("x" * 1000))
-    await bus.publish(ARRIVED, bytes(1_048_000), message_id="large", tenant="acme")
-    async with consuming(bus, pilot):
+    async def refuse(_: Sequence[Message]) -> None:
+        raise Invalid("x" * 1000)
+
+    await bus.publish(ARRIVED, bytes(1_048_400), message_id="large", tenant="acme")
+    async with consuming(bus, refuse):
         await eventually(lambda: drained(bus), within_s=SOON)
     letter = await streams.get_last_msg(DEAD_LETTER_STREAM.name, f"{DEAD_LETTERS}.pilot")
     assert (letter.data or b"", (letter.headers or {})["Plimsoll-Sequence"]) == (b"", f"{STREAM.name}:1")
@@ -307,7 +314,6 @@ async def test_stopping_gives_back_what_was_not_handed_over(bus: Bus):
 
     async with asyncio.TaskGroup() as group:
         consumed = group.create_task(bus.consume(replace(CONSUMER, ack_wait_s=60.0), take_one_and_stop, stop))
-        await eventually(lambda: bus.lag(CONSUMER), within_s=SOON) if False else None
         await bus.publish_all(ships(1))
         await consumed
     async with consuming(bus, second, replace(CONSUMER, ack_wait_s=60.0)):
@@ -317,11 +323,10 @@ async def test_stopping_gives_back_what_was_not_handed_over(bus: Bus):
 
 async def test_two_processes_share_the_work(nats_url: str, bus: Bus):
     pilots = [Pilot(), Pilot()]
-    async with connected(nats_url) as other:
-        async with consuming(bus, pilots[0], replace(CONSUMER, batch=4)), consuming(other, pilots[1], replace(CONSUMER, batch=4)):
-            await eventually(lambda: bus.lag(CONSUMER) is not None)
-            await bus.publish_all(ships(*range(100)))
-            await eventually(lambda: sum(len(pilot.taken) for pilot in pilots) >= 100, within_s=SOON)
+    small = replace(CONSUMER, batch=4)
+    async with connected(nats_url) as other, consuming(bus, pilots[0], small), consuming(other, pilots[1], small):
+        await bus.publish_all(ships(*range(100)))
+        await eventually(lambda: sum(len(pilot.taken) for pilot in pilots) >= 100, within_s=SOON)
     assert sorted(numbers(pilots[0].taken) + numbers(pilots[1].taken)) == list(range(100))
     assert all(pilot.taken for pilot in pilots)
 
@@ -400,7 +405,7 @@ async def test_a_consumer_whose_stream_or_consumer_vanished_makes_it_anew(bus: B
 
 async def test_a_server_that_cannot_be_reached_is_unavailable_at_the_start(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("plimsoll_runtime.bus.connection._CONNECT_CAP_S", 0.3)
-    with pytest.raises(Unavailable, match="NATS cannot be reached: .*refused|Connect call failed"):
+    with pytest.raises(Unavailable, match=r"NATS cannot be reached: .*Connect call failed"):
         async with connected("nats://127.0.0.1:1"):
             pass
 
@@ -413,7 +418,7 @@ async def test_a_wrong_password_is_unavailable_and_not_told(nats_url: str, monke
     assert "wrong" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["nats://user:half@secret:word@host", "nats://", "nats://user:secret@host:port"])
+@pytest.mark.parametrize("url", ["nats://user:half/secret@host", "nats://", "nats://user:secret@host:port"])
 async def test_a_url_that_makes_no_sense_is_told_without_a_word_of_it(url: str):
     with pytest.raises(InvalidSettings) as caught:
         async with connected(url):
@@ -429,6 +434,7 @@ async def test_a_notification_is_heard_by_who_listens_and_kept_by_nobody(nats_ur
     tide = "plimsoll.v1.harbour.tide.turned.now"
     async with connected(nats_url) as other:
         await bus.notify(tide, b"too early")
+        await bus.ping()
         async with other.listen(tide) as listener:
             await other.ping()  # the server knows of it
             await bus.notify(tide, b"high")

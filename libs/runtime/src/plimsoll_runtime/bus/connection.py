@@ -35,8 +35,8 @@ async def open_bus(settings: NatsSettings, service: str, metrics: Metrics) -> As
 
     Raises Unavailable when the server cannot be reached or does not let us in, InvalidSettings when the URL makes no sense.
     """
-    servers, client, weather = _servers(settings.url), Client(), _Weather(logs.get(service))
-    publisher = Publisher(client)
+    servers, client = _servers(settings.url), Client()
+    weather, publisher = _Weather(client, logs.get(service)), Publisher(client)
     try:
         try:
             async with asyncio.timeout(_CONNECT_CAP_S):
@@ -203,7 +203,8 @@ class Listener:
 class _Weather:
     """Tells of the connection: that it is lost or found, and an error once until the next such change, not five times a second."""
 
-    def __init__(self, log: logs.Log) -> None:
+    def __init__(self, client: Client, log: logs.Log) -> None:
+        self._client = client
         self._log = log
         self._told: set[str] = set()
 
@@ -215,7 +216,8 @@ class _Weather:
 
     async def lost(self) -> None:
         self._told.clear()
-        self._log.warning("nats.disconnected")
+        if not self._client.is_closed:
+            self._log.warning("nats.disconnected")
 
     async def found(self) -> None:
         self._told.clear()
