@@ -11,7 +11,7 @@ import asyncpg
 from plimsoll_runtime import logs, names, telemetry
 from plimsoll_runtime.bus import DEAD_LETTER_STREAM, DEAD_LETTERS, Bus, MessageTooLarge, Outgoing, StreamSpec
 from plimsoll_runtime.errors import ErrorKind, PlimsollError
-from plimsoll_runtime.postgres import DRIVER_ERRORS, MigrationSet, translating
+from plimsoll_runtime.postgres import MigrationSet, translating, unlock
 from plimsoll_runtime.retry import Backoff, pause
 
 OUTBOX_MIGRATIONS = MigrationSet("outbox", "plimsoll_runtime", "outbox_migrations")
@@ -119,7 +119,8 @@ class OutboxRelay:
         """Work until `stop`, unless another relay does already."""
         with translating():
             async with self._pool.acquire(timeout=_ACQUIRE_CAP_S) as connection:
-                if not await connection.fetchval("select pg_try_advisory_lock($1, hashtext(current_schema()))", _LOCK_SPACE):
+                schema = await connection.fetchval("select current_schema()")
+                if not await connection.fetchval("select pg_try_advisory_lock($1, hashtext($2))", _LOCK_SPACE, schema):
                     return
                 try:
                     await self._bus.ensure_stream(self._stream)
@@ -129,8 +130,7 @@ class OutboxRelay:
                     while await self.relay_batch(connection) == _BATCH:  # what was committed until we were told to stop
                         pass
                 finally:
-                    with suppress(*DRIVER_ERRORS):  # a session that has ended has let go of it
-                        await connection.execute("select pg_advisory_unlock($1, hashtext(current_schema()))", _LOCK_SPACE)
+                    await unlock(connection, _LOCK_SPACE, schema)
 
     async def _publish_what_fits(self, messages: Sequence[Outgoing]) -> None:
         """One by one. An event that no server takes must not hold up all others: its name goes to the dead letters."""

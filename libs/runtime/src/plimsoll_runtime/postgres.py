@@ -65,6 +65,7 @@ async def open_pool(settings: PostgresSettings, schema: str, *, application: str
                 command_timeout=settings.statement_cap_s,
                 timeout=_ACQUIRE_CAP_S,
                 init=_speak_json,
+                reset=_as_it_is,
                 server_settings={"search_path": f"{schema},public", "application_name": application, "jit": "off"},
             )
         )
@@ -159,6 +160,23 @@ async def _connected(pool: asyncpg.Pool) -> asyncpg.Pool:
         raise InvalidSettings("POSTGRES_DSN is not a URL that makes sense", remedy="escape @ : / ? # and % in the password") from None
 
 
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """Nothing to reset when a connection goes back: what our statements set, they set for their transaction only. Saves a round trip a use.
+
+    The two places that lock for a session cut the connection off when they cannot unlock it.
+    """
+
+
+async def unlock(connection: asyncpg.Connection, space: int, name: str) -> None:
+    """Let go of a session's advisory lock on a name; a connection that does not confirm it is cut off, and its lock with it."""
+    try:
+        released = await connection.fetchval("select pg_advisory_unlock($1, hashtext($2))", space, name)
+    except DRIVER_ERRORS:
+        released = False
+    if not released:
+        connection.terminate()
+
+
 async def _speak_json(connection: asyncpg.Connection) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog")
@@ -174,8 +192,7 @@ async def _alone(connection: asyncpg.Connection, schema: str) -> AsyncIterator[N
     try:
         yield
     finally:
-        with suppress(*DRIVER_ERRORS):  # a session that has ended has let go of it
-            await connection.execute("select pg_advisory_unlock($1, hashtext($2))", _LOCK_SPACE, schema)
+        await unlock(connection, _LOCK_SPACE, schema)
 
 
 @dataclass(frozen=True, slots=True)

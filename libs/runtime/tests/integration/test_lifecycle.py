@@ -219,6 +219,21 @@ async def test_what_outlasts_the_drain_is_cut_off_all_of_it_together():
     assert 0.3 <= took_s < 3.0  # one drain for all, not one after another and never without end
 
 
+async def test_servers_drain_side_by_side():
+    meeting = asyncio.Barrier(2)
+
+    class Meeting(Journal):
+        async def stop(self, grace_s: float) -> None:
+            async with asyncio.timeout(SOON):
+                await meeting.wait()
+            await super().stop(grace_s)
+
+    servers, stop = [Meeting("first"), Meeting("second")], asyncio.Event()
+    stop.set()
+    await serve(app(*servers), AdminServer("127.0.0.1:0"), stop, drain_s=SOON)
+    assert [server.entries[-1] for server in servers] == ["first stops", "second stops"]
+
+
 async def failing_loop(_: asyncio.Event) -> None:
     raise KeyError("bilge")
 

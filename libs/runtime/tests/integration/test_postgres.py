@@ -18,8 +18,10 @@ from plimsoll_runtime.postgres import (
     open_pool,
     ping,
     translating,
+    unlock,
 )
 from plimsoll_runtime.settings import InvalidSettings, PostgresSettings, Secret
+from plimsoll_testkit.waiting import eventually
 from runtime_relay import relaying
 
 SCHEMA = "harbour"
@@ -319,3 +321,19 @@ async def test_a_migration_cut_off_leaves_nothing_and_is_worth_another_try(postg
         await relay.open()
     assert isinstance(migrating.result(), Unavailable)
     assert await pool.fetchval(f"select to_regclass('{SCHEMA}.berths')") is None
+
+
+async def test_a_connection_that_cannot_unlock_is_cut_off_and_its_lock_with_it(postgres_dsn: str):
+    """A session's lock never goes back into the pool, where nobody would let go of it."""
+    async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn), pool_max=2), "public") as pool:
+        async with pool.acquire() as locking:
+            await locking.execute("select pg_advisory_lock(7, hashtext('mine'))")
+            await unlock(locking, 7, "mine")
+            assert await locking.fetchval("select 1") == 1
+            await locking.execute("select pg_advisory_lock(7, hashtext('mine'))")
+            await unlock(locking, 7, "another name")  # as when the answer is not the one we wait for
+
+        async def free() -> bool:
+            return bool(await pool.fetchval("select pg_try_advisory_lock(7, hashtext('mine'))"))
+
+        await eventually(free)

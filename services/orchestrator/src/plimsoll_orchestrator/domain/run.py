@@ -123,7 +123,7 @@ def fold(run: Run, entries: Iterable[tuple[int, datetime, Entry]], start: str) -
     for seq, at, entry in entries:
         if seq != run.seq + 1:
             raise JournalBroken(f"entry {seq} of {run.run_id} follows entry {run.seq}")
-        run = replace(_apply(run, seq, at, entry, start), seq=seq)
+        run = _apply(run, seq, at, entry, start)
     return run
 
 
@@ -131,28 +131,29 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:
     match entry:
         case RunStarted():
             state = dict(entry.input) if isinstance(entry.input, dict) else {}
-            return replace(run, input=entry.input, state=state, node=start, started_at=at)
+            return replace(run, seq=seq, input=entry.input, state=state, node=start, started_at=at)
         case StepStarted():
             step = Step(seq=seq, key_seq=entry.key_seq or seq, node=entry.node, attempt=entry.attempt)
-            return replace(run, step=step, retry_at=None, status=RunStatus.RUNNING)
+            return replace(run, seq=seq, step=step, retry_at=None, status=RunStatus.RUNNING)
         case StepProgressed():
             step = _step(run, entry.node)
             grown = replace(step, turns=(*step.turns, entry.turn))
-            return replace(run, step=grown, usage=run.usage + entry.usage, rehearsal=run.rehearsal or entry.rehearsal)
+            return replace(run, seq=seq, step=grown, usage=run.usage + entry.usage, rehearsal=run.rehearsal or entry.rehearsal)
         case StepFinished():
-            return _finish_step(run, entry)
+            return _finish_step(run, seq, entry)
         case StepFailed():
-            return _fail_step(run, entry)
+            return _fail_step(run, seq, entry)
         case ApprovalAsked():
-            return _ask(run, at, entry)
+            return _ask(run, seq, at, entry)
         case ApprovalDecided():
             known = run.approvals[entry.approval_id]
             decided = replace(known, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
-            return replace(run, approvals={**run.approvals, entry.approval_id: decided}, status=RunStatus.RUNNING)
+            return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: decided}, status=RunStatus.RUNNING)
         case RunFinished():
             withdrawn = {key: _withdrawn(approval, at) for key, approval in run.approvals.items()}
             return replace(
                 run,
+                seq=seq,
                 status=entry.status,
                 output=entry.output,
                 failure=entry.failure,
@@ -165,9 +166,10 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:
             assert_never(entry)
 
 
-def _finish_step(run: Run, entry: StepFinished) -> Run:
+def _finish_step(run: Run, seq: int, entry: StepFinished) -> Run:
     return replace(
         run,
+        seq=seq,
         state={**run.state, **entry.delta} if entry.delta else run.state,
         node=entry.next,
         step=None,
@@ -180,11 +182,12 @@ def _finish_step(run: Run, entry: StepFinished) -> Run:
     )
 
 
-def _fail_step(run: Run, entry: StepFailed) -> Run:
+def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
     count = run.attempts.get(entry.node, 0) + 1
     settled = _without(run.unsettled, entry.node)
     return replace(
         run,
+        seq=seq,
         unsettled={**settled, entry.node: run.step.key_seq} if entry.unsettled and run.step is not None else settled,
         step=None,
         node=entry.next or entry.node,
@@ -198,7 +201,7 @@ def _fail_step(run: Run, entry: StepFailed) -> Run:
     )
 
 
-def _ask(run: Run, at: datetime, entry: ApprovalAsked) -> Run:
+def _ask(run: Run, seq: int, at: datetime, entry: ApprovalAsked) -> Run:
     step = _step(run, entry.node)
     asked = Approval(
         approval_id=entry.approval_id,
@@ -212,6 +215,7 @@ def _ask(run: Run, at: datetime, entry: ApprovalAsked) -> Run:
     )
     return replace(
         run,
+        seq=seq,
         approvals={**run.approvals, entry.approval_id: asked},
         step=replace(step, approvals=(*step.approvals, entry.approval_id)),
         status=RunStatus.WAITING,
