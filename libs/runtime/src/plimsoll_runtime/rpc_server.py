@@ -164,7 +164,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         async def answer(request: Message, context: Context) -> None:
             async with self._call(method, context, _STREAMING_CAP_S), aclosing(behaviour(request, context)) as messages:
                 async for message in messages:
-                    await context.write(message)
+                    await _write(context, message)
 
         return answer
 
@@ -208,6 +208,13 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
             ending["reason"] = error.reason
         self._metrics.rpc_seconds.labels(fields["method"], ending["code"]).observe(seconds)
         self._log.info("rpc.answered", {**fields, **ending})
+
+
+async def _write(context: Context, message: Message) -> None:
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError as error:  # the call is over: the client left, and its cancellation is still on its way to us
+        raise asyncio.CancelledError from error
 
 
 async def _not_served(_: Message, context: Context) -> None:

@@ -95,6 +95,10 @@ async def drained(bus: Bus) -> bool:
     return await waiting(bus) == 0
 
 
+async def is_waiting(bus: Bus, messages: int) -> bool:
+    return await waiting(bus) == messages
+
+
 async def waiting(bus: Bus) -> int | None:
     """How many messages are not acknowledged; None before the consumer is made."""
     try:
@@ -301,16 +305,20 @@ async def test_a_handler_that_hangs_is_cut_off_when_its_time_is_up(bus: Bus):
     assert ended == ["cut off", "took [1]"]
 
 
-async def test_stopping_gives_back_what_was_not_handed_over(bus: Bus):
+async def test_stopping_gives_back_what_was_not_handed_over(bus: Bus, streams: JetStreamContext):
     """The next consumer has it at once, not when the first one's time is up."""
     first, second = Pilot(), Pilot()
     stop = asyncio.Event()
+
+    async def sent_all_three() -> bool:
+        return (await streams.consumer_info(STREAM.name, CONSUMER.durable)).num_ack_pending == 3
 
     async def take_one_and_stop(messages: Sequence[Message]) -> None:
         stop.set()
         await first(messages)
         await bus.publish_all(ships(2, 3))
-        await bus.ping()  # by now they were sent to this consumer
+        await eventually(sent_all_three)
+        await bus.ping()  # what was sent before this answer has come
 
     async with asyncio.TaskGroup() as group:
         consumed = group.create_task(bus.consume(replace(CONSUMER, ack_wait_s=60.0), take_one_and_stop, stop))
@@ -335,10 +343,11 @@ async def test_the_oldest_and_the_number_of_what_waits_are_known(bus: Bus):
     pilot = Pilot()
     async with consuming(bus, pilot):
         await bus.publish_all(ships(1))
+        await eventually(lambda: pilot.taken)
         await eventually(lambda: drained(bus))
         assert await bus.oldest(CONSUMER) is None
     await bus.publish_all(ships(2, 3))
-    assert await bus.lag(CONSUMER) == 2
+    await eventually(lambda: is_waiting(bus, 2))
     assert await bus.oldest(CONSUMER) is not None
 
 
@@ -394,7 +403,7 @@ async def test_a_consumer_whose_stream_or_consumer_vanished_makes_it_anew(bus: B
     pilot = Pilot()
     async with consuming(bus, pilot):
         await bus.publish_all(ships(1))
-        await eventually(lambda: drained(bus))
+        await eventually(lambda: pilot.taken)
         if gone == "stream":
             await streams.delete_stream(STREAM.name)
         else:

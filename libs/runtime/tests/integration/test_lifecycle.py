@@ -252,7 +252,8 @@ async def test_a_loop_that_ends_before_its_time_drains_the_service_and_is_raised
 
     async with probes() as (admin, ask):
         with pytest.raises(error):
-            await serve(app(journal, loops={"other": other, "broken": loop}), admin, asyncio.Event(), drain_s=SOON)
+            async with asyncio.timeout(SOON):
+                await serve(app(journal, loops={"other": other, "broken": loop}), admin, asyncio.Event(), drain_s=SOON)
         assert (await ask("/readyz"))[0] == 503
     assert journal.entries == ["server starts", "server serves", "server serves no more", "server stops"]
     assert others == ["ended in order"]

@@ -201,7 +201,8 @@ async def test_a_request_without_a_deadline_gets_the_servers():
     gate = Gate()
     async with serving(ask=gate.ask, request_cap_s=0.1) as served, asking(served.address) as asker:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await asker.ask(b"", metadata=(("plimsoll-tenant", "acme"),))
+            async with asyncio.timeout(SOON):
+                await asker.ask(b"", metadata=(("plimsoll-tenant", "acme"),))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert gate.ended == ["cancelled"]
 
