@@ -72,6 +72,16 @@ async def test_a_trace_goes_through_two_services(spans: InMemorySpanExporter):
     assert f"{door.context.trace_id:032x}" == trace_id
 
 
+async def test_a_span_ends_with_its_block(spans: InMemorySpanExporter):
+    with telemetry.span("outer", SpanKind.INTERNAL):
+        outer = telemetry.outgoing()
+        with telemetry.span("inner", SpanKind.INTERNAL):
+            assert telemetry.outgoing() != outer
+        assert telemetry.outgoing() == outer
+    assert telemetry.outgoing() == ""
+    assert len(spans.get_finished_spans()) == 2
+
+
 async def test_a_stream_is_in_the_trace_too(spans: InMemorySpanExporter):
     async with serving() as served, asking(served.address) as asker:
         with acting_for("acme"), telemetry.span("front door", SpanKind.SERVER):
