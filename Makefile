@@ -9,7 +9,7 @@ PACKAGES := libs/contracts libs/runtime libs/client libs/devstack libs/testkit \
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit integration e2e bench check lint types layers proto-check fmt proto proto-release readme lock clean
+.PHONY: help setup demo up down test unit fuzz integration e2e bench check lint types layers proto-check fmt proto proto-release readme lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(STAMP) ## run every test
 
 unit: $(STAMP) ## run the tests that need no server
 	@$(BIN)/pytest -n $(JOBS) libs/*/tests/unit services/*/tests/unit deploy/agents/tests
+
+fuzz: $(STAMP) ## run the property tests with examples they have not seen before
+	@$(BIN)/pytest -n $(JOBS) --hypothesis-profile=explore -m hypothesis libs/*/tests/unit services/*/tests/unit deploy/agents/tests
 
 integration: $(STAMP) ## run the tests of one service with real servers
 	@$(BIN)/pytest -n $(JOBS) libs/*/tests/integration services/*/tests/integration

@@ -1,6 +1,7 @@
 """A NATS server of a test's own, to restart and to stop; its streams stay."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,9 +33,12 @@ class OwnNats:
             await self._child.stop()
             self._child = None
 
-    async def restart(self) -> None:
-        await self.stop()
-        await self.start()
+    async def kill(self) -> None:
+        """It ends without a word to those who are connected."""
+        assert self._child is not None
+        self._child.send(signal.SIGKILL)
+        await self._child.wait()
+        self._child = None
 
 
 @asynccontextmanager

@@ -95,7 +95,8 @@ def is_missing(value: str) -> bool:
 
 def to_number(value: str) -> float | None:
     """A plain number, such as 12, -3.5 or 0.07."""
-    return float(value) if NUMBER.fullmatch(value.strip()) else None
+    text = value.strip()  # of all that Python calls blank, of which `float` takes only a part
+    return float(text) if NUMBER.fullmatch(text) else None
 
 
 def to_date(value: str, form: str) -> date | None:

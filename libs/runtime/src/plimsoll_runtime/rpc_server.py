@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -197,7 +197,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
             if ours.kind is ErrorKind.INTERNAL:
                 self._log.error("rpc.failed", fields, error=error)
             self._finish(started, fields, ours)
-            await context.abort_with_status(rpc_status.to_status(status_of(ours)))
+            await _abort(context, ours)
         else:
             self._finish(started, fields, None)
 
@@ -211,9 +211,21 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
 
 
 async def _write(context: Context, message: Message) -> None:
-    try:
+    with _call_may_be_over():
         await context.write(message)
-    except grpc.aio.InternalError as error:  # the call is over: the client left, and its cancellation is still on its way to us
+
+
+async def _abort(context: Context, error: PlimsollError) -> None:
+    with _call_may_be_over():
+        await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+
+@contextmanager
+def _call_may_be_over() -> Iterator[None]:
+    """The client may have left, or its time be up, and the cancellation still be on its way to us: no fault of the server."""
+    try:
+        yield
+    except grpc.aio.InternalError as error:
         raise asyncio.CancelledError from error
 
 

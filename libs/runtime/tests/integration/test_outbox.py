@@ -10,19 +10,16 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 from plimsoll_runtime import logs
-from plimsoll_runtime.bus import DEAD_LETTER_STREAM, Bus, open_bus, service_stream
-from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.bus import DEAD_LETTER_STREAM, Bus
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, Fetched, OutboxEvent, OutboxRelay, OutboxTable, add_events
 from plimsoll_runtime.postgres import migrate, open_pool
-from plimsoll_runtime.settings import NatsSettings, PostgresSettings, Secret
+from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit import eventually
+from runtime_harbour import ARRIVED, SOON, STREAM, connected
 from runtime_own_nats import own_nats
 from runtime_relay import relaying
 
-STREAM = service_stream("harbour")
-ARRIVED = "plimsoll.v1.harbour.ship.arrived"
 LOG = logs.get("probe")
-SOON = 10.0
 
 
 @asynccontextmanager
@@ -30,12 +27,6 @@ async def pooled(dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with open_pool(PostgresSettings(dsn=Secret(dsn)), "harbour") as pool:
         await migrate(pool, "harbour", [OUTBOX_MIGRATIONS])
         yield pool
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Bus]:
-    async with open_bus(NatsSettings(url=Secret(url)), "probe", Metrics()) as bus:
-        yield bus
 
 
 @pytest.fixture
@@ -46,16 +37,9 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    """A connection to a server that has no stream yet."""
     async with connected(nats_url) as opened:
         yield opened
-
-
-@pytest.fixture
-async def streams(nats_url: str) -> AsyncIterator[JetStreamContext]:
-    """The server, seen without our code."""
-    client = await nats.connect(nats_url)
-    yield client.jetstream()
-    await client.close()
 
 
 @asynccontextmanager

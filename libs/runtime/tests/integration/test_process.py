@@ -142,6 +142,15 @@ def test_a_taken_port_ends_the_service_with_its_name(settings: dict[str, str], t
             assert "error" not in failed  # a trace would hide the reason
 
 
+def test_a_certificate_that_is_missing_is_a_wrong_setting(settings: dict[str, str], tmp_path: Path):
+    missing = {f"TLS_{name}": str(tmp_path / "gone.pem") for name in ("CA", "CERTIFICATE", "KEY")}
+    with running(settings | missing, tmp_path / "log") as service:
+        assert service.process.wait(START_S) == 2
+        [failed] = service.lines()[-1:]
+    assert (failed["event"], failed["reason"]) == ("service.failed", "INVALID_SETTINGS")
+    assert "gone.pem cannot be read: No such file" in str(failed["message"])
+
+
 # --- settings, by the command line -------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Coroutine, Iterator
 from typing import Protocol, TypeVar
 
+import hypothesis
 import pytest
 
 from plimsoll_testkit.clock import FakeClock
@@ -24,10 +25,19 @@ class _WorkerNode(Protocol):
     workerinput: dict[str, str]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """The controller begins a run; a worker joins the one it was told of."""
+    _settle_property_tests()
     told: dict[str, str] | None = getattr(config, "workerinput", None)
     config.stash[_RUN] = TestRun.begin() if told is None else TestRun.from_text(told["plimsoll_run"])
+
+
+def _settle_property_tests() -> None:
+    """A suite that judges changes has to say the same twice: the same examples each time. `make fuzz` explores others."""
+    hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=False)
+    hypothesis.settings.register_profile("explore", deadline=None, print_blob=True, max_examples=500)
+    hypothesis.settings.load_profile("fixed")
 
 
 @pytest.hookimpl(optionalhook=True)
