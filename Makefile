@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 JOBS   ?= 2
-PACKAGES := libs/contracts libs/runtime libs/client libs/devstack libs/testkit \
+PACKAGES := libs/contracts libs/runtime libs/graph libs/client libs/devstack libs/testkit \
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help

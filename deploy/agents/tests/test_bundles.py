@@ -9,8 +9,8 @@ import jsonschema_rs
 import yaml
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
+from plimsoll_graph.parse import parse_graph
 from plimsoll_model_router.domain.prompts import Example, Template, checked
-from plimsoll_orchestrator.domain.parse import parse_graph
 from plimsoll_tool_dispatcher.domain.declaration import parse_declaration
 
 NAMES = ("state", "input", "run", "result", "item", "index", "failure", "attempts")

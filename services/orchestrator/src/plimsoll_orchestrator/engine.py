@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias, assert_never
 
+from plimsoll_graph.graph import Graph, Node
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Internal, Invalid
@@ -15,7 +16,6 @@ from plimsoll_runtime.ids import Ids
 
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.decide import Failed, Park, Perform, Rest, Write, conclude, decide
-from plimsoll_orchestrator.domain.graph import Graph, Node
 from plimsoll_orchestrator.domain.journal import ApprovalAsked, Entry, RunFinished, RunStatus, StepProgressed, StepStarted
 from plimsoll_orchestrator.domain.run import Run, fold
 from plimsoll_orchestrator.errors import JournalBroken

@@ -2,7 +2,6 @@
 
 PlimsollError
 ├── Invalid
-│   ├── InvalidGraph        the graph has mistakes, each with its line
 │   └── InvalidInput        the input breaks the agent's schema, each place with its path
 ├── NotFound
 │   ├── AgentNotFound
@@ -18,12 +17,6 @@ PlimsollError
 """
 
 from plimsoll_runtime.errors import Conflict, Internal, Invalid, NotFound
-
-
-class InvalidGraph(Invalid):
-    """The graph has mistakes."""
-
-    reason = "INVALID_GRAPH"
 
 
 class InvalidInput(Invalid):

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from plimsoll_graph.graph import Graph, PromptName
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
-from plimsoll_orchestrator.domain.graph import Graph, PromptName
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, Proposal, RunStatus, ToolCall, Turn
 from plimsoll_orchestrator.domain.run import Approval, Run
 

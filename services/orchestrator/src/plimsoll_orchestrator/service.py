@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
+from plimsoll_graph.graph import Graph
+from plimsoll_graph.parse import parse_graph
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Conflict, FieldProblem
 from plimsoll_runtime.failures import Category, Failure
@@ -14,9 +16,7 @@ from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject, dump_json
 
 from plimsoll_orchestrator.domain.decide import decided, finished
-from plimsoll_orchestrator.domain.graph import Graph
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, RunFinished, RunStarted, RunStatus
-from plimsoll_orchestrator.domain.parse import parse_graph
 from plimsoll_orchestrator.domain.run import Run, fold
 from plimsoll_orchestrator.errors import (
     AgentNotFound,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plimsoll_graph.parse import parse_graph
 from plimsoll_orchestrator.domain.decide import Done, Failed, Park, Perform, Rest, Write, conclude, decide
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
@@ -20,7 +21,6 @@ from plimsoll_orchestrator.domain.journal import (
     decode_entry,
     encode_entry,
 )
-from plimsoll_orchestrator.domain.parse import parse_graph
 from plimsoll_orchestrator.domain.run import Run, fold
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_runtime.failures import Category, Failure

@@ -6,6 +6,7 @@ from typing import cast
 import grpc
 from google.protobuf import json_format
 from plimsoll.model_router.v1 import message_pb2, model_router_service_pb2, model_router_service_pb2_grpc, prompt_pb2
+from plimsoll_graph.graph import PromptName
 from plimsoll_runtime.failures import Category, Failure, failure_from_proto
 from plimsoll_runtime.json_types import JsonValue
 from plimsoll_runtime.rpc_client import call
@@ -13,7 +14,6 @@ from plimsoll_runtime.usage import Usage, usage_from_proto
 from plimsoll_runtime.wire import json_from_proto, json_to_proto
 from plimsoll_runtime.work import work_to_proto
 
-from plimsoll_orchestrator.domain.graph import PromptName
 from plimsoll_orchestrator.domain.journal import ModelTurn, ToolCall, ToolTurn, Turn
 from plimsoll_orchestrator.ports import Answer, NoAnswer, Question
 

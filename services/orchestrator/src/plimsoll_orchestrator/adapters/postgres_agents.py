@@ -4,10 +4,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import asyncpg
+from plimsoll_graph.graph import Graph
+from plimsoll_graph.parse import parse_graph
 from plimsoll_runtime.postgres import translating
 
-from plimsoll_orchestrator.domain.graph import Graph
-from plimsoll_orchestrator.domain.parse import parse_graph
 from plimsoll_orchestrator.ports import AgentVersion
 
 _KEPT = 256  # compiled graphs

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json
-from plimsoll_runtime.usage import Usage
-
-from plimsoll_orchestrator.domain.expression import ExpressionFailed, Scope, fill
-from plimsoll_orchestrator.domain.graph import (
+from plimsoll_graph.expression import ExpressionFailed, Scope, fill
+from plimsoll_graph.graph import (
     ANY,
     END,
     PURE_KINDS,
@@ -25,6 +21,10 @@ from plimsoll_orchestrator.domain.graph import (
     Retry,
     SetNode,
 )
+from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json
+from plimsoll_runtime.usage import Usage
+
 from plimsoll_orchestrator.domain.journal import (
     NO_USAGE,
     ApprovalDecided,

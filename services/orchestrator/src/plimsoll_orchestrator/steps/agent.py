@@ -2,11 +2,11 @@
 
 import asyncio
 
+from plimsoll_graph.graph import AgentNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_orchestrator.domain.decide import Done, Failed
-from plimsoll_orchestrator.domain.graph import AgentNode
 from plimsoll_orchestrator.domain.journal import NO_USAGE, ModelTurn, ToolAnswer, ToolCall, ToolTurn
 from plimsoll_orchestrator.domain.run import last_calls_open
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned

@@ -1,10 +1,10 @@
 """Steps that wait for people: the approve node, and a handler that escalates."""
 
+from plimsoll_graph.graph import ApproveNode, Escalate, HandleNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.decide import Done, Failed
-from plimsoll_orchestrator.domain.graph import ApproveNode, Escalate, HandleNode
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.single import APPROVAL_EXPIRES_S, filled, rejection

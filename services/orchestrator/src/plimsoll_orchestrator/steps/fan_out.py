@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import replace
 from typing import assert_never
 
+from plimsoll_graph.expression import ExpressionFailed
+from plimsoll_graph.graph import MapNode, ModelNode, RetrieveNode, SetNode, ToolNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_orchestrator.domain.decide import Done, Failed
-from plimsoll_orchestrator.domain.expression import ExpressionFailed
-from plimsoll_orchestrator.domain.graph import MapNode, ModelNode, RetrieveNode, SetNode, ToolNode
 from plimsoll_orchestrator.domain.journal import NO_USAGE
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.single import ask_model, call_tool, filled, retrieve

@@ -3,13 +3,8 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from plimsoll_runtime.deadline import within
-from plimsoll_runtime.errors import DeadlineExpired, PlimsollError
-from plimsoll_runtime.failures import Category, Failure, failure_from_error
-
-from plimsoll_orchestrator.domain.decide import Failed
-from plimsoll_orchestrator.domain.expression import ExpressionFailed
-from plimsoll_orchestrator.domain.graph import (
+from plimsoll_graph.expression import ExpressionFailed
+from plimsoll_graph.graph import (
     AgentNode,
     ApproveNode,
     DecideNode,
@@ -21,6 +16,11 @@ from plimsoll_orchestrator.domain.graph import (
     SetNode,
     ToolNode,
 )
+from plimsoll_runtime.deadline import within
+from plimsoll_runtime.errors import DeadlineExpired, PlimsollError
+from plimsoll_runtime.failures import Category, Failure, failure_from_error
+
+from plimsoll_orchestrator.domain.decide import Failed
 from plimsoll_orchestrator.domain.run import Run, Step
 from plimsoll_orchestrator.ports import Memory, Models, Tools
 from plimsoll_orchestrator.steps import agent, approve, fan_out, single

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from plimsoll_graph.expression import Template, fill
+from plimsoll_graph.graph import ModelNode, RetrieveNode, ToolNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.decide import Done, Failed
-from plimsoll_orchestrator.domain.expression import Template, fill
-from plimsoll_orchestrator.domain.graph import ModelNode, RetrieveNode, ToolNode
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
 from plimsoll_orchestrator.steps.outcome import Ask

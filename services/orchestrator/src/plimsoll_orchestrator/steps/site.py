@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from plimsoll_graph.expression import Scope
+from plimsoll_graph.graph import Node
 from plimsoll_runtime.json_types import JsonValue
 from plimsoll_runtime.work import WorkContext
 
 from plimsoll_orchestrator.domain.decide import scope_of
-from plimsoll_orchestrator.domain.expression import Scope
-from plimsoll_orchestrator.domain.graph import Node
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
 from plimsoll_orchestrator.domain.run import Approval, Run, Step
 from plimsoll_orchestrator.ports import Grant, Memory, Models, Tools

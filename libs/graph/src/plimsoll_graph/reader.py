@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
-from plimsoll_orchestrator.domain.expression import Expression, ExpressionBroken, Template, compile_expression, compile_template
-from plimsoll_orchestrator.domain.graph import compile_schema
-from plimsoll_orchestrator.domain.yaml_source import Path, Source
+from plimsoll_graph.expression import Expression, ExpressionBroken, Template, compile_expression, compile_template
+from plimsoll_graph.graph import compile_schema
+from plimsoll_graph.yaml_source import Path, Source
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 NODE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plimsoll_orchestrator.domain.graph import DecideNode, HandleNode, MapNode, ModelNode
-from plimsoll_orchestrator.domain.parse import parse_graph
-from plimsoll_orchestrator.errors import InvalidGraph
+from plimsoll_graph.errors import InvalidGraph
+from plimsoll_graph.graph import DecideNode, HandleNode, MapNode, ModelNode
+from plimsoll_graph.parse import parse_graph
 
 GOOD = """
 agent: good

@@ -1,7 +1,7 @@
 """Expressions: what they may say, and what they never let through."""
 
 import pytest
-from plimsoll_orchestrator.domain.expression import (
+from plimsoll_graph.expression import (
     ExpressionBroken,
     ExpressionFailed,
     compile_expression,

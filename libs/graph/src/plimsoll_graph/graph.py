@@ -9,7 +9,7 @@ import jsonschema_rs
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
 
-from plimsoll_orchestrator.domain.expression import Expression, Template
+from plimsoll_graph.expression import Expression, Template
 
 END = "end"
 ANY = "any"

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 
 from plimsoll_runtime.failures import Category
 
-from plimsoll_orchestrator.domain.expression import Expression
-from plimsoll_orchestrator.domain.graph import (
+from plimsoll_graph.errors import InvalidGraph
+from plimsoll_graph.expression import Expression
+from plimsoll_graph.graph import (
     ANY,
     END,
     AgentNode,
@@ -32,10 +33,9 @@ from plimsoll_orchestrator.domain.graph import (
     SetNode,
     ToolNode,
 )
-from plimsoll_orchestrator.domain.reader import FALSE, NAME, NODE_NAME, Reader
-from plimsoll_orchestrator.domain.routes import check_routes
-from plimsoll_orchestrator.domain.yaml_source import read_yaml
-from plimsoll_orchestrator.errors import InvalidGraph
+from plimsoll_graph.reader import FALSE, NAME, NODE_NAME, Reader
+from plimsoll_graph.routes import check_routes
+from plimsoll_graph.yaml_source import read_yaml
 
 _DEFAULT_TIMEOUT_S = 120.0
 _DEFAULT_STEPS = 1000

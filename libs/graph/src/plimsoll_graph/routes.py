@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from plimsoll_runtime.errors import FieldProblem
 
-from plimsoll_orchestrator.domain.graph import END, ApproveNode, DecideNode, GoTo, Graph, HandleNode, Node, SetNode
-from plimsoll_orchestrator.domain.yaml_source import Path, Source
+from plimsoll_graph.graph import END, ApproveNode, DecideNode, GoTo, Graph, HandleNode, Node, SetNode
+from plimsoll_graph.yaml_source import Path, Source
 
 
 def check_routes(graph: Graph, source: Source) -> list[FieldProblem]:
