@@ -6,10 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
-from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
+from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
+from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, ToolCall
+from plimsoll_orchestrator.domain.options import USUAL, RunOptions
+from plimsoll_orchestrator.domain.speech import SpokenText
 from plimsoll_orchestrator.engine import Engine
 from plimsoll_orchestrator.main import MIGRATIONS
 from plimsoll_orchestrator.ports import (
@@ -17,16 +21,22 @@ from plimsoll_orchestrator.ports import (
     ApprovalView,
     ClaimStore,
     Grant,
+    Hear,
+    Hearing,
     NeedsApproval,
     NoAnswer,
+    Note,
     Passages,
+    Piece,
     Question,
     Refused,
+    Remembered,
     Returned,
     ToolDefinition,
     ToolOutcome,
 )
-from plimsoll_orchestrator.service import Orchestrator, RunView
+from plimsoll_orchestrator.service import Control, Following, Orchestrator, RunView
+from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime import logs
@@ -98,8 +108,11 @@ class FakeModels:
     reply: Callable[[Question], Answer | NoAnswer] = field(default=lambda question: answer("hello"))
     asked: list[Question] = field(default_factory=list)
     recorded: dict[str, Answer | NoAnswer] = field(default_factory=dict)
+    pieces: Sequence[str] = ()
 
-    async def generate(self, question: Question) -> Answer | NoAnswer:
+    async def generate(self, question: Question, hear: Hear | None = None) -> Answer | NoAnswer:
+        for place, piece in enumerate(self.pieces if hear else ()):
+            hear(Piece(place // 1000 + 1, piece))
         if question.request_key not in self.recorded:
             self.asked.append(question)
             self.recorded[question.request_key] = self.reply(question)
@@ -138,14 +151,36 @@ class FakeTools:
 
 @dataclass
 class FakeMemory:
+    notes: dict[str, Note] = field(default_factory=dict)
+
     passages: Sequence[JsonObject] = ({"text": "Refunds take five days.", "source": "refunds.md"},)
 
     async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure:
         return Passages(passages=self.passages[:limit], receipt={"returned": len(self.passages)})
 
+    async def remember(self, note: Note, work: WorkContext) -> Remembered:
+        self.notes.setdefault(note.key, note)
+        return Remembered(turns=len(note.turns), facts=len(note.facts), left_out=())
+
+    async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
+        turns = [
+            {"origin": turn.origin, "text": turn.text} for note in self.notes.values() if note.thread_id == thread_id for turn in note.turns
+        ]
+        return {"turns": turns, "summary": "", "facts": [], "recalled": []}
+
 
 class LostSignals:
     """Every wake-up call is lost: nothing may depend on one."""
+
+    async def runs_readied(self, run_ids: Sequence[str]) -> None:
+        return None
+
+    async def spoke(self, run_id: str, text: SpokenText) -> None:
+        return None
+
+    @asynccontextmanager
+    async def hearing(self, run_id: str, woken: asyncio.Event) -> AsyncIterator[Hearing]:
+        yield Hearing(woken)
 
     async def run_ready(self, run_id: str) -> None:
         return None
@@ -167,10 +202,24 @@ class LocalSignals(LostSignals):
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self.followers: dict[str, asyncio.Event] = {}
+        self.hearings: dict[str, Hearing] = {}
 
     async def run_ready(self, run_id: str) -> None:
         for worker in self.workers:
             worker.hint()
+
+    async def runs_readied(self, run_ids: Sequence[str]) -> None:
+        for worker in self.workers:
+            worker.hear_letters(run_ids)
+
+    async def spoke(self, run_id: str, text: SpokenText) -> None:
+        if run_id in self.hearings:
+            self.hearings[run_id].take(text)
+
+    @asynccontextmanager
+    async def hearing(self, run_id: str, woken: asyncio.Event) -> AsyncIterator[Hearing]:
+        self.hearings[run_id] = Hearing(woken)
+        yield self.hearings[run_id]
 
     async def run_interrupted(self, run_id: str) -> None:
         for worker in self.workers:
@@ -192,8 +241,11 @@ class Bench:
 
     pool: asyncpg.Pool
     runs: PostgresRunStore
+    claims: PostgresClaimStore
     agents: PostgresAgentStore
     service: Orchestrator
+    control: Control
+    following: Following
     signals: LostSignals
     models: FakeModels = field(default_factory=FakeModels)
     tools: FakeTools = field(default_factory=FakeTools)
@@ -202,16 +254,18 @@ class Bench:
     async def register(self, source: str) -> None:
         await self.service.register_agent(TENANT, source, "agent.yaml")
 
-    async def start(self, agent: str, value: JsonObject, key: str = "") -> str:
-        view, _ = await self.service.start_run(TENANT, agent, value, key)
-        return view.summary.run_id
+    async def start(self, agent: str, value: JsonObject, key: str = "", options: RunOptions = USUAL) -> str:
+        started = await self.service.start_run(TENANT, agent, value, key, options)
+        return started.view.summary.run_id
 
     def worker(self, name: str = "w1", *, slots: int = 200, store: ClaimStore | None = None, drain_s: float = 2.0) -> Worker:
         log, clock = logs.get("test"), DatabaseClock(SystemClock())
-        store = store or PostgresRunStore(self.pool, clock)
+        store = store or PostgresClaimStore(self.pool, clock)
         engine = Engine(
             performer=Performer(models=self.models, tools=self.tools, memory=self.memory),
             committer=Committer(store, self.signals),
+            store=store,
+            speaker=Speaker(self.signals),
             find_graph=self.agents.graph,
             clock=clock,
             ids=RandomIds(),
@@ -238,7 +292,7 @@ class Bench:
     async def ended(self, run_id: str, within_s: float = 15.0) -> RunView:
         """The run, once it is final."""
         async with asyncio.timeout(within_s):
-            async for _ in self.service.follow_run(TENANT, run_id, 0):
+            async for _ in self.following.follow_run(TENANT, run_id, 0):
                 pass
         return await self.service.get_run(TENANT, run_id)
 
@@ -254,6 +308,17 @@ async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncItera
         clock = DatabaseClock(SystemClock())
         agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
         signals = signals or LocalSignals()
-        service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=signals, clock=clock, ids=RandomIds())
+        service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=RandomIds())
+        control = Control(orchestrator=service, clock=clock, ids=RandomIds())
+        following = Following(runs=runs, watch=signals, listening=signals)
         async with runs.accepting():
-            yield Bench(pool=pool, runs=runs, agents=agents, service=service, signals=signals)
+            yield Bench(
+                pool=pool,
+                runs=runs,
+                claims=PostgresClaimStore(pool, clock),
+                agents=agents,
+                service=service,
+                control=control,
+                following=following,
+                signals=signals,
+            )

@@ -5,6 +5,7 @@ whatever the size of the state, because it reads the scope lazily.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,14 +15,29 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_math, ext_optional, ext_strings
 from plimsoll_runtime.json_types import JsonValue
 
-NAMES = ("state", "input", "run", "result", "item", "index", "failure", "attempts")
+NAMES = ("state", "input", "run", "result", "item", "index", "failure", "attempts", "signal", "acc")
 Scope: TypeAlias = Mapping[str, JsonValue]
 
+TEXT_CAP = 8192
 _DEPTH_CAP = 64
+_FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong inside an expression. `offset` is the character where it lies, from 0, when that is known."""
+
+    message: str
+    offset: int | None = None
+    remedy: str = ""
 
 
 class ExpressionBroken(ValueError):
-    """The text is not a well-formed, well-typed expression."""
+    """The text is not a well-formed, well-typed expression; `faults` says where it breaks."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__(faults[0].message)
+        self.faults = faults
 
 
 class ExpressionFailed(ValueError):
@@ -54,10 +70,12 @@ class Expression:
 
 def compile_expression(text: str) -> Expression:
     """Check and compile. Raises ExpressionBroken with what is wrong and where."""
+    if len(text) > TEXT_CAP:
+        raise ExpressionBroken((Fault(f"it has {len(text):,} characters", None, f"an expression may have {TEXT_CAP:,}; use a tool"),))
     try:
         _compiled(text)
     except RuntimeError as error:
-        raise ExpressionBroken(_first_error(str(error))) from error
+        raise ExpressionBroken(_faults(text, str(error))) from error
     return Expression(text)
 
 
@@ -103,6 +121,11 @@ def template_source(template: Template) -> JsonValue:
             return template
 
 
+def serialized(text: str) -> bytes:
+    """A text that compiles, as the engine's own message: google.protobuf.Any of cel.expr.CheckedExpr."""
+    return cast("bytes", _compiled(text).serialize())
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Any:
     return cel.NewEnv(
@@ -114,6 +137,19 @@ def _environment() -> Any:
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> Any:
     return _environment().compile(text)
+
+
+def _faults(text: str, message: str) -> tuple[Fault, ...]:
+    """`INVALID_ARGUMENT: ERROR: <input>:1:5: text\\n | …`, once for each fault."""
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    found = [
+        Fault(match[3].removesuffix(" (in container '')"), starts[int(match[1]) - 1] + int(match[2]) - 1)
+        for match in _FAULT.finditer(message)
+        if 0 < int(match[1]) < len(starts)
+    ]
+    return tuple(found) or (Fault(_first_error(message)),)
 
 
 def _first_error(message: str) -> str:

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
-import jsonschema_rs
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
 
 from plimsoll_graph.expression import Expression, Template
+from plimsoll_graph.schemas import compile_schema, path_text
 
-END = "end"
+END = "end"  # a run is over
+JOIN = "join"  # a branch of a parallel node is over
+FAIL = "fail"  # a failure goes no further: the run fails
 ANY = "any"
 
 
@@ -42,6 +45,8 @@ class AgentNode:
     turns: int
     output: JsonObject | None
     max_tokens: int
+    tokens: int = 0  # what the whole loop may use up; zero means no limit but the run's
+    cost_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,42 @@ class RetrieveNode:
     query: Expression
     limit: int
     filter: Mapping[str, Template]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallNode:
+    """`retrieve: {thread: true}`: what the run's thread holds. `query` is None when only the latest turns are wanted."""
+
+    max_tokens: int
+    query: Expression | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTemplate:
+    """`origin` is user, assistant, tool or system: who said it."""
+
+    origin: str
+    text: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactTemplate:
+    """`subject` is None when the fact is about the thread; `attribute` is empty when nothing is superseded by it."""
+
+    subject: Expression | None
+    attribute: str
+    text: Expression
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberNode:
+    """Into the run's thread (`collection` is then empty), or facts into a collection. `learn` finds facts in what the user said."""
+
+    collection: str
+    turns: tuple[TurnTemplate, ...]
+    facts: tuple[FactTemplate, ...]
+    learn: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +117,84 @@ class SetNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubgraphNode:
+    """A run of another agent's graph. `digest` pins its version: the newest one when this graph was registered, unless it is declared."""
+
+    agent: str
+    digest: str
+    input: Mapping[str, Template]
+
+
+class FailurePolicy(StrEnum):
+    """What failed items of a map or failed branches mean."""
+
+    FAIL = "fail"  # the first failure is the node's; what has not begun does not begin
+    COLLECT = "collect"  # failures are part of the result
+    QUORUM = "quorum"  # at least a share has to come out well
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reducer:
+    """A fold over the items that came out well, in their order: `each` sees `acc`, `item` (an item's result) and `index`."""
+
+    initial: Expression
+    each: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MapNode:
+    """Attributes:
+    distributed  every item is a run of its own, anywhere in the fleet; the body is then a subgraph
+    quorum       share of items that have to come out well, above 0 and up to 1; counts with the policy QUORUM
+    """
+
     over: Expression
     concurrency: int
-    collect_failures: bool
-    body: "ModelNode | ToolNode | RetrieveNode | SetNode"
+    body: "ModelNode | ToolNode | RetrieveNode | SetNode | SubgraphNode"
+    distributed: bool = False
+    policy: FailurePolicy = FailurePolicy.FAIL
+    quorum: float = 1.0
+    reduce: Reducer | None = None
+
+
+class Merge(StrEnum):
+    """How values that several branches wrote to one field become one, in the order of the branches."""
+
+    APPEND = "append"  # lists, one behind the other
+    SUM = "sum"
+    MERGE = "merge"  # objects, later keys win
+    LEAST = "least"
+    GREATEST = "greatest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelNode:
+    """Attributes:
+    branches  name → first node of the branch; a branch is over at `next: join`
+    merge     how a field that several branches write is joined; any other field may be written by one branch only
+    """
+
+    branches: Mapping[str, str]
+    policy: FailurePolicy = FailurePolicy.FAIL
+    merge: Mapping[str, Merge]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerNode:
+    """`wait` for a length of time, or until a moment (an expression for an RFC 3339 text)."""
+
+    seconds: float
+    until: Expression | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalNode:
+    """`wait` for a signal of this name that fits `where`; one that came before the wait counts."""
+
+    signal: str
+    where: Expression | None
+    expires_s: float
+    on_expired: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +230,14 @@ class GiveUp:
     pass
 
 
-Remedy: TypeAlias = Retry | GoTo | Escalate | GiveUp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensate:
+    """Undo the finished nodes that say how (`undo`), latest first; then go to `next`, or fail with the failure when it is empty."""
+
+    next: str
+
+
+Remedy: TypeAlias = Retry | GoTo | Escalate | GiveUp | Compensate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,17 +251,39 @@ class HandleNode:
     cases: tuple[Case, ...]
 
 
-Kind: TypeAlias = ModelNode | AgentNode | ToolNode | RetrieveNode | DecideNode | SetNode | MapNode | ApproveNode | HandleNode
+Kind: TypeAlias = (
+    ModelNode
+    | AgentNode
+    | ToolNode
+    | RetrieveNode
+    | RecallNode
+    | RememberNode
+    | DecideNode
+    | SetNode
+    | MapNode
+    | ParallelNode
+    | SubgraphNode
+    | ApproveNode
+    | TimerNode
+    | SignalNode
+    | HandleNode
+)
 
 KIND_NAMES: Mapping[type, str] = {
     ModelNode: "model",
     AgentNode: "agent",
     ToolNode: "tool",
     RetrieveNode: "retrieve",
+    RecallNode: "retrieve",
+    RememberNode: "remember",
     DecideNode: "decide",
     SetNode: "set",
     MapNode: "map",
+    ParallelNode: "parallel",
+    SubgraphNode: "subgraph",
     ApproveNode: "approve",
+    TimerNode: "wait",
+    SignalNode: "wait",
     HandleNode: "handle",
 }
 
@@ -168,6 +311,7 @@ class Node:
     timeout_s: float
     retry: RetryPolicy = RetryPolicy()
     on_failure: Mapping[str, str]
+    undo: ToolNode | None = None  # the call that undoes this node, for a handler that compensates
 
     @property
     def kind_name(self) -> str:
@@ -191,10 +335,21 @@ class FileMapping:
     name_field: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """At most `limit` runs of the tenant with the same value of `key` (an expression over `input`) are under way at once."""
+
+    key: Expression
+    limit: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Graph:
     """Attributes:
-    canonical  the graph as JSON, as it was declared; its digest names the version
+    keep         state fields that a thread carries from one of its runs to the next
+    concurrency  None when runs do not wait for each other
+    on_failure   where failures go that their node does not route, by category or `any`; `fail` says that the run fails
+    canonical    the graph as JSON, as it was declared, with subgraphs pinned; its digest names the version
     """
 
     agent: str
@@ -206,6 +361,9 @@ class Graph:
     output: Mapping[str, Template]
     budget: Budget
     accepts: FileMapping
+    keep: tuple[str, ...] = ()
+    concurrency: Concurrency | None = None
+    on_failure: Mapping[str, str]
     canonical: JsonObject
 
     @cached_property
@@ -230,7 +388,7 @@ class Graph:
 
     def input_problems(self, value: JsonValue) -> list[tuple[str, str]]:
         """(path, what is wrong) for every place where an input breaks the schema."""
-        return [(_path(error.instance_path), error.message) for error in self._input_validator.iter_errors(value)]
+        return [(path_text(error.instance_path), error.message) for error in self._input_validator.iter_errors(value)]
 
     def delta_problems(self, delta: JsonObject) -> list[tuple[str, str]]:
         """(path, what is wrong) for every changed field that breaks the state's schema."""
@@ -240,26 +398,5 @@ class Graph:
         for name, value in delta.items():
             validator = self._field_validators.get(name)
             if validator is not None and not validator.is_valid(value):
-                problems += [(_path([name, *error.instance_path]), error.message) for error in validator.iter_errors(value)]
+                problems += [(path_text([name, *error.instance_path]), error.message) for error in validator.iter_errors(value)]
         return problems
-
-
-def compile_schema(schema: JsonObject) -> Any:
-    """A validator that never leaves the process. Raises ValueError when the schema is not a JSON Schema.
-
-    Messages never show the value that is wrong: it may be a secret or a person's.
-    """
-    try:
-        return jsonschema_rs.validator_for(schema, mask="the value", retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
-    except jsonschema_rs.ValidationError as error:
-        raise ValueError(f"{_path(error.instance_path) or 'the schema'}: {error.message}") from error
-    except (jsonschema_rs.ReferencingError, TypeError, ValueError) as error:
-        raise ValueError(str(error)) from error
-
-
-def _refuse(uri: str) -> Any:
-    raise ValueError(f"{uri}: a schema may refer to itself only")
-
-
-def _path(parts: list[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else (f".{part}" if index else str(part)) for index, part in enumerate(parts))

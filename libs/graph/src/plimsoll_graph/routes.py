@@ -1,86 +1,109 @@
-"""Where a graph can go: every target exists, every node can be reached, the state has what is saved into it."""
+"""Where a graph can go: every target exists, every node can be reached, every failure that is routed has a route for the rest."""
 
+import difflib
 from collections.abc import Iterator
 
-from plimsoll_runtime.errors import FieldProblem
+from plimsoll_graph.edges import RESERVED, Edge, edges, reached
+from plimsoll_graph.graph import ANY, END, FAIL, JOIN, Graph, Node, ParallelNode, SetNode
+from plimsoll_graph.yaml_source import Mistake, Path, Source
 
-from plimsoll_graph.graph import END, ApproveNode, DecideNode, GoTo, Graph, HandleNode, Node, SetNode
-from plimsoll_graph.yaml_source import Path, Source
 
-
-def check_routes(graph: Graph, source: Source) -> list[FieldProblem]:
+def route_mistakes(graph: Graph, source: Source) -> Iterator[Mistake]:
     """Every mistake in the edges and in the names of state fields."""
-    problems = []
+    yield from _unknown_targets(graph, source)
+    yield from _open_failures(graph, source)
+    for name in _lost(graph):
+        yield source.mistake(("nodes", name), "cannot be reached from the start", "route to it or take it out")
+    yield from _unknown_fields(graph, source)
+
+
+def _lost(graph: Graph) -> Iterator[str]:
+    """Nodes that cannot be reached; of those that hang together, the one that leads to the others."""
     if graph.start not in graph.nodes:
-        problems.append(source.problem(("start",), f"names the unknown node {graph.start!r}", _known(graph)))
+        return
+    covered = set(reached(graph))
+    led_to = {edge.target for name, node in graph.nodes.items() if name not in covered for edge in edges(node) if edge.target != name}
+    for name in sorted(graph.nodes, key=lambda name: name in led_to):  # roots first; what is left then goes round in circles
+        if name not in covered:
+            yield name
+            covered |= reached(graph, name)
+
+
+def _unknown_targets(graph: Graph, source: Source) -> Iterator[Mistake]:
+    if graph.start and graph.start not in graph.nodes:
+        yield source.mistake(("start",), f"names the unknown node {graph.start!r}", _known(graph, graph.start))
+    for word, target in graph.on_failure.items():
+        if target and target != FAIL and target not in graph.nodes:
+            yield source.mistake(("on_failure", word), f"names the unknown node {target!r}", _known(graph, target, FAIL))
     for node in graph.nodes.values():
-        for path, target in _targets(node):
-            if target and target != END and target not in graph.nodes:  # an empty one was noted as missing
-                problems.append(source.problem(("nodes", node.name, *path), f"names the unknown node {target!r}", _known(graph)))
-    reached = _reached(graph)
-    problems += [
-        source.problem(("nodes", name), "cannot be reached from the start", "route to it or take it out")
-        for name in graph.nodes
-        if name not in reached
-    ]
-    problems += _unknown_fields(graph, source)
-    return problems
+        for edge in edges(node):
+            wrong = _wrong_target(graph, node, edge)
+            if wrong is not None:
+                yield source.mistake(("nodes", node.name, *edge.path), *wrong)
 
 
-def _targets(node: Node) -> Iterator[tuple[Path, str]]:
-    """Every edge out of a node, with the place where it is written."""
-    match node.kind:
-        case DecideNode(branches=branches, default=default):
-            yield from ((("decide", "branches", index, "next"), branch.next) for index, branch in enumerate(branches))
-            yield ("decide", "default"), default
-        case HandleNode(cases=cases):
-            yield from ((("handle", index, "next"), case.remedy.next) for index, case in enumerate(cases) if isinstance(case.remedy, GoTo))
-        case ApproveNode(on_rejected=rejected, on_expired=expired):
-            yield ("next",), node.next
-            yield from ((("approve", key), target) for key, target in (("on_rejected", rejected), ("on_expired", expired)) if target)
-        case _:
-            yield ("next",), node.next
-    yield from ((("on_failure", word), target) for word, target in node.on_failure.items())
+def _wrong_target(graph: Graph, node: Node, edge: Edge) -> tuple[str, str] | None:
+    """What is wrong with where an edge leads, and the remedy. Branches look after `end` and `join`."""
+    target = edge.target
+    if edge.is_failure and target == node.name:
+        return "leads back to the node that failed", "use `retry`, a handle node that retries, or `fail`"
+    if not target or target in graph.nodes:  # an empty one was noted as missing
+        return None
+    if target not in RESERVED:
+        return f"names the unknown node {target!r}", _known(graph, target, FAIL if edge.is_failure else END)
+    if target == FAIL and not edge.is_failure:
+        return "leads to 'fail'", "only failures do: route to a handle node, or write end"
+    if edge.branch:
+        return f"begins a branch with {target!r}", "name the branch's first node"
+    return None
 
 
-def _reached(graph: Graph) -> set[str]:
-    reached: set[str] = set()
-    waiting = [graph.start]
-    while waiting:
-        name = waiting.pop()
-        if name in graph.nodes and name not in reached:
-            reached.add(name)
-            waiting += [target for _, target in _targets(graph.nodes[name])]
-    return reached
+def _open_failures(graph: Graph, source: Source) -> Iterator[Mistake]:
+    """A node that routes no failure at all is clear: the run fails. One that routes some has to say what becomes of the rest."""
+    if graph.on_failure and ANY not in graph.on_failure:
+        yield source.mistake(
+            ("on_failure",), "has no route for `any` other failure", "add `any: NODE`, or `any: fail` for a run that fails"
+        )
+    for node in graph.nodes.values():
+        if node.on_failure and ANY not in node.on_failure and not graph.on_failure:
+            path: Path = ("nodes", node.name, "on_failure")
+            yield source.mistake(path, "has no route for `any` other failure", "add `any: NODE`, or `any: fail` for a run that fails")
 
 
-def _unknown_fields(graph: Graph, source: Source) -> list[FieldProblem]:
-    properties = graph.state_schema.get("properties")
-    if not isinstance(properties, dict):
-        return []
-    places: list[tuple[Path, str]] = [(("nodes", node.name, "save", field), field) for node in graph.nodes.values() for field in node.save]
-    places += [
-        (("nodes", node.name, "set", field), field)
-        for node in graph.nodes.values()
-        if isinstance(node.kind, SetNode)
-        for field in node.kind.fields
-    ]
-    inputs = graph.input_schema.get("properties")
-    inputs = inputs if isinstance(inputs, dict) else {}
-    places += [(("input", "properties", field), field) for field in inputs]  # an input's fields become the first state
-    problems = [
-        source.problem(path, "is not a field of the state", "declare it under state.properties")
-        for path, field in places
-        if field not in properties
-    ]
+def _unknown_fields(graph: Graph, source: Source) -> Iterator[Mistake]:
+    inputs = _properties(graph.input_schema.get("properties"))
     accepts = {"text": graph.accepts.text_field, "base64": graph.accepts.base64_field, "name": graph.accepts.name_field}
-    problems += [
-        source.problem(("accepts", key), f"names the unknown input field {field!r}", "declare it under input.properties")
-        for key, field in accepts.items()
-        if field and field not in inputs
-    ]
-    return problems
+    for key, field in accepts.items():
+        if field and field not in inputs:
+            yield source.mistake(("accepts", key), f"names the unknown input field {field!r}", "declare it under input.properties")
+    declared = graph.state_schema.get("properties")
+    if not isinstance(declared, dict):
+        return
+    fields = list(declared)
+    for path, field in _written(graph, inputs):
+        if field not in declared:
+            near = difflib.get_close_matches(field, fields, n=1)
+            remedy = f"did you mean {near[0]!r}? Or declare it under state.properties" if near else "declare it under state.properties"
+            yield source.mistake(path, "is not a field of the state", remedy)
 
 
-def _known(graph: Graph) -> str:
-    return f"known: {', '.join([*graph.nodes, END])}"
+def _written(graph: Graph, inputs: list[str]) -> Iterator[tuple[Path, str]]:
+    """Every place that names a field of the state."""
+    for node in graph.nodes.values():
+        yield from ((("nodes", node.name, "save", field), field) for field in node.save)
+        match node.kind:
+            case SetNode(fields=fields):
+                yield from ((("nodes", node.name, "set", field), field) for field in fields)
+            case ParallelNode(merge=merge):
+                yield from ((("nodes", node.name, "parallel", "merge", field), field) for field in merge)
+    yield from ((("input", "properties", field), field) for field in inputs)  # an input's fields become the first state
+    yield from ((("keep", index), field) for index, field in enumerate(graph.keep))
+
+
+def _properties(value: object) -> list[str]:
+    return list(value) if isinstance(value, dict) else []
+
+
+def _known(graph: Graph, name: str, word: str = END) -> str:
+    near = difflib.get_close_matches(name, graph.nodes, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join([*list(graph.nodes)[:20], word, JOIN])}"

@@ -2,30 +2,79 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias, assert_never
 
-from plimsoll_graph.graph import Graph, Node
+from plimsoll_graph.graph import AgentNode, Graph, ModelNode, Node
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Internal, Invalid
 from plimsoll_runtime.failures import failure_from_error
 from plimsoll_runtime.ids import Ids
+from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.committer import Committer
-from plimsoll_orchestrator.domain.decide import Failed, Park, Perform, Rest, Write, conclude, decide
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, Entry, RunFinished, RunStatus, StepProgressed, StepStarted
-from plimsoll_orchestrator.domain.run import Run, fold
+from plimsoll_orchestrator.domain.actions import Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
+from plimsoll_orchestrator.domain.decide import cancelled, conclude, decide
+from plimsoll_orchestrator.domain.fold import fold
+from plimsoll_orchestrator.domain.journal import (
+    ApprovalAsked,
+    Entry,
+    RunFinished,
+    RunQuarantined,
+    RunStatus,
+    StepProgressed,
+    StepStarted,
+    ThreadJoined,
+    encode_entry,
+)
+from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, letters_of, stop_in
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.snapshot import encode_run, is_due
 from plimsoll_orchestrator.errors import JournalBroken
-from plimsoll_orchestrator.ports import Append, Claimed, Release
+from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Release
+from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
 from plimsoll_orchestrator.steps.perform import Performer
 
 _NAP_S = 2.0  # a pause shorter than this is sat out with the run held: parking and claiming again would cost more
+POISONED = 3  # a run that ended its worker, or broke the engine, so often without getting on is set aside
 
 FindGraph: TypeAlias = Callable[[str, str, str], Awaitable[Graph | None]]
+
+
+class Hold:
+    """A run in the hands of this worker.
+
+    Attributes:
+    letters   read and not answered
+    mail      how many letters are known of
+    written   bytes of journal since the last snapshot, which had `snapshot` bytes
+    acting    the step's calls, while they are under way
+    is_over   nothing more is to be done here
+    """
+
+    def __init__(self, claimed: Claimed, graph: Graph) -> None:
+        fresh = Run(run_id=claimed.run_id, tenant=claimed.tenant, agent=claimed.agent, agent_digest=claimed.agent_digest)
+        start = claimed.snapshot.run if claimed.snapshot else fresh
+        self.run = fold(start, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
+        self.graph = graph
+        self.epoch = claimed.epoch
+        self.letters: list[Received] = list(claimed.letters)
+        self.mail = claimed.mail
+        self.written = sum(entry.size for entry in claimed.entries)
+        self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
+        self.acting: asyncio.Task[Outcome] | None = None
+        self.is_over = False
+
+    def receive(self, letters: Sequence[Received]) -> None:
+        """Take letters in; one that tells the run to stop ends the calls under way."""
+        self.letters += [one for one in letters if one.number > self.mail]
+        self.mail = max([self.mail, *(one.number for one in letters)])
+        if self.acting is not None and stop_in(self.letters) is not None:
+            self.acting.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,62 +86,98 @@ class Engine:
 
     performer: Performer
     committer: Committer
+    store: ClaimStore
+    speaker: Speaker
     find_graph: FindGraph
     clock: Clock
     ids: Ids
     log: logs.Log
     draining: asyncio.Event
 
-    async def advance(self, claimed: Claimed) -> None:
-        """Advance a claimed run as far as it goes. Raises Unavailable when a commit's outcome is unknown: the run is then dropped,
-        and whoever claims it next learns the truth from the journal."""
+    async def hold(self, claimed: Claimed) -> Hold:
+        """The claimed run, as its journal says. Raises JournalBroken."""
         graph = await self.find_graph(claimed.tenant, claimed.agent, claimed.agent_digest)
         if graph is None:
             raise JournalBroken(f"{claimed.run_id}: its agent version {claimed.agent_digest} does not exist")
-        fresh = Run(run_id=claimed.run_id, tenant=claimed.tenant, agent=claimed.agent, agent_digest=claimed.agent_digest)
-        run: Run | None = fold(fresh, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
-        while run is not None:
-            run = await self._advance_once(run, graph, claimed.epoch)
+        return Hold(claimed, graph)
 
-    async def _advance_once(self, run: Run, graph: Graph, epoch: int) -> Run | None:
-        """The run one commit further; None when there is nothing more to do here."""
-        if self.draining.is_set() and not run.is_final:
-            await self._let_go(run, epoch, Release(status=RunStatus.QUEUED, wake_at=self.clock.now()))
-            return None
-        match decide(run, graph, self.clock.now()):
+    async def advance(self, hold: Hold, abandoned: Sequence[str] = ()) -> None:
+        """Advance a run as far as it goes. Raises Unavailable when a commit's outcome is unknown: the run is then dropped,
+        and whoever claims it next learns the truth from the journal."""
+        if len(abandoned) >= POISONED and not hold.run.is_final:
+            await self._quarantine(hold, abandoned)
+        while not hold.is_over:
+            await self._advance_once(hold)
+
+    async def _quarantine(self, hold: Hold, abandoned: Sequence[str]) -> None:
+        self.log.error("run.quarantined", {"run_id": hold.run.run_id, "node": hold.run.node, "times": len(abandoned)})
+        reason = f"it ended its worker or broke the engine {len(abandoned)} times at node {hold.run.node!r}"
+        await self._append(hold, (RunQuarantined(reason=reason, evidence=tuple(abandoned)),))
+
+    async def _advance_once(self, hold: Hold) -> None:
+        """One commit further."""
+        if self.draining.is_set() and not hold.run.is_final:
+            await self._let_go(hold, Release(status=RunStatus.QUEUED, wake_at=self.clock.now()))
+            return
+        if hold.letters and await self._read(hold):
+            return
+        match decide(hold.run, hold.graph, self.clock.now()):
             case Write(entries=entries):
-                return await self._append(run, graph, epoch, entries)
+                await self._append(hold, entries)
+            case Begin(entry=entry, births=births):
+                await self._append(hold, (entry,), births=births)
             case Perform(node=node):
-                return await self._step(run, graph, node, epoch)
-            case Park(at=at):
-                pause = (at - self.clock.now()).total_seconds()
-                if run.pending is None and pause < _NAP_S:
-                    await asyncio.sleep(max(0.0, pause))
-                    return run
-                status = RunStatus.WAITING if run.pending is not None else RunStatus.QUEUED
-                await self._let_go(run, epoch, Release(status=status, wake_at=at))
-                return None
+                await self._step(hold, node)
+            case JoinThread():
+                kept = await self.store.kept(hold.run.tenant, hold.run.options.thread_id)
+                fields = {name: kept[name] for name in hold.graph.keep if name in kept}
+                await self._append(hold, (ThreadJoined(kept=fields),))
+            case Park() as park:
+                await self._park(hold, park)
             case Rest():
-                return None
+                hold.is_over = True
             case unknown:
                 assert_never(unknown)
 
-    async def _step(self, run: Run, graph: Graph, node: Node, epoch: int) -> Run | None:
-        try:
-            return await self._append(run, graph, epoch, await self._act(run, graph, node, epoch))
-        except (Invalid, Internal) as error:  # the store refuses what the step yields: a failure of the step, not a reason to try for ever
-            self.log.error("step.unstorable", {"run_id": run.run_id, "node": node.name, "reason": error.reason})
-            failed = Failed(failure=failure_from_error(error, node.name), unsettled=True)
-            return await self._append(run, graph, epoch, conclude(run, graph, node, failed, 0.0, self.clock.now()))
+    async def _read(self, hold: Hold) -> bool:
+        """Answer the letters that can be answered now; true when that changed the run."""
+        stop = stop_in(hold.letters)
+        if stop is not None and not hold.run.is_final:
+            await self._append(hold, cancelled(hold.run, self.clock.now(), stop.reason, stop.asked_by), stop=stop)
+            return True
+        answered = answer(hold.run, hold.letters)
+        if not answered.numbers:
+            return False
+        gone = set(answered.numbers)
+        hold.letters = [one for one in hold.letters if one.number not in gone]
+        await self._append(hold, answered.entries, answered=answered.numbers)
+        return True
 
-    async def _act(self, run: Run, graph: Graph, node: Node, epoch: int) -> tuple[Entry, ...]:
-        assert run.step is not None
+    async def _park(self, hold: Hold, park: Park) -> None:
+        pause = None if park.at is None else (park.at - self.clock.now()).total_seconds()
+        if pause is not None and pause < _NAP_S and park.status is RunStatus.QUEUED:
+            await asyncio.sleep(max(0.0, pause))
+            return
+        await self._let_go(hold, Release(status=park.status, wake_at=park.at))
+
+    async def _step(self, hold: Hold, node: Node) -> None:
         started = time.perf_counter()
-        outcome = await self._perform(run, node, epoch)
+        outcome = await self._perform(hold, node)
+        if outcome is None:
+            return
+        try:
+            await self._append(hold, self._entries(hold, node, outcome, time.perf_counter() - started))
+        except (Invalid, Internal) as error:  # the store refuses what the step yields: a failure of the step, not a reason to try for ever
+            self.log.error("step.unstorable", {"run_id": hold.run.run_id, "node": node.name, "reason": error.reason})
+            failed = Failed(failure=failure_from_error(error, node.name), unsettled=True)
+            await self._append(hold, conclude(hold.run, hold.graph, node, failed, 0.0, self.clock.now()))
+
+    def _entries(self, hold: Hold, node: Node, outcome: Outcome, seconds: float) -> tuple[Entry, ...]:
         now = self.clock.now()
         match outcome:
-            case Progressed(turn=turn, usage=usage, rehearsal=rehearsal):
-                return (StepProgressed(node=node.name, turn=turn, usage=usage, rehearsal=rehearsal),)
+            case Progressed(turn=turn, usage=usage, rehearsal=rehearsal, prompts=prompts):
+                fresh = {name: digest for name, digest in prompts.items() if name not in hold.run.prompts}
+                return (StepProgressed(node=node.name, turn=turn, usage=usage, rehearsal=rehearsal, prompts=fresh),)
             case Ask():
                 asked = ApprovalAsked(
                     approval_id=self.ids.new("apr"),
@@ -104,40 +189,109 @@ class Engine:
                 )
                 return (asked,)
             case finished:
-                return conclude(run, graph, node, finished, time.perf_counter() - started, now)
+                return conclude(hold.run, hold.graph, node, finished, seconds, now)
 
-    async def _perform(self, run: Run, node: Node, epoch: int) -> Outcome:
-        assert run.step is not None
+    async def _perform(self, hold: Hold, node: Node) -> Outcome | None:
+        """None when a letter told the run to stop meanwhile."""
         try:
-            return await self.performer.perform(run, run.step, node, epoch)
+            async with asyncio.TaskGroup() as group:
+                hold.acting = group.create_task(self._act(hold, node))
+            return hold.acting.result()
+        except asyncio.CancelledError:
+            if stop_in(hold.letters) is None:
+                raise
+            return None
         except Exception as error:  # noqa: BLE001 - a fault of ours in one step must not take the other runs of this worker with it
-            self.log.error("step.broken", {"run_id": run.run_id, "node": node.name}, error=error)
+            self.log.error("step.broken", {"run_id": hold.run.run_id, "node": node.name}, error=error)
             return Failed(failure=failure_from_error(error, node.name), unsettled=True)
+        finally:
+            hold.acting = None
 
-    async def _append(self, run: Run, graph: Graph, epoch: int, entries: tuple[Entry, ...]) -> Run | None:
-        """Commit the entries, and with them what follows at once: the start of the next step, or the end of the run."""
-        after = self._folded(run, graph, entries)
-        following = decide(after, graph, self.clock.now())
-        if isinstance(following, Write) and all(isinstance(entry, StepStarted | RunFinished) for entry in following.entries):
+    async def _act(self, hold: Hold, node: Node) -> Outcome:
+        run = hold.run
+        assert run.step is not None
+        if isinstance(node.kind, ModelNode | AgentNode) and (run.options.stream_tokens or self.speaker.is_wanted(run.run_id)):
+            with self.speaker.speaking(run.run_id, node.name, run.seq) as hear:
+                return await self.performer.perform(run, run.step, node, hold.epoch, hear)
+        return await self.performer.perform(run, run.step, node, hold.epoch)
+
+    async def _append(
+        self,
+        hold: Hold,
+        entries: tuple[Entry, ...],
+        *,
+        births: tuple[Birth, ...] = (),
+        answered: tuple[int, ...] = (),
+        stop: StopAsked | None = None,
+    ) -> None:
+        """Commit the entries, and with them what follows at once: the start of the next step, the end of the run, or letting go of it."""
+        before = hold.run
+        after = self._folded(hold, before, entries)
+        following = decide(after, hold.graph, self.clock.now())
+        if not births and isinstance(following, Write) and all(isinstance(one, StepStarted | RunFinished) for one in following.entries):
             entries += following.entries
-            after = self._folded(after, graph, following.entries)
+            after = self._folded(hold, after, following.entries)
+            following = decide(after, hold.graph, self.clock.now()) if after.is_final else following
         release = None
         if after.is_final:
             release = Release(status=after.status, wake_at=None)
-        elif after.pending is not None:
-            release = Release(status=RunStatus.WAITING, wake_at=after.pending.expires_at)
-        committed = await self.committer.append(
-            Append(run_id=run.run_id, tenant=run.tenant, epoch=epoch, expected_seq=run.seq, entries=entries, run=after, release=release)
+        elif isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
+            release = Release(status=following.status, wake_at=following.at)
+        encoded = [encode_entry(entry) for entry in entries]
+        written = hold.written + sum(map(len, encoded))
+        snapshot = encode_run(after) if not after.is_final and is_due(written, hold.snapshot) else ""
+        appended = await self.committer.append(
+            Append(
+                run_id=before.run_id,
+                tenant=before.tenant,
+                epoch=hold.epoch,
+                expected_seq=before.seq,
+                entries=entries,
+                encoded=encoded,
+                run=after,
+                release=release,
+                births=births,
+                deliveries=letters_of(before, after),
+                answered=answered,
+                mail=hold.mail,
+                snapshot=snapshot,
+                kept=kept_of(after, hold.graph, stop),
+            )
         )
-        if committed is None:
-            self.log.warning("run.fenced_off", {"run_id": run.run_id, "epoch": epoch, "seq": run.seq})
-            return None
-        return None if release is not None else after
+        if appended is None:
+            self.log.warning("run.fenced_off", {"run_id": before.run_id, "epoch": hold.epoch, "seq": before.seq})
+            hold.is_over = True
+            return
+        hold.run, hold.is_over = after, release is not None
+        hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
+        if appended.mail > hold.mail and not hold.is_over:
+            hold.receive(await self.store.letters(before.run_id, hold.mail))
 
-    async def _let_go(self, run: Run, epoch: int, release: Release) -> None:
-        append = Append(run_id=run.run_id, tenant=run.tenant, epoch=epoch, expected_seq=run.seq, entries=(), run=run, release=release)
+    async def _let_go(self, hold: Hold, release: Release) -> None:
+        run = hold.run
+        append = Append(
+            run_id=run.run_id,
+            tenant=run.tenant,
+            epoch=hold.epoch,
+            expected_seq=run.seq,
+            entries=(),
+            encoded=(),
+            run=run,
+            release=release,
+            mail=hold.mail,
+        )
+        hold.is_over = True
         await self.committer.append(append)
 
-    def _folded(self, run: Run, graph: Graph, entries: tuple[Entry, ...]) -> Run:
+    def _folded(self, hold: Hold, run: Run, entries: tuple[Entry, ...]) -> Run:
         now = self.clock.now()
-        return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), graph.start)
+        return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), hold.graph.start)
+
+
+def kept_of(run: Run, graph: Graph, stop: StopAsked | None = None) -> JsonObject | None:
+    """What a run leaves to its thread when it ends: nothing when it failed or is rolled back, so that the thread stays as it was."""
+    if not run.is_final or not run.options.thread_id or not graph.keep:
+        return None
+    if run.status is RunStatus.FAILED or (stop is not None and stop.rollback):
+        return None
+    return {name: run.state[name] for name in graph.keep if name in run.state}

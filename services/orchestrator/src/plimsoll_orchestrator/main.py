@@ -17,19 +17,22 @@ from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping
 from plimsoll_runtime.rpc_client import open_channel
 from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer, RpcService
 
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.journal_outbox import JournalOutbox
 from plimsoll_orchestrator.adapters.memory import RemoteMemory
 from plimsoll_orchestrator.adapters.model_router import RemoteModels
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
-from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
-from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch
+from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
+from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
+from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch, SpeechWatch
 from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteTools
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.config import Settings
 from plimsoll_orchestrator.engine import Engine
-from plimsoll_orchestrator.service import Orchestrator
+from plimsoll_orchestrator.service import Control, Following, Orchestrator
+from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
-from plimsoll_orchestrator.transport.codec import event_to_publish
+from plimsoll_orchestrator.transport.event_codec import event_to_publish
 from plimsoll_orchestrator.transport.grpc import OrchestratorServicer
 from plimsoll_orchestrator.worker import Worker
 
@@ -48,32 +51,45 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     clock = DatabaseClock(SystemClock())
     clock.set(await pool.fetchval("select now()"))
     agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
-    signals, watch = BusSignals(bus), JournalWatch(bus)
+    signals, watch, speech = BusSignals(bus), JournalWatch(bus), SpeechWatch(bus)
 
     servers: list[RpcServer] = []
     loops: dict[str, Loop] = {}
     if settings.serves:
         await stack.enter_async_context(runs.accepting())
-        service = Orchestrator(agents=agents, runs=runs, signals=signals, watch=watch, clock=clock, ids=ids)
+        service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=ids)
+        control = Control(orchestrator=service, clock=clock, ids=ids)
+        servicer = OrchestratorServicer(service, control, Following(runs=runs, watch=watch, listening=speech))
         register = RpcService(
             orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
-            lambda server: orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server(OrchestratorServicer(service), server),
+            lambda server: orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server(servicer, server),
         )
         callers = PeerCertificates(CALLERS, insecure=settings.server.insecure)
         servers.append(RpcServer(settings.server, [register], callers, metrics, log))
         loops["watch"] = watch.run
+        loops["speech"] = speech.run
     if settings.works:
-        worker = await _worker(settings, stack, agents, runs, signals, clock)
+        speaker = Speaker(signals)
+        worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, clock)
         outbox = JournalOutbox(event_to_publish)
         loops["worker"] = worker.run
         loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
         loops["interruptions"] = lambda stop: signals.hear_interruptions(stop, worker.hear_interruption)
+        loops["letters"] = lambda stop: signals.hear_letters(stop, worker.hear_letters)
+        loops["followers"] = lambda stop: signals.hear_followers(stop, speaker.hear_follower)
+        loops["speaker"] = speaker.run
         loops["relay"] = OutboxRelay(pool, bus, service_stream(NAME), log, outbox).run
     return App(name=NAME, metrics=metrics, pings={"postgres": lambda: ping(pool), "nats": bus.ping}, servers=servers, loops=loops)
 
 
 async def _worker(
-    settings: Settings, stack: AsyncExitStack, agents: PostgresAgentStore, runs: PostgresRunStore, signals: BusSignals, clock: DatabaseClock
+    settings: Settings,
+    stack: AsyncExitStack,
+    agents: PostgresAgentStore,
+    claims: PostgresClaimStore,
+    signals: BusSignals,
+    speaker: Speaker,
+    clock: DatabaseClock,
 ) -> Worker:
     log, tls = logs.get(NAME), settings.server.tls
     models = await stack.enter_async_context(open_channel(settings.model_router_address, tls, "model-router"))
@@ -81,7 +97,9 @@ async def _worker(
     memory = await stack.enter_async_context(open_channel(settings.memory_address, tls, "memory"))
     engine = Engine(
         performer=Performer(models=RemoteModels(models), tools=RemoteTools(tools), memory=RemoteMemory(memory)),
-        committer=Committer(runs, signals),
+        committer=Committer(claims, signals),
+        store=claims,
+        speaker=speaker,
         find_graph=agents.graph,
         clock=clock,
         ids=RandomIds(),
@@ -89,7 +107,7 @@ async def _worker(
         draining=asyncio.Event(),
     )
     name = f"{socket.gethostname()}:{os.getpid()}"
-    return Worker(name, runs, engine, log, slots=settings.slots, drain_s=settings.server.drain_s / 2)
+    return Worker(name, claims, engine, log, slots=settings.slots, drain_s=settings.server.drain_s / 2)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,20 +10,24 @@ from dataclasses import dataclass
 from plimsoll_runtime import logs
 from plimsoll_runtime.bus import Message
 from plimsoll_runtime.context import acting_for
-from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.errors import ErrorKind, PlimsollError
 
-from plimsoll_orchestrator.engine import Engine
+from plimsoll_orchestrator.engine import Engine, Hold
 from plimsoll_orchestrator.ports import Claimed, ClaimStore
 
 _SWEEP_S = 1.0  # how often a worker looks for ready runs without having been told
 _RENEW_S = 4.0  # a lease is 15 s: three renewals may fail before it ends
 _CLAIM_BATCH = 128
+_ADDRESSED_CAP = 4096
+_FAULT_CAP = 500
 
 
 @dataclass(slots=True)
 class _Held:
+    tenant: str
     epoch: int
     task: "asyncio.Task[None]"
+    hold: Hold | None = None
 
 
 class Worker:
@@ -40,6 +45,7 @@ class Worker:
         self._hinted = asyncio.Event()
         self._freed = asyncio.Event()
         self._drained = asyncio.Event()
+        self._addressed: asyncio.Queue[str] = asyncio.Queue(_ADDRESSED_CAP)
 
     @property
     def held(self) -> int:
@@ -62,10 +68,18 @@ class Worker:
         if held is not None:
             held.task.cancel()
 
+    def hear_letters(self, run_ids: Sequence[str]) -> None:
+        """Runs have letters to read: those held here are told, for the others somebody has to look."""
+        for run_id in run_ids:
+            if run_id in self._held and not self._addressed.full():  # the next commit tells as well
+                self._addressed.put_nowait(run_id)
+        self.hint()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and advance until `stop`; then let every run come to its next boundary, and give back what does not."""
         async with self._committer.running(), asyncio.TaskGroup() as group:
             group.create_task(self._renew())
+            group.create_task(self._fetch_letters())
             await self._claim(stop)
             self._drained.set()
 
@@ -74,7 +88,8 @@ class Worker:
             while not stop.is_set():
                 taken = await self._take()
                 for claimed in taken:
-                    self._held[claimed.run_id] = _Held(claimed.epoch, group.create_task(self._advance(claimed)))
+                    held = _Held(claimed.tenant, claimed.epoch, group.create_task(self._advance(claimed)))
+                    self._held[claimed.run_id] = held
                 if len(taken) < _CLAIM_BATCH or len(self._held) >= self._slots:
                     await self._wait(stop)
             await self._drain()
@@ -99,12 +114,29 @@ class Worker:
                     self._log.warning("run.lost", {"run_id": run_id, "epoch": one.epoch})
                     one.task.cancel()
 
+    async def _fetch_letters(self) -> None:
+        """Read the letters of runs in the middle of a step: one may tell it to stop."""
+        async with asyncio.TaskGroup() as group:
+            ended = group.create_task(self._drained.wait())
+            while not ended.done():
+                waits = group.create_task(self._addressed.get())
+                await asyncio.wait([ended, waits], return_when=asyncio.FIRST_COMPLETED)
+                if not waits.done():
+                    waits.cancel()
+                    return
+                held = self._held.get(waits.result())
+                if held is None or held.hold is None:
+                    continue
+                with suppress(PlimsollError):  # the next commit tells as well
+                    held.hold.receive(await self._store.letters(held.hold.run.run_id, held.hold.mail))
+
     async def _take(self) -> Sequence[Claimed]:
         free = self._slots - len(self._held)
         if free <= 0:
             return ()
         try:
-            taken = await self._store.claim(self._name, min(free, _CLAIM_BATCH))
+            tenants = Counter(one.tenant for one in self._held.values())
+            taken = await self._store.claim(self._name, min(free, _CLAIM_BATCH), tenants)
         except PlimsollError as error:
             self._log.warning("claim.failed", {"reason": error.reason})
             return ()
@@ -121,14 +153,24 @@ class Worker:
     async def _advance(self, claimed: Claimed) -> None:
         try:
             with acting_for(claimed.tenant, service="orchestrator"), logs.bound({"run_id": claimed.run_id, "tenant": claimed.tenant}):
-                await self._engine.advance(claimed)
+                hold = await self._engine.hold(claimed)
+                self._held[claimed.run_id].hold = hold
+                await self._engine.advance(hold, claimed.abandoned)
         except PlimsollError as error:
             self._log.warning("run.dropped", {"run_id": claimed.run_id, "reason": error.reason})
-        except Exception as error:  # noqa: BLE001 - one broken run must not stop the others; its lease ends and shows it
+            if error.kind is ErrorKind.INTERNAL:
+                await self._set_aside(claimed, f"{error.reason}: {error}")
+        except Exception as error:  # noqa: BLE001 - one broken run must not stop the others
             self._log.error("run.broken", {"run_id": claimed.run_id}, error=error)
+            await self._set_aside(claimed, f"{type(error).__name__}: {error}")
         finally:
             self._held.pop(claimed.run_id, None)
             self._freed.set()
+
+    async def _set_aside(self, claimed: Claimed, fault: str) -> None:
+        """Try again after a pause; after three faults without getting on the run is quarantined, with what was said here as evidence."""
+        with suppress(PlimsollError):  # its lease ends then, and another worker finds out
+            await self._store.set_aside(claimed.run_id, claimed.epoch, fault[:_FAULT_CAP])
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until hinted, until a slot is free, until `stop`, or for the sweep's interval."""

@@ -25,7 +25,7 @@ nodes:
   pay:
     tool: {name: refund, arguments: {amount: state.amount}}
     save: {done: result.done}
-    on_failure: {approval_rejected: explain}
+    on_failure: {approval_rejected: explain, any: fail}
     next: end
   explain: {set: {note: failure.message}, next: end}
 """
@@ -40,7 +40,7 @@ async def test_a_high_risk_call_waits_for_leave_and_is_made_with_the_grant(bench
         assert asked.approval.proposal == PROPOSAL
         assert not bench.tools.executed
         assert (await bench.service.get_run(TENANT, run_id)).summary.status is RunStatus.WAITING
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="ok", decided_by="ann")
+        await bench.control.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="ok", decided_by="ann")
         view = await bench.ended(run_id)
     assert view.run.output == {"done": True, "note": ""}
     assert len(bench.tools.executed) == 1
@@ -52,7 +52,7 @@ async def test_a_rejected_call_is_never_made_and_takes_its_route(bench: Bench) -
     async with bench.working():
         run_id = await bench.start("refund", {"amount": 900})
         asked = await pending(bench, run_id)
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=False, comment="too much", decided_by="ann")
+        await bench.control.decide_approval(TENANT, asked.approval.approval_id, approve=False, comment="too much", decided_by="ann")
         view = await bench.ended(run_id)
     assert view.run.output == {"done": False, "note": "too much"}
     assert not bench.tools.executed
@@ -64,11 +64,11 @@ async def test_an_approval_is_decided_once(bench: Bench) -> None:
     async with bench.working():
         run_id = await bench.start("refund", {"amount": 900})
         approval_id = (await pending(bench, run_id)).approval.approval_id
-        decisions = [bench.service.decide_approval(TENANT, approval_id, approve=True, comment="", decided_by=f"p{n}") for n in range(8)]
+        decisions = [bench.control.decide_approval(TENANT, approval_id, approve=True, comment="", decided_by=f"p{n}") for n in range(8)]
         first, *rest = await asyncio.gather(*decisions)
         assert all(again.approval.decided_by == first.approval.decided_by for again in rest)
         with pytest.raises(ApprovalDecidedAlready):
-            await bench.service.decide_approval(TENANT, approval_id, approve=False, comment="", decided_by="late")
+            await bench.control.decide_approval(TENANT, approval_id, approve=False, comment="", decided_by="late")
         await bench.ended(run_id)
     assert len(bench.tools.executed) == 1
 

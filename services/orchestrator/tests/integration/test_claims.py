@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from orchestrator_fakes import TENANT, Bench, open_bench
-from plimsoll_orchestrator.domain.decide import Write, decide
-from plimsoll_orchestrator.domain.journal import RunStatus
-from plimsoll_orchestrator.domain.run import Run, fold
-from plimsoll_orchestrator.ports import Append, Claimed
+from plimsoll_orchestrator.domain.actions import Write
+from plimsoll_orchestrator.domain.decide import decide
+from plimsoll_orchestrator.domain.fold import fold
+from plimsoll_orchestrator.domain.journal import RunStatus, encode_entry
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.ports import Append, Claimed, RunFilter
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_testkit.waiting import eventually
 
@@ -39,7 +41,16 @@ async def first_append(bench: Bench, claimed: Claimed) -> Append:
     run = fold(fresh, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
     action = decide(run, graph, SystemClock().now())
     assert isinstance(action, Write)
-    return Append(run_id=claimed.run_id, tenant=TENANT, epoch=claimed.epoch, expected_seq=run.seq, entries=action.entries, run=run)
+    encoded = [encode_entry(entry) for entry in action.entries]
+    return Append(
+        run_id=claimed.run_id,
+        tenant=TENANT,
+        epoch=claimed.epoch,
+        expected_seq=run.seq,
+        entries=action.entries,
+        encoded=encoded,
+        run=run,
+    )
 
 
 async def end_lease(bench: Bench, run_id: str) -> None:
@@ -49,7 +60,7 @@ async def end_lease(bench: Bench, run_id: str) -> None:
 
 async def test_two_workers_never_claim_the_same_run(bench: Bench) -> None:
     ids = {await bench.start("short", {}) for _ in range(50)}
-    batches = await asyncio.gather(*(bench.runs.claim(f"w{n}", 20) for n in range(6)))
+    batches = await asyncio.gather(*(bench.claims.claim(f"w{n}", 20, {}) for n in range(6)))
     taken = [claimed.run_id for batch in batches for claimed in batch]
     assert len(taken) == len(set(taken))
     assert set(taken) <= ids
@@ -57,40 +68,40 @@ async def test_two_workers_never_claim_the_same_run(bench: Bench) -> None:
 
 async def test_a_stale_worker_cannot_write_renew_or_release(bench: Bench) -> None:
     run_id = await bench.start("short", {})
-    [stale] = await bench.runs.claim("stale", 1)
+    [stale] = await bench.claims.claim("stale", 1, {})
     append = await first_append(bench, stale)
     await end_lease(bench, run_id)
-    [fresh] = await bench.runs.claim("fresh", 1)
+    [fresh] = await bench.claims.claim("fresh", 1, {})
     assert fresh.epoch == stale.epoch + 1
-    assert await bench.runs.append([append]) == {}
-    assert list(await bench.runs.renew({run_id: stale.epoch})) == []
-    await bench.runs.release({run_id: stale.epoch})
-    assert list(await bench.runs.renew({run_id: fresh.epoch})) == [run_id]
+    assert (await bench.claims.append([append])).appended == {}
+    assert list(await bench.claims.renew({run_id: stale.epoch})) == []
+    await bench.claims.release({run_id: stale.epoch})
+    assert list(await bench.claims.renew({run_id: fresh.epoch})) == [run_id]
     assert (await bench.service.get_run(TENANT, run_id)).run.seq == 1
 
 
 async def test_the_same_append_twice_counts_once(bench: Bench) -> None:
     run_id = await bench.start("short", {})
-    [claimed] = await bench.runs.claim("w", 1)
+    [claimed] = await bench.claims.claim("w", 1, {})
     append = await first_append(bench, claimed)
-    assert run_id in await bench.runs.append([append])
-    assert await bench.runs.append([append]) == {}
+    assert run_id in (await bench.claims.append([append])).appended
+    assert (await bench.claims.append([append])).appended == {}
     assert (await bench.service.get_run(TENANT, run_id)).run.seq == 2
 
 
 async def test_one_fenced_off_run_does_not_hold_up_the_batch(bench: Bench) -> None:
     ids = [await bench.start("short", {}) for _ in range(3)]
-    claims = {claimed.run_id: claimed for claimed in await bench.runs.claim("w", 3)}
+    claims = {claimed.run_id: claimed for claimed in await bench.claims.claim("w", 3, {})}
     appends = [await first_append(bench, claims[run_id]) for run_id in ids]
     await end_lease(bench, ids[1])
-    await bench.runs.claim("other", 1)
-    assert set(await bench.runs.append(appends)) == {ids[0], ids[2]}
+    await bench.claims.claim("other", 1, {})
+    assert set((await bench.claims.append(appends)).appended) == {ids[0], ids[2]}
 
 
 async def test_an_abandoned_run_is_finished_by_another_worker(bench: Bench) -> None:
     run_id = await bench.start("short", {})
-    [claimed] = await bench.runs.claim("dies", 1)
-    await bench.runs.append([await first_append(bench, claimed)])
+    [claimed] = await bench.claims.claim("dies", 1, {})
+    await bench.claims.append([await first_append(bench, claimed)])
     await end_lease(bench, run_id)
     async with bench.working():
         view = await bench.ended(run_id)
@@ -100,9 +111,9 @@ async def test_an_abandoned_run_is_finished_by_another_worker(bench: Bench) -> N
 async def test_a_finished_run_never_changes(bench: Bench) -> None:
     view = await bench.run("short", {})
     run_id = view.summary.run_id
-    assert await bench.runs.claim("w", 10) == []
-    again = Append(run_id=run_id, tenant=TENANT, epoch=-1, expected_seq=view.run.seq, entries=(), run=view.run)
-    assert await bench.runs.append([again]) == {}
+    assert await bench.claims.claim("w", 10, {}) == []
+    again = Append(run_id=run_id, tenant=TENANT, epoch=-1, expected_seq=view.run.seq, entries=(), encoded=(), run=view.run)
+    assert (await bench.claims.append([again])).appended == {}
 
 
 async def test_a_drained_worker_gives_its_runs_to_the_next_at_once(bench: Bench) -> None:
@@ -114,7 +125,7 @@ async def test_a_drained_worker_gives_its_runs_to_the_next_at_once(bench: Bench)
     assert waiting == 0
     async with bench.working(bench.worker("next")):
         await eventually(lambda: bench.pool.fetchval("select count(*) = 0 from runs where finished_at is null"), within_s=15)
-    done = await bench.service.list_runs(TENANT, "", RunStatus.SUCCEEDED, "", 500)
+    done = await bench.service.list_runs(TENANT, RunFilter(status=RunStatus.SUCCEEDED), "", 500)
     assert len(done) == 200
 
 

@@ -143,7 +143,7 @@ async def test_an_escalated_failure_waits_for_a_person_who_lets_it_try_again(ben
         run_id = await bench.start("routed", {"want": "x"})
         asked = await pending(bench, run_id)
         assert asked.approval.summary == "help with fetch"
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="", decided_by="ann")
+        await bench.control.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="", decided_by="ann")
         view = await bench.ended(run_id)
     assert view.run.output == {"got": "it", "why": ""}
 
@@ -204,7 +204,7 @@ async def test_another_tenants_run_is_not_there(bench: Bench) -> None:
     with pytest.raises(RunNotFound):
         await bench.service.get_run("other", run_id)
     with pytest.raises(NotFound):
-        await bench.service.cancel_run("other", run_id, "", "")
+        await bench.control.cancel_run("other", run_id, "", "")
     assert await bench.runs.journal("other", run_id, 0, 10) == []
 
 
@@ -218,14 +218,14 @@ async def test_a_cancelled_run_is_taken_from_its_worker_and_stays_cancelled(benc
             return (await bench.service.get_run(TENANT, run_id)).run.step is not None
 
         await eventually(under_way)
-        view = await bench.service.cancel_run(TENANT, run_id, "changed my mind", "ann")
+        view = await bench.control.cancel_run(TENANT, run_id, "changed my mind", "ann")
         assert view.run.status is RunStatus.CANCELLED
         bench.tools.gate.set()
     after = await bench.service.get_run(TENANT, run_id)
     assert after.summary == view.summary
     done = await bench.run("steps", {"canary": "d"})
     with pytest.raises(RunFinishedAlready):
-        await bench.service.cancel_run(TENANT, done.summary.run_id, "", "")
+        await bench.control.cancel_run(TENANT, done.summary.run_id, "", "")
 
 
 async def test_a_stream_from_any_cursor_equals_the_journal(bench: Bench) -> None:
@@ -233,5 +233,5 @@ async def test_a_stream_from_any_cursor_equals_the_journal(bench: Bench) -> None
     view = await bench.run("steps", {"canary": "c"})
     run_id, journal = view.summary.run_id, await bench.runs.journal(TENANT, view.summary.run_id, 0, 500)
     for cursor in range(view.summary.seq + 2):
-        followed = [entry async for _, entry in bench.service.follow_run(TENANT, run_id, cursor)]
+        followed = [entry async for _, entry in bench.following.follow_run(TENANT, run_id, cursor)]
         assert followed == list(journal[cursor:])

@@ -63,7 +63,7 @@ async def test_an_agent_waits_for_leave_and_repeats_no_call_of_the_same_turn(ben
     async with bench.working():
         run_id = await bench.start("loop", {"question": "?"})
         asked = await pending(bench, run_id)
-        await bench.service.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="", decided_by="ann")
+        await bench.control.decide_approval(TENANT, asked.approval.approval_id, approve=True, comment="", decided_by="ann")
         view = await bench.ended(run_id)
     assert view.run.output["text"] == "done"
     assert sorted(tool for _, tool, _ in bench.tools.executed) == ["look", "refund"]

@@ -1,14 +1,14 @@
 """What the store cannot hold fails where it is made, and stops nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from orchestrator_fakes import STEPS, TENANT, Bench, open_bench
-from plimsoll_orchestrator.adapters.postgres_runs import DatabaseClock, PostgresRunStore
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
 from plimsoll_orchestrator.domain.journal import ApprovalAsked, RunStatus
-from plimsoll_orchestrator.ports import Append
+from plimsoll_orchestrator.ports import Append, Committed
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.errors import Internal, Invalid
 from plimsoll_runtime.failures import Category
@@ -31,10 +31,10 @@ nodes:
 """
 
 
-class ForgetfulStore(PostgresRunStore):
+class ForgetfulStore(PostgresClaimStore):
     """A database that cannot hold one text."""
 
-    async def append(self, batch: Sequence[Append]) -> Mapping[str, datetime]:
+    async def append(self, batch: Sequence[Append]) -> Committed:
         if any(isinstance(entry, ApprovalAsked) and entry.summary == "unstorable" for one in batch for entry in one.entries):
             raise Internal("the database refused a statement", reason="DATABASE_ERROR")
         return await super().append(batch)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plimsoll_graph.parse import parse_graph
-from plimsoll_orchestrator.domain.decide import Done, Failed, Park, Perform, Rest, Write, conclude, decide
+from plimsoll_orchestrator.domain.actions import Done, Failed, Park, Perform, Rest, Write
+from plimsoll_orchestrator.domain.decide import conclude, decide
+from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
     ApprovalDecided,
@@ -21,7 +23,7 @@ from plimsoll_orchestrator.domain.journal import (
     decode_entry,
     encode_entry,
 )
-from plimsoll_orchestrator.domain.run import Run, fold
+from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.usage import Usage
@@ -40,7 +42,7 @@ nodes:
     tool: {name: t, arguments: {}}
     save: {n: result.n}
     retry: {attempts: 3, backoff: 10s, on: [timeout]}
-    on_failure: {rate_limited: other}
+    on_failure: {rate_limited: other, any: fail}
     next: end
   other: {set: {n: 7}, next: end}
 """,
@@ -86,7 +88,7 @@ def test_a_retry_waits_its_pause_and_is_bounded() -> None:
     assert first.retry_at is not None
     assert NOW <= first.retry_at <= NOW + timedelta(seconds=10)
     waiting = folded(*STARTED, first)
-    assert decide(waiting, GRAPH, first.retry_at - timedelta(microseconds=1)) == Park(first.retry_at)
+    assert decide(waiting, GRAPH, first.retry_at - timedelta(microseconds=1)) == Park(first.retry_at, RunStatus.QUEUED)
     assert decide(waiting, GRAPH, first.retry_at) == Write((StepStarted(node="call", node_kind="tool", attempt=2),))
     entries: tuple[Entry, ...] = STARTED
     for attempt in (1, 2, 3):
@@ -107,7 +109,7 @@ def test_a_question_parks_the_run_until_it_expires() -> None:
     asked = ApprovalAsked(approval_id="apr_1", node="call", summary="?", details={}, expires_at=expires)
     run = folded(*STARTED, asked)
     assert run.status is RunStatus.WAITING
-    assert decide(run, GRAPH, NOW) == Park(expires)
+    assert decide(run, GRAPH, NOW) == Park(expires, RunStatus.WAITING)
     assert decide(run, GRAPH, expires) == Write(
         (ApprovalDecided(approval_id="apr_1", node="call", status=ApprovalStatus.EXPIRED, seconds=3600.0),)
     )

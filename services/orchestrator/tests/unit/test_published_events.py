@@ -19,7 +19,7 @@ from plimsoll_orchestrator.domain.journal import (
     StepProgressed,
 )
 from plimsoll_orchestrator.ports import JournalEntry
-from plimsoll_orchestrator.transport.codec import event_to_publish
+from plimsoll_orchestrator.transport.event_codec import event_to_publish
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.usage import Usage
 

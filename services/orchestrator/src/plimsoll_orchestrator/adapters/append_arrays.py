@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 
-import msgspec
-from plimsoll_runtime.json_types import dump_json
-
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, encode_entry
 from plimsoll_orchestrator.ports import Append
 
 
 def append_arguments(batch: Sequence[Append]) -> tuple[list[object], ...]:
-    """Arguments $1..$32 of statements.APPEND."""
+    """Arguments $1..$21 of statements.APPEND: 18 with an element per run, 3 with an element per entry."""
     usages = [append.run.usage for append in batch]
-    entries = [(append.run_id, append.expected_seq + place, entry) for append in batch for place, entry in enumerate(append.entries, 1)]
-    asked = [(run_id, entry) for run_id, _, entry in entries if isinstance(entry, ApprovalAsked)]
-    decided = [(run_id, entry) for run_id, _, entry in entries if isinstance(entry, ApprovalDecided)]
+    places = [(append.run_id, append.expected_seq + place) for append in batch for place in range(1, len(append.entries) + 1)]
     return (
         [append.run_id for append in batch],
         [append.tenant for append in batch],
@@ -33,19 +27,8 @@ def append_arguments(batch: Sequence[Append]) -> tuple[list[object], ...]:
         [usage.cost_micros for usage in usages],
         [append.run.rehearsal for append in batch],
         [append.run.is_final for append in batch],
-        [run_id for run_id, _, _ in entries],
-        [seq for _, seq, _ in entries],
-        [encode_entry(entry) for _, _, entry in entries],
-        [entry.approval_id for _, entry in asked],
-        [run_id for run_id, _ in asked],
-        [entry.node for _, entry in asked],
-        [entry.summary for _, entry in asked],
-        [dump_json(entry.details) for _, entry in asked],
-        [msgspec.json.encode(entry.proposal).decode() if entry.proposal else None for _, entry in asked],
-        [entry.expires_at for _, entry in asked],
-        [run_id for run_id, _ in decided],
-        [entry.approval_id for _, entry in decided],
-        [entry.status.value for _, entry in decided],
-        [entry.decided_by for _, entry in decided],
-        [entry.comment for _, entry in decided],
+        [append.mail for append in batch],
+        [run_id for run_id, _ in places],
+        [seq for _, seq in places],
+        [text for append in batch for text in append.encoded],
     )

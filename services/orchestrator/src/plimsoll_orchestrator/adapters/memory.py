@@ -1,14 +1,14 @@
 """The memory service over gRPC."""
 
 import grpc
-from plimsoll.memory.v1 import document_pb2, memory_service_pb2, memory_service_pb2_grpc
+from plimsoll.memory.v1 import conversation_pb2, document_pb2, memory_service_pb2, memory_service_pb2_grpc
 from plimsoll_runtime.failures import Failure, failure_from_proto
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.rpc_client import call
 from plimsoll_runtime.wire import json_from_proto, json_to_proto
 from plimsoll_runtime.work import WorkContext, work_to_proto
 
-from plimsoll_orchestrator.ports import Passages
+from plimsoll_orchestrator.ports import Note, Passages, Remembered
 
 _CAP_S = 30.0
 
@@ -38,6 +38,42 @@ class RemoteMemory:
                 "best_score": receipt.best_score,
             },
         )
+
+    async def remember(self, note: Note, work: WorkContext) -> Remembered:
+        request = memory_service_pb2.RememberRequest(
+            key=note.key,
+            turns=[conversation_pb2.Turn(origin=_origin(turn.origin), text=turn.text) for turn in note.turns],
+            facts=[
+                conversation_pb2.Fact(subject=fact.subject, attribute=fact.attribute, text=fact.text, origin=_origin(fact.origin))
+                for fact in note.facts
+            ],
+            learn=note.learn,
+            work=work_to_proto(work),
+        )
+        if note.collection:
+            request.collection = note.collection
+        else:
+            request.thread_id = note.thread_id
+        response = await call(self._stub.Remember, request, cap_s=_CAP_S, target="memory")
+        return Remembered(turns=len(response.turns), facts=len(response.facts), left_out=list(response.left_out))
+
+    async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
+        request = memory_service_pb2.ReadThreadRequest(thread_id=thread_id, max_tokens=max_tokens, query=query)
+        response = await call(self._stub.ReadThread, request, cap_s=_CAP_S, target="memory")
+        return {
+            "turns": [_turn(turn) for turn in response.turns],
+            "summary": response.summary.text,
+            "facts": [{"subject": fact.subject, "attribute": fact.attribute, "text": fact.text} for fact in response.facts],
+            "recalled": [_turn(turn) for turn in response.recalled],
+        }
+
+
+def _origin(word: str) -> conversation_pb2.Origin.ValueType:
+    return conversation_pb2.Origin.Value(f"ORIGIN_{word.upper()}")
+
+
+def _turn(turn: conversation_pb2.Turn) -> JsonObject:
+    return {"origin": conversation_pb2.Origin.Name(turn.origin).removeprefix("ORIGIN_").lower(), "text": turn.text}
 
 
 def _passage(passage: document_pb2.Passage) -> JsonObject:

@@ -6,16 +6,15 @@ from typing import cast
 import grpc
 from google.protobuf import json_format
 from plimsoll.model_router.v1 import message_pb2, model_router_service_pb2, model_router_service_pb2_grpc, prompt_pb2
-from plimsoll_graph.graph import PromptName
 from plimsoll_runtime.failures import Category, Failure, failure_from_proto
-from plimsoll_runtime.json_types import JsonValue
-from plimsoll_runtime.rpc_client import call
+from plimsoll_runtime.json_types import JsonValue, dump_json
+from plimsoll_runtime.rpc_client import call, stream
 from plimsoll_runtime.usage import Usage, usage_from_proto
 from plimsoll_runtime.wire import json_from_proto, json_to_proto
 from plimsoll_runtime.work import work_to_proto
 
-from plimsoll_orchestrator.domain.journal import ModelTurn, ToolCall, ToolTurn, Turn
-from plimsoll_orchestrator.ports import Answer, NoAnswer, Question
+from plimsoll_orchestrator.domain.journal import InputTurn, ModelTurn, ToolCall, ToolTurn, Turn
+from plimsoll_orchestrator.ports import Answer, Hear, NoAnswer, Piece, Question
 
 _CAP_S = 300.0
 
@@ -24,25 +23,58 @@ class RemoteModels:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = model_router_service_pb2_grpc.ModelRouterServiceStub(channel)
 
-    async def generate(self, question: Question) -> Answer | NoAnswer:
+    async def generate(self, question: Question, hear: Hear | None) -> Answer | NoAnswer:
+        if hear is not None:
+            return await self._listen(question, hear)
         request = model_router_service_pb2.GenerateRequest(generation=_generation(question))
         response = await call(self._stub.Generate, request, cap_s=_CAP_S, target="model-router")
         match response.WhichOneof("outcome"):
             case "answer":
-                return _answer(response.answer) if _storable(response.answer) else _unstorable(response.answer)
+                return _checked(response.answer)
             case "failure":
-                return NoAnswer(failure=failure_from_proto(response.failure.failure), usage=usage_from_proto(response.failure.usage))
+                return _no_answer(response.failure)
             case _:
-                failure = Failure(
-                    category=Category.MODEL_MALFORMED, reason="NO_OUTCOME", message="the model-router sent no outcome", where="model-router"
-                )
-                return NoAnswer(failure=failure, usage=Usage())
+                return _nothing()
+
+    async def _listen(self, question: Question, hear: Hear) -> Answer | NoAnswer:
+        """As above, hearing the text as it comes. Only the stream's last event is the truth."""
+        request = model_router_service_pb2.GenerateStreamRequest(
+            generation=_generation(question), delivery=model_router_service_pb2.DELIVERY_RETRACTABLE
+        )
+        async for response in stream(self._stub.GenerateStream, request, cap_s=_CAP_S, target="model-router"):
+            match response.WhichOneof("event"):
+                case "answer":
+                    return _checked(response.answer)
+                case "failure":
+                    return _no_answer(response.failure)
+                case "text":
+                    hear(Piece(response.attempt, response.text))
+                case "began":
+                    hear(Piece(response.attempt, ""))
+                case _:  # thoughts, and pieces of calls: of no use before the answer is whole
+                    pass
+        return _nothing()
+
+
+def _checked(answer: model_router_service_pb2.Answer) -> Answer | NoAnswer:
+    return _answer(answer) if _storable(answer) else _unstorable(answer)
+
+
+def _no_answer(failure: model_router_service_pb2.GenerationFailure) -> NoAnswer:
+    return NoAnswer(failure=failure_from_proto(failure.failure), usage=usage_from_proto(failure.usage))
+
+
+def _nothing() -> NoAnswer:
+    message = "the model-router sent no outcome"
+    return NoAnswer(
+        failure=Failure(category=Category.MODEL_MALFORMED, reason="NO_OUTCOME", message=message, where="model-router"), usage=Usage()
+    )
 
 
 def _generation(question: Question) -> model_router_service_pb2.Generation:
     generation = model_router_service_pb2.Generation(
         request_key=question.request_key,
-        prompt=_reference(question.prompt),
+        prompt=_reference(question),
         variables=json_to_proto(question.variables),
         messages=[message for turn in question.conversation for message in _messages(turn)],
         tools=[
@@ -58,7 +90,10 @@ def _generation(question: Question) -> model_router_service_pb2.Generation:
     return generation
 
 
-def _reference(prompt: PromptName) -> prompt_pb2.PromptReference:
+def _reference(question: Question) -> prompt_pb2.PromptReference:
+    prompt = question.prompt
+    if question.prompt_digest:
+        return prompt_pb2.PromptReference(name=prompt.name, digest=question.prompt_digest)
     if prompt.version:
         return prompt_pb2.PromptReference(name=prompt.name, version=prompt.version)
     return prompt_pb2.PromptReference(name=prompt.name, label=prompt.label)
@@ -78,6 +113,16 @@ def _messages(turn: Turn) -> Iterator[message_pb2.Message]:
                 for answer in answers
             ]
             yield message_pb2.Message(role=message_pb2.ROLE_TOOL, parts=parts)
+        case InputTurn(input=value):
+            part = message_pb2.Part(text=message_pb2.TextPart(text=_said(value)))
+            yield message_pb2.Message(role=message_pb2.ROLE_USER, parts=[part])
+
+
+def _said(value: JsonValue) -> str:
+    """Input as a person would say it: the text itself when there is only one."""
+    if isinstance(value, dict) and len(value) == 1:
+        [value] = value.values()
+    return value if isinstance(value, str) else dump_json(value)
 
 
 def _answer(answer: model_router_service_pb2.Answer) -> Answer:

@@ -1,49 +1,44 @@
-"""Runs, journals, claims and approvals in PostgreSQL."""
+"""Runs, journals, mailboxes, approvals and threads in PostgreSQL: what the API does."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from itertools import groupby
 
 import asyncpg
 import msgspec
-from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.json_types import digest, parse_object
+from plimsoll_runtime.json_types import parse_object
 from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_orchestrator.adapters import statements as sql
-from plimsoll_orchestrator.adapters.append_arrays import append_arguments
+from plimsoll_orchestrator.adapters.admission import accept_at_gates
+from plimsoll_orchestrator.adapters.consequences import deliver
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.postgres_claims import ACQUIRE_CAP_S, append_all, entry_of
 from plimsoll_orchestrator.batcher import Batcher
-from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, Proposal, RunStarted, RunStatus, decode_entry, encode_entry
-from plimsoll_orchestrator.domain.run import Approval, Run
-from plimsoll_orchestrator.errors import IdempotencyKeyReused
-from plimsoll_orchestrator.ports import Accepted, Append, ApprovalView, Claimed, JournalEntry, Release, RunSummary, Submission
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus, encode_entry
+from plimsoll_orchestrator.domain.letters import Delivery
+from plimsoll_orchestrator.domain.run import Approval
+from plimsoll_orchestrator.domain.snapshot import decode_run
+from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
+from plimsoll_orchestrator.ports import (
+    Accepted,
+    Append,
+    ApprovalView,
+    Committed,
+    JournalEntry,
+    RunFilter,
+    RunSummary,
+    Snapshot,
+    Standing,
+    Submission,
+    Thread,
+)
 
-_TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
-_ACQUIRE_CAP_S = 5.0
-
-
-class DatabaseClock:
-    """The database's clock, carried forward by our own monotonic one: leases and expiries are judged by one clock only."""
-
-    def __init__(self, local: Clock) -> None:
-        self._local = local
-        self._at, self._since = local.now(), local.monotonic()
-
-    def set(self, at: datetime) -> None:
-        """The database said that it is `at` now."""
-        self._at, self._since = at, self._local.monotonic()
-
-    def now(self) -> datetime:
-        return self._at + timedelta(seconds=self._local.monotonic() - self._since)
-
-    def monotonic(self) -> float:
-        return self._local.monotonic()
+_MAILBOX_CAP = 1000
 
 
 class PostgresRunStore:
-    """The RunStore and the ClaimStore."""
+    """The RunStore."""
 
     def __init__(self, pool: asyncpg.Pool, clock: DatabaseClock) -> None:
         self._pool = pool
@@ -57,7 +52,13 @@ class PostgresRunStore:
             yield
 
     async def accept(self, submission: Submission) -> Accepted:
-        accepted = await self._submissions.submit(submission)
+        options = submission.first.options
+        if options.thread_id or options.concurrency_key:
+            with translating():
+                async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
+                    accepted = await accept_at_gates(connection, submission)
+        else:
+            accepted = await self._submissions.submit(submission)
         return accepted or await self._accepted_before(submission)
 
     async def _accept_all(self, batch: Sequence[Submission]) -> Sequence[Accepted | None]:
@@ -65,12 +66,14 @@ class PostgresRunStore:
         arguments = (
             [one.run_id for one in batch],
             [one.tenant for one in batch],
-            [one.graph.agent for one in batch],
-            [one.graph.digest for one in batch],
-            [one.graph.start for one in batch],
+            [one.agent for one in batch],
+            [one.agent_digest for one in batch],
+            [one.node for one in batch],
             [one.idempotency_key for one in batch],
-            [_fingerprint(one) for one in batch],
-            [encode_entry(RunStarted(input=one.input)) for one in batch],
+            [one.fingerprint for one in batch],
+            [10 - one.first.options.priority for one in batch],
+            [one.first.options.not_before for one in batch],
+            [encode_entry(one.first) for one in batch],
         )
         with translating():
             rows = await self._pool.fetch(sql.ACCEPT, *arguments)
@@ -84,7 +87,7 @@ class PostgresRunStore:
                 submission.tenant,
                 submission.idempotency_key,
             )
-        if row["fingerprint"] != _fingerprint(submission):
+        if row["fingerprint"] != submission.fingerprint:
             raise IdempotencyKeyReused(remedy="use a new key for a new request")
         return Accepted(run_id=row["run_id"], created=False, at=row["created_at"])
 
@@ -93,21 +96,53 @@ class PostgresRunStore:
             row = await self._pool.fetchrow(f"select {sql.SUMMARY_COLUMNS} from runs where tenant = $1 and run_id = $2", tenant, run_id)
         return _summary(row) if row else None
 
-    async def list_runs(self, tenant: str, agent: str, status: RunStatus | None, before: str, limit: int) -> Sequence[RunSummary]:
+    async def list_runs(self, tenant: str, filter_: RunFilter, before: str, limit: int) -> Sequence[RunSummary]:
+        status = filter_.status.value if filter_.status else ""
         with translating():
-            rows = await self._pool.fetch(sql.LIST_RUNS, tenant, agent, status.value if status else "", before, limit)
+            rows = await self._pool.fetch(
+                sql.LIST_RUNS, tenant, filter_.agent, status, before, limit, filter_.thread_id, filter_.parent_run_id
+            )
         return [_summary(row) for row in rows]
 
     async def journal(self, tenant: str, run_id: str, after_seq: int, limit: int) -> Sequence[JournalEntry]:
         with translating():
             rows = await self._pool.fetch(sql.JOURNAL, tenant, run_id, after_seq, limit)
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
-    async def intervene(self, tenant: str, run_id: str, expected_seq: int, entries: Sequence[Entry], run: Run, release: Release) -> bool:
-        append = Append(
-            run_id=run_id, tenant=tenant, epoch=_TAKE_OVER, expected_seq=expected_seq, entries=entries, run=run, release=release
+    async def snapshot(self, tenant: str, run_id: str) -> Snapshot | None:
+        with translating():
+            text = await self._pool.fetchval("select body from snapshots where tenant = $1 and run_id = $2", tenant, run_id)
+        return Snapshot(run=decode_run(text), size=len(text)) if text else None
+
+    async def intervene(self, append: Append) -> Committed:
+        with translating():
+            return await append_all(self._pool, self._clock, [append])
+
+    async def deliver(self, tenant: str, delivery: Delivery) -> bool:
+        with translating():
+            async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
+                row = await connection.fetchrow(sql.MAILBOX, tenant, delivery.run_id, delivery.letter_id)
+                if row is None or row["finished"]:
+                    return False
+                if row["known"]:
+                    return True
+                if row["letters"] >= _MAILBOX_CAP:
+                    raise MailboxFull(f"{_MAILBOX_CAP} letters wait to be read", remedy="wait until the run has read some")
+                return bool(await deliver(connection, [delivery]))
+
+    async def standing(self, tenant: str, run_id: str) -> Standing | None:
+        with translating():
+            row = await self._pool.fetchrow(sql.STANDING, tenant, run_id)
+        if row is None:
+            return None
+        return Standing(
+            worker=row["worker"] or "",
+            wake_at=row["wake_at"],
+            now=row["now"],
+            gated=row["gated"],
+            ahead=row["ahead"],
+            held_by=row["held_by"],
         )
-        return run_id in await self.append([append])
 
     async def approval(self, tenant: str, approval_id: str) -> ApprovalView | None:
         with translating():
@@ -125,52 +160,15 @@ class PostgresRunStore:
             rows = await self._pool.fetch(sql.LIST_APPROVALS, tenant, status.value if status else "", run_id, after, limit)
         return [_approval(row) for row in rows]
 
-    async def claim(self, worker: str, limit: int) -> Sequence[Claimed]:
+    async def thread(self, tenant: str, thread_id: str) -> Thread | None:
         with translating():
-            async with self._pool.acquire(timeout=_ACQUIRE_CAP_S) as connection:
-                rows = await connection.fetch(sql.CLAIM, worker, limit)
-                if not rows:
-                    return []
-                self._clock.set(rows[0]["at"])
-                found = await connection.fetch(sql.JOURNALS, [row["run_id"] for row in rows])
-        journals = {run_id: [_entry(row) for row in group] for run_id, group in groupby(found, key=lambda row: row["run_id"])}
-        return [
-            Claimed(
-                run_id=row["run_id"],
-                tenant=row["tenant"],
-                agent=row["agent"],
-                agent_digest=row["agent_digest"],
-                epoch=row["epoch"],
-                entries=journals[row["run_id"]],
-            )
-            for row in rows
-        ]
+            row = await self._pool.fetchrow(sql.THREAD, tenant, thread_id)
+        return _thread(row) if row else None
 
-    async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
+    async def list_threads(self, tenant: str, after: str, limit: int) -> Sequence[Thread]:
         with translating():
-            rows = await self._pool.fetch(sql.RENEW, list(held), list(held.values()))
-        return [row["run_id"] for row in rows]
-
-    async def release(self, held: Mapping[str, int]) -> None:
-        with translating():
-            await self._pool.execute(sql.RELEASE, list(held), list(held.values()))
-
-    async def append(self, batch: Sequence[Append]) -> Mapping[str, datetime]:
-        arguments = append_arguments(batch)  # serialised before a connection is taken
-        with translating():
-            rows = await self._pool.fetch(sql.APPEND, *arguments)
-        if rows:
-            self._clock.set(rows[0]["at"])
-        return {row["run_id"]: row["at"] for row in rows}
-
-
-def _fingerprint(submission: Submission) -> str:
-    """What makes two requests with one key the same request; empty without a key."""
-    return digest({"agent": submission.graph.agent, "input": submission.input}) if submission.idempotency_key else ""
-
-
-def _entry(row: asyncpg.Record) -> JournalEntry:
-    return JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=decode_entry(row["entry"]))
+            rows = await self._pool.fetch(sql.LIST_THREADS, tenant, after, limit)
+        return [_thread(row) for row in rows]
 
 
 def _summary(row: asyncpg.Record) -> RunSummary:
@@ -212,3 +210,15 @@ def _approval(row: asyncpg.Record) -> ApprovalView:
         comment=row["comment"],
     )
     return ApprovalView(run_id=row["run_id"], agent=row["agent"], approval=approval)
+
+
+def _thread(row: asyncpg.Record) -> Thread:
+    return Thread(
+        thread_id=row["thread_id"],
+        active_run_id=row["active"] or "",
+        queued_runs=row["queued"],
+        last_run_id=row["last_run_id"],
+        kept=parse_object(row["kept"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -4,15 +4,15 @@ LEASE_S = 15
 
 ACCEPT = """
 with made as (
-    insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, idempotency_key, fingerprint)
-    select run_id, tenant, agent, agent_digest, 'queued', 1, node, now(), nullif(idempotency_key, ''), fingerprint
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-        as s (run_id, tenant, agent, agent_digest, node, idempotency_key, fingerprint)
+    insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, idempotency_key, fingerprint, lane)
+    select run_id, tenant, agent, agent_digest, 'queued', 1, node, greatest(now(), not_before), nullif(idempotency_key, ''), fingerprint, lane
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::timestamptz[])
+        as s (run_id, tenant, agent, agent_digest, node, idempotency_key, fingerprint, lane, not_before)
     on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
     returning run_id, tenant
 ), written as (
     insert into journal (run_id, seq, tenant, epoch, entry)
-    select e.run_id, 1, m.tenant, 0, e.entry from unnest($1::text[], $8::text[]) as e (run_id, entry) join made m using (run_id)
+    select e.run_id, 1, m.tenant, 0, e.entry from unnest($1::text[], $10::text[]) as e (run_id, entry) join made m using (run_id)
 ), noted as (
     insert into journal_outbox (run_ids, first_seqs, last_seqs)
     select array_agg(run_id), array_agg(1::bigint), array_agg(1::bigint) from made having count(*) > 0
@@ -20,15 +20,54 @@ with made as (
 select run_id, now() as at from made
 """
 
-CLAIM = f"""
-with due as (
-    select run_id from runs where wake_at <= now() order by wake_at limit $2 for update skip locked
+# Takes the due runs: `picked` says which. A worker that is named on one has left it without a word.
+# The journals are read by the same statement, as they were when it began: where a run moved on before its row was locked, they
+# end before `seq`, and the reader reads on.
+_TAKE = f"""
+taken as (
+    update runs r
+    set epoch = r.epoch + 1, worker = $1, status = 'running', wake_at = now() + interval '{LEASE_S} seconds',
+        started_at = coalesce(r.started_at, now()),
+        abandoned = case when r.worker is null then r.abandoned else r.abandoned || (r.worker || ' at ' || to_char(now(), 'HH24:MI:SS')) end
+    from picked where r.run_id = picked.run_id
+    returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, r.seq, r.mail, r.abandoned
 )
-update runs r
-set epoch = r.epoch + 1, worker = $1, status = 'running', wake_at = now() + interval '{LEASE_S} seconds',
-    started_at = coalesce(r.started_at, now())
-from due where r.run_id = due.run_id
-returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, now() as at
+select t.*, now() as at, s.seq as snapshot_seq, s.body as snapshot, j.ats, j.epochs, j.entries
+from taken t
+left join snapshots s on s.run_id = t.run_id and t.seq > 1
+cross join lateral (
+    select array_agg(at order by seq) as ats, array_agg(epoch order by seq) as epochs, array_agg(entry order by seq) as entries
+    from journal where run_id = t.run_id and seq > coalesce(s.seq, 0)
+) j
+"""
+
+CLAIM = f"""
+with picked as (
+    select run_id from runs where wake_at <= now() order by wake_at limit $2 for update skip locked
+), {_TAKE}
+"""
+
+# In turns between tenants, those first of whom this worker holds fewest ($3, $4); within a tenant by lane, then by time.
+# The lanes are found by hopping through the index, so that it costs a probe per lane however many runs are queued.
+CLAIM_FAIRLY = f"""
+with recursive lanes as (
+    (select tenant, lane from runs where wake_at is not null order by tenant, lane limit 1)
+    union all
+    select hop.tenant, hop.lane from lanes l cross join lateral (
+        select tenant, lane from runs where wake_at is not null and (tenant, lane) > (l.tenant, l.lane) order by tenant, lane limit 1
+    ) hop
+), due as (
+    select d.run_id, d.wake_at, l.lane,
+        coalesce(h.runs, 0) + row_number() over (partition by l.tenant order by l.lane, d.wake_at) as turn
+    from lanes l
+    cross join lateral (
+        select run_id, wake_at from runs where tenant = l.tenant and lane = l.lane and wake_at <= now() order by wake_at limit $2
+    ) d
+    left join unnest($3::text[], $4::bigint[]) as h (tenant, runs) on h.tenant = l.tenant
+), picked as (
+    select r.run_id from due d join runs r using (run_id) where r.wake_at <= now()
+    order by d.turn, d.lane, d.wake_at limit $2 for update of r skip locked
+), {_TAKE}
 """
 
 RENEW = f"""
@@ -44,14 +83,21 @@ from unnest($1::text[], $2::bigint[]) as held (run_id, epoch)
 where r.run_id = held.run_id and r.epoch = held.epoch and r.worker is not null
 """
 
-# $1..$17 one element per run, $18..$20 one per entry, $21..$27 one per new question, $28..$32 one per decided question.
+# The engine broke on the run: tried again after 1, 2, 4 … seconds.
+SET_ASIDE = """
+update runs r set wake_at = now() + interval '1 second' * power(2, least(cardinality(r.abandoned), 6)), epoch = r.epoch + 1,
+    worker = null, status = 'queued', abandoned = r.abandoned || $3::text
+where r.run_id = $1 and r.epoch = $2 and r.worker is not null
+"""
+
+# $1..$18 one element per run, $19..$21 one per entry.
 APPEND = """
 with batch as (
     select * from unnest(
         $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::boolean[], $8::timestamptz[], $9::text[],
-        $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::boolean[], $17::boolean[]
+        $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::boolean[], $17::boolean[], $18::bigint[]
     ) as b (run_id, tenant, epoch, expected, new_seq, status, released, wake_at, node,
-            steps, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_micros, rehearsal, finished)
+            steps, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_micros, rehearsal, finished, mail)
 ), moved as (
     update runs r
     set seq = b.new_seq, node = b.node, status = b.status, steps = b.steps,
@@ -59,45 +105,37 @@ with batch as (
         reasoning_tokens = b.reasoning_tokens, cost_micros = b.cost_micros, rehearsal = b.rehearsal,
         epoch = case when b.released then r.epoch + 1 else r.epoch end,
         worker = case when b.released then null else r.worker end,
-        wake_at = case when b.released then b.wake_at else r.wake_at end,
+        wake_at = case when not b.released then r.wake_at
+                       when r.gated then null
+                       when r.mail > b.mail and not b.finished and b.status not in ('paused', 'quarantined') then now()
+                       else b.wake_at end,
+        gated = r.gated and not b.finished,
+        abandoned = case when b.new_seq > b.expected then '{}' else r.abandoned end,
         finished_at = case when b.finished then now() else r.finished_at end
     from batch b
     where r.run_id = b.run_id and r.tenant = b.tenant and r.seq = b.expected and r.finished_at is null
       and (r.epoch = b.epoch or b.epoch < 0)
-    returning r.run_id, r.tenant, r.agent, greatest(b.epoch, 0) as epoch, b.expected, b.new_seq, b.finished
+    returning r.run_id, r.tenant, greatest(b.epoch, 0) as epoch, b.expected, b.new_seq, r.mail
 ), written as (
     insert into journal (run_id, seq, tenant, epoch, entry)
     select e.run_id, e.seq, m.tenant, m.epoch, e.entry
-    from unnest($18::text[], $19::bigint[], $20::text[]) as e (run_id, seq, entry) join moved m using (run_id)
-), asked as (
-    insert into approvals (approval_id, tenant, run_id, agent, node, status, summary, details, proposal, expires_at)
-    select a.approval_id, m.tenant, a.run_id, m.agent, a.node, 'pending', a.summary, a.details, a.proposal, a.expires_at
-    from unnest($21::text[], $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::timestamptz[])
-        as a (approval_id, run_id, node, summary, details, proposal, expires_at) join moved m using (run_id)
-), decided as (
-    update approvals a set status = d.status, decided_at = now(), decided_by = d.decided_by, comment = d.comment
-    from unnest($28::text[], $29::text[], $30::text[], $31::text[], $32::text[]) as d (run_id, approval_id, status, decided_by, comment)
-    join moved m using (run_id)
-    where a.approval_id = d.approval_id and a.run_id = m.run_id
-), withdrawn as (
-    update approvals a set status = 'withdrawn', decided_at = now()
-    from moved m where m.finished and a.run_id = m.run_id and a.status = 'pending'
-      and a.approval_id <> all($29::text[])
+    from unnest($19::text[], $20::bigint[], $21::text[]) as e (run_id, seq, entry) join moved m using (run_id)
 ), noted as (
     insert into journal_outbox (run_ids, first_seqs, last_seqs)
     select array_agg(run_id), array_agg(expected + 1), array_agg(new_seq) from moved where new_seq > expected having count(*) > 0
 )
-select run_id, now() as at from moved
+select run_id, mail, now() as at from moved
 """
 
 SUMMARY_COLUMNS = """
     run_id, agent, agent_digest, status, seq, node, steps, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_micros,
-    rehearsal, created_at, started_at, finished_at
+    rehearsal, created_at, started_at, finished_at, pruned_seq
 """
 
 LIST_RUNS = f"""
 select {SUMMARY_COLUMNS} from runs
 where tenant = $1 and ($2 = '' or agent = $2) and ($3 = '' or status = $3) and ($4 = '' or run_id < $4)
+  and ($6 = '' or thread_id = $6) and parent_run_id = $7
 order by run_id desc limit $5
 """
 
@@ -113,7 +151,40 @@ order by approval_id limit $5
 
 JOURNAL = "select run_id, seq, at, epoch, entry from journal where tenant = $1 and run_id = $2 and seq > $3 order by seq limit $4"
 
-JOURNALS = "select run_id, seq, at, epoch, entry from journal where run_id = any($1::text[]) order by run_id, seq"
+# Where a run stands: its place among the runs that are due before it, and who holds its gates.
+STANDING = """
+select r.worker, r.wake_at, r.gated, now() as now,
+    (select count(*) from (select 1 from runs o where o.wake_at <= least(now(), r.wake_at) and o.run_id <> r.run_id limit 10001) as before) as ahead,
+    array(select distinct other.run_id from gates mine join gates other on other.tenant = mine.tenant and other.gate = mine.gate
+          where mine.run_id = r.run_id and not mine.admitted and other.admitted limit 5) as held_by
+from runs r where r.tenant = $1 and r.run_id = $2
+"""
+
+JOURNALS_AFTER = """
+select j.run_id, j.seq, j.at, j.epoch, j.entry from unnest($1::text[], $2::bigint[]) as a (run_id, seq)
+join journal j on j.run_id = a.run_id and j.seq > a.seq order by j.run_id, j.seq
+"""
+
+LETTERS = "select run_id, number, letter from mail where run_id = any($1::text[]) order by run_id, number"
+
+LETTERS_AFTER = "select run_id, number, letter from mail where run_id = $1 and number > $2 order by number limit 500"
+
+# Locks the run, so that the number of its letters holds until the new one is in.
+MAILBOX = """
+select r.finished_at is not null as finished,
+    (select count(*) from mail m where m.run_id = r.run_id) as letters,
+    exists (select 1 from mail m where m.run_id = r.run_id and m.letter_id = $3) as known
+from runs r where r.tenant = $1 and r.run_id = $2 for update of r
+"""
+
+_THREAD = """
+select t.thread_id, t.kept, t.last_run_id, t.created_at, t.updated_at,
+    (select g.run_id from gates g where g.tenant = t.tenant and g.gate = 'thread ' || t.thread_id and g.admitted limit 1) as active,
+    (select count(*) from gates g where g.tenant = t.tenant and g.gate = 'thread ' || t.thread_id and not g.admitted) as queued
+from threads t
+"""
+THREAD = f"{_THREAD} where t.tenant = $1 and t.thread_id = $2"
+LIST_THREADS = f"{_THREAD} where t.tenant = $1 and t.thread_id > $2 order by t.thread_id limit $3"
 
 OUTBOX = """
 with oldest as (

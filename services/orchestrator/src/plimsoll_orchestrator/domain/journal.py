@@ -13,6 +13,7 @@ from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 
+from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunOrigin
 from plimsoll_orchestrator.errors import JournalBroken
 
 NO_USAGE = Usage()
@@ -21,7 +22,9 @@ NO_USAGE = Usage()
 class RunStatus(StrEnum):
     QUEUED = "queued"  # accepted; no worker holds it
     RUNNING = "running"  # a worker holds it
-    WAITING = "waiting"  # parked until people decide; no worker holds it
+    WAITING = "waiting"  # parked until people decide, time passes, a signal comes or its own runs finish; no worker holds it
+    PAUSED = "paused"  # stopped by somebody, until resumed
+    QUARANTINED = "quarantined"  # set aside with the evidence, until resumed
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -43,16 +46,39 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class RunStarted(_Entry, frozen=True, kw_only=True, tag="run_started"):
+    """Attributes:
+    state    the first state, when it is not the input
+    node     where it begins, when that is not the graph's start
+    keys     node → key of a step in an earlier run whose calls are unsettled: they are made again under the same keys
+    prompts  versions of prompts that an earlier run had pinned
+    """
+
     input: JsonValue
+    options: RunOptions = USUAL
+    origin: RunOrigin = CLIENT
+    state: JsonObject | None = None
+    node: str = ""
+    keys: dict[str, str] = {}
+    prompts: dict[str, str] = {}
+
+
+class ThreadJoined(_Entry, frozen=True, kw_only=True, tag="thread_joined"):
+    """The run's turn in its thread has come; what the thread carries becomes part of the state, where the input does not say otherwise."""
+
+    kept: JsonObject
 
 
 class StepStarted(_Entry, frozen=True, kw_only=True, tag="step_started"):
-    """`key_seq` is the position on which the keys of the step's calls hang; 0 means its own."""
+    """`key` is that on which the keys of the step's calls hang, when it is that of an earlier try; empty means its own.
+
+    `undo` means that the step takes back what the node did.
+    """
 
     node: str
     node_kind: str
     attempt: int = 1
-    key_seq: int = 0
+    key: str = ""
+    undo: bool = False
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +107,13 @@ class ToolTurn(msgspec.Struct, frozen=True, kw_only=True, tag="tools"):
     answers: tuple[ToolAnswer, ...]
 
 
-Turn: TypeAlias = ModelTurn | ToolTurn
+class InputTurn(msgspec.Struct, frozen=True, kw_only=True, tag="input"):
+    """Input that reached the run while the step was under way."""
+
+    input: JsonValue
+
+
+Turn: TypeAlias = ModelTurn | ToolTurn | InputTurn
 
 
 class StepProgressed(_Entry, frozen=True, kw_only=True, tag="step_progressed"):
@@ -91,9 +123,19 @@ class StepProgressed(_Entry, frozen=True, kw_only=True, tag="step_progressed"):
     turn: Turn
     usage: Usage = NO_USAGE
     rehearsal: bool = False
+    prompts: dict[str, str] = {}
 
 
 class StepFinished(_Entry, frozen=True, kw_only=True, tag="step_finished"):
+    """Attributes:
+    delta     fields of the state and their new values
+    appended  fields that only grew, lists and texts, and what was added at their end: so that what is stored stays linear
+    prompts   prompt reference → digest of the version that answered, where this step was the first to use it
+    signal    id of the signal that ended the wait
+    undoable  a handler that compensates has to undo this node
+    undo      the step took back what the node did
+    """
+
     node: str
     node_kind: str
     delta: JsonObject
@@ -102,6 +144,11 @@ class StepFinished(_Entry, frozen=True, kw_only=True, tag="step_finished"):
     seconds: float = 0.0
     rehearsal: bool = False
     facts: JsonObject = {}
+    appended: JsonObject = {}
+    prompts: dict[str, str] = {}
+    signal: str = ""
+    undoable: bool = False
+    undo: bool = False
 
 
 class StepFailed(_Entry, frozen=True, kw_only=True, tag="step_failed"):
@@ -120,6 +167,91 @@ class StepFailed(_Entry, frozen=True, kw_only=True, tag="step_failed"):
     unsettled: bool = False
     usage: Usage = NO_USAGE
     seconds: float = 0.0
+    undo: bool = False
+
+
+class CompensationStarted(_Entry, frozen=True, kw_only=True, tag="compensation_started"):
+    """A handler decided to undo `nodes`, in this order; then the run goes to `next`, or fails with `failure`."""
+
+    node: str
+    nodes: tuple[str, ...]
+    next: str
+    failure: Failure
+
+
+class WaitStarted(_Entry, frozen=True, kw_only=True, tag="wait_started"):
+    node: str
+    until: datetime | None = None
+    signal: str = ""
+
+
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that a step started; `place` is a branch's name or an item's index."""
+
+    run_id: str
+    place: str
+    agent: str
+
+
+class ChildrenStarted(_Entry, frozen=True, kw_only=True, tag="children_started"):
+    node: str
+    children: tuple[Child, ...]
+    total: int
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a child came out. The output of a branch is what it changed in the state."""
+
+    run_id: str
+    place: str
+    status: RunStatus
+    output: JsonValue = None
+    failure: Failure | None = None
+    usage: Usage = NO_USAGE
+    rehearsal: bool = False
+
+
+class ChildrenJoined(_Entry, frozen=True, kw_only=True, tag="children_joined"):
+    node: str
+    children: tuple[Joined, ...]
+
+
+class ChildrenStopped(_Entry, frozen=True, kw_only=True, tag="children_stopped"):
+    """The step came to a failure: children under way are told to stop, and waited for."""
+
+    node: str
+    failure: Failure
+
+
+class SignalReceived(_Entry, frozen=True, kw_only=True, tag="signal_received"):
+    signal_id: str
+    name: str
+    payload: JsonValue = None
+    sent_by: str = ""
+
+
+class InputReceived(_Entry, frozen=True, kw_only=True, tag="input_received"):
+    input_id: str
+    input: JsonValue
+    sent_by: str = ""
+
+
+class RunPaused(_Entry, frozen=True, kw_only=True, tag="run_paused"):
+    reason: str = ""
+    paused_by: str = ""
+
+
+class RunResumed(_Entry, frozen=True, kw_only=True, tag="run_resumed"):
+    resumed_by: str = ""
+
+
+class RunQuarantined(_Entry, frozen=True, kw_only=True, tag="run_quarantined"):
+    reason: str
+    evidence: tuple[str, ...]
+
+
+class VersionChanged(_Entry, frozen=True, kw_only=True, tag="version_changed"):
+    agent_digest: str
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +290,28 @@ class RunFinished(_Entry, frozen=True, kw_only=True, tag="run_finished"):
     seconds: float = 0.0  # since the run was accepted
 
 
-Entry: TypeAlias = RunStarted | StepStarted | StepProgressed | StepFinished | StepFailed | ApprovalAsked | ApprovalDecided | RunFinished
+Entry: TypeAlias = (
+    RunStarted
+    | ThreadJoined
+    | StepStarted
+    | StepProgressed
+    | StepFinished
+    | StepFailed
+    | CompensationStarted
+    | WaitStarted
+    | ChildrenStarted
+    | ChildrenJoined
+    | ChildrenStopped
+    | SignalReceived
+    | InputReceived
+    | ApprovalAsked
+    | ApprovalDecided
+    | RunPaused
+    | RunResumed
+    | RunQuarantined
+    | VersionChanged
+    | RunFinished
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

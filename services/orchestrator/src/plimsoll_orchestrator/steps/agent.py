@@ -1,17 +1,18 @@
 """The reason–act loop: a model's turn, then its tools side by side, each turn kept before the next begins."""
 
 import asyncio
+from dataclasses import replace
 
 from plimsoll_graph.graph import AgentNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
-from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.journal import NO_USAGE, ModelTurn, ToolAnswer, ToolCall, ToolTurn
 from plimsoll_orchestrator.domain.run import last_calls_open
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
 from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
-from plimsoll_orchestrator.steps.single import ask_for, filled, model_facts
+from plimsoll_orchestrator.steps.single import ask_for, filled, model_facts, prompts_of
 from plimsoll_orchestrator.steps.site import Site
 
 _PARALLEL_CALLS = 16
@@ -27,19 +28,20 @@ async def take_turn(site: Site, kind: AgentNode) -> Outcome:
     if spoken >= kind.turns:
         message = f"the agent did not come to an end within {kind.turns} turns"
         return Failed(failure=Failure(category=Category.BUDGET_EXCEEDED, reason="TURNS_USED_UP", message=message, where=site.node.name))
-    answer = await site.models.generate(await _question(site, kind, spoken))
+    answer = await site.models.generate(await _question(site, kind, spoken), site.hear)
     if isinstance(answer, NoAnswer):
         return Failed(failure=answer.failure, usage=answer.usage)
     if answer.calls:
         turn = ModelTurn(message=answer.message, calls=tuple(answer.calls))
-        return Progressed(turn=turn, usage=answer.usage, rehearsal=answer.rehearsal)
-    return _done(site, answer, spoken + 1)
+        return Progressed(turn=turn, usage=answer.usage, rehearsal=answer.rehearsal, prompts=prompts_of(kind.prompt, answer))
+    return replace(_done(site, answer, spoken + 1), prompts=prompts_of(kind.prompt, answer))
 
 
 async def _question(site: Site, kind: AgentNode, spoken: int) -> Question:
     return Question(
-        request_key=site.key("turn", spoken),
+        request_key=site.key("turn", len(site.step.turns)),
         prompt=kind.prompt,
+        prompt_digest=site.pinned(kind.prompt),
         variables=filled(kind.variables, site),
         conversation=site.step.turns,
         tools=await site.tools.definitions(kind.tools),

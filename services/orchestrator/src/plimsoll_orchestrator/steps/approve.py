@@ -4,7 +4,7 @@ from plimsoll_graph.graph import ApproveNode, Escalate, HandleNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
-from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.single import APPROVAL_EXPIRES_S, filled, rejection

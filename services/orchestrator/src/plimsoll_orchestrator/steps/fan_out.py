@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import assert_never
 
 from plimsoll_graph.expression import ExpressionFailed
-from plimsoll_graph.graph import MapNode, ModelNode, RetrieveNode, SetNode, ToolNode
+from plimsoll_graph.graph import FailurePolicy, MapNode, ModelNode, RetrieveNode, SetNode, SubgraphNode, ToolNode
 from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, JsonValue
-from plimsoll_runtime.usage import Usage
+from plimsoll_runtime.json_types import JsonValue
 
-from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
+from plimsoll_orchestrator.domain.children import collected, list_problem
 from plimsoll_orchestrator.domain.journal import NO_USAGE
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.single import ask_model, call_tool, filled, retrieve
@@ -22,10 +22,10 @@ _ITEMS_CAP = 10_000
 async def map_items(site: Site, kind: MapNode) -> Done | Failed:
     """The result is {items, failures}; items that failed are null in `items`. With `on_item_failure: fail` the first failure is the step's."""
     items = kind.over.evaluate(site.scope)
-    if not isinstance(items, list):
-        return _invalid(site, "NOT_A_LIST", "`over` is not a list")
-    if len(items) > _ITEMS_CAP:
-        return _invalid(site, "TOO_MANY_ITEMS", f"`over` has {len(items)} items; the limit is {_ITEMS_CAP}")
+    problem = list_problem(items, _ITEMS_CAP)
+    if problem is not None:
+        return _invalid(site, *problem)
+    assert isinstance(items, list)
     slots = asyncio.Semaphore(kind.concurrency)
 
     async def one(place: int, item: JsonValue) -> Done | Failed:
@@ -37,19 +37,25 @@ async def map_items(site: Site, kind: MapNode) -> Done | Failed:
     outcomes = [task.result() for task in tasks]
     usage = sum((outcome.usage for outcome in outcomes), NO_USAGE)
     failures = [(place, outcome.failure) for place, outcome in enumerate(outcomes) if isinstance(outcome, Failed)]
-    if failures and not kind.collect_failures:
-        return Failed(failure=failures[0][1], usage=usage)
-    return _collected(outcomes, failures, usage)
-
-
-def _collected(outcomes: list[Done | Failed], failures: list[tuple[int, Failure]], usage: Usage) -> Done:
-    shown: list[JsonValue] = [
-        {"index": place, "category": failure.category.value, "reason": failure.reason, "message": failure.message}
-        for place, failure in failures
-    ]
-    result: JsonObject = {"items": [outcome.result if isinstance(outcome, Done) else None for outcome in outcomes], "failures": shown}
+    ending = _ending(site, kind, len(items), failures)
+    if ending is not None:
+        return Failed(failure=ending, usage=usage, unsettled=any(isinstance(outcome, Failed) and outcome.unsettled for outcome in outcomes))
+    results = [outcome.result if isinstance(outcome, Done) else None for outcome in outcomes]
     rehearsal = any(isinstance(outcome, Done) and outcome.rehearsal for outcome in outcomes)
-    return Done(result=result, usage=usage, rehearsal=rehearsal, facts={"items": len(outcomes), "failed": len(failures)})
+    prompts = {name: digest for outcome in outcomes if isinstance(outcome, Done) for name, digest in outcome.prompts.items()}
+    return replace(collected(site.run, kind, results, failures), usage=usage, rehearsal=rehearsal, prompts=prompts)
+
+
+def _ending(site: Site, kind: MapNode, total: int, failures: list[tuple[int, Failure]]) -> Failure | None:
+    """Why the whole step fails."""
+    if not failures or kind.policy is FailurePolicy.COLLECT:
+        return None
+    if kind.policy is FailurePolicy.FAIL:
+        return failures[0][1]
+    if total - len(failures) >= kind.quorum * total:
+        return None
+    message = f"{len(failures)} of {total} items failed; {kind.quorum:.0%} have to come out well. The first: {failures[0][1].message}"
+    return Failure(category=failures[0][1].category, reason="QUORUM_MISSED", message=message, where=site.node.name)
 
 
 async def _item(site: Site, kind: MapNode) -> Done | Failed:
@@ -64,6 +70,8 @@ async def _item(site: Site, kind: MapNode) -> Done | Failed:
                 return await retrieve(site, body)
             case SetNode(fields=fields):
                 return Done(result=filled(fields, site))
+            case SubgraphNode():
+                raise TypeError("a map over runs is tended, not performed")
             case _:
                 assert_never(kind.body)
     except ExpressionFailed as error:

@@ -1,12 +1,12 @@
 """What performing a step can come to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.usage import Usage
 
-from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.journal import Proposal, Turn
 
 
@@ -17,6 +17,7 @@ class Progressed:
     turn: Turn
     usage: Usage
     rehearsal: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

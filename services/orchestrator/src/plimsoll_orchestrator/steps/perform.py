@@ -12,20 +12,28 @@ from plimsoll_graph.graph import (
     MapNode,
     ModelNode,
     Node,
+    ParallelNode,
+    RecallNode,
+    RememberNode,
     RetrieveNode,
     SetNode,
+    SignalNode,
+    SubgraphNode,
+    TimerNode,
     ToolNode,
 )
 from plimsoll_runtime.deadline import within
 from plimsoll_runtime.errors import DeadlineExpired, PlimsollError
 from plimsoll_runtime.failures import Category, Failure, failure_from_error
 
-from plimsoll_orchestrator.domain.decide import Failed
+from plimsoll_orchestrator.domain.actions import Failed
 from plimsoll_orchestrator.domain.run import Run, Step
-from plimsoll_orchestrator.ports import Memory, Models, Tools
-from plimsoll_orchestrator.steps import agent, approve, fan_out, single
+from plimsoll_orchestrator.ports import Hear, Memory, Models, Tools
+from plimsoll_orchestrator.steps import agent, approve, fan_out, remember, single
 from plimsoll_orchestrator.steps.outcome import Outcome
 from plimsoll_orchestrator.steps.site import Site
+
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +44,14 @@ class Performer:
     tools: Tools
     memory: Memory
 
-    async def perform(self, run: Run, step: Step, node: Node, epoch: int) -> Outcome:
+    async def perform(self, run: Run, step: Step, node: Node, epoch: int, listen: Hear | None = None) -> Outcome:
         """Do the step, or its next turn, within the node's timeout. Never raises but for cancellation: what goes wrong is a failure."""
-        site = Site(run=run, step=step, node=node, epoch=epoch, models=self.models, tools=self.tools, memory=self.memory)
+        site = Site(run=run, step=step, node=node, epoch=epoch, models=self.models, tools=self.tools, memory=self.memory, listen=listen)
         try:
-            async with within(node.timeout_s):
+            async with within(node.timeout_s or _TIMEOUT_S):
+                if step.undo:
+                    assert node.undo is not None
+                    return await single.call_tool(site, node.undo)
                 return await _perform(site)
         except DeadlineExpired as error:
             message = f"the step took longer than {node.timeout_s:g} s"
@@ -54,7 +65,7 @@ class Performer:
             return Failed(failure=failure_from_error(error, node.name), unsettled=True)
 
 
-async def _perform(site: Site) -> Outcome:
+async def _perform(site: Site) -> Outcome:  # noqa: C901 - one case for each kind of node
     match site.node.kind:
         case ModelNode() as kind:
             return await single.ask_model(site, kind)
@@ -70,7 +81,11 @@ async def _perform(site: Site) -> Outcome:
             return approve.gate(site, kind)
         case HandleNode() as kind:
             return approve.escalate(site, kind)
-        case DecideNode() | SetNode():
-            raise TypeError(f"{site.node.kind_name} nodes are computed, not performed")
+        case RememberNode() as kind:
+            return await remember.note(site, kind)
+        case RecallNode() as kind:
+            return await remember.recall(site, kind)
+        case DecideNode() | SetNode() | TimerNode() | SignalNode() | ParallelNode() | SubgraphNode():
+            raise TypeError(f"{site.node.kind_name} nodes are decided, not performed")
         case _:
             assert_never(site.node.kind)

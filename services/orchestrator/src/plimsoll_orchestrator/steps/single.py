@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from plimsoll_graph.expression import Template, fill
-from plimsoll_graph.graph import ModelNode, RetrieveNode, ToolNode
+from plimsoll_graph.graph import ModelNode, PromptName, RetrieveNode, ToolNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
-from plimsoll_orchestrator.domain.decide import Done, Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
 from plimsoll_orchestrator.steps.outcome import Ask
-from plimsoll_orchestrator.steps.site import Site
+from plimsoll_orchestrator.steps.site import Site, reference
 
 APPROVAL_EXPIRES_S = 24 * 3600.0
 
@@ -21,6 +21,7 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
     question = Question(
         request_key=site.key("model"),
         prompt=kind.prompt,
+        prompt_digest=site.pinned(kind.prompt),
         variables=filled(kind.variables, site),
         conversation=(),
         tools=(),
@@ -29,7 +30,7 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
         max_tokens=kind.max_tokens,
         work=site.work,
     )
-    answer = await site.models.generate(question)
+    answer = await site.models.generate(question, site.hear)
     if isinstance(answer, NoAnswer):
         return Failed(failure=answer.failure, usage=answer.usage)
     result: JsonObject = {
@@ -39,7 +40,9 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
         "model": answer.model,
         "rehearsal": answer.rehearsal,
     }
-    return Done(result=result, usage=answer.usage, rehearsal=answer.rehearsal, facts=model_facts(answer))
+    return Done(
+        result=result, usage=answer.usage, rehearsal=answer.rehearsal, facts=model_facts(answer), prompts=prompts_of(kind.prompt, answer)
+    )
 
 
 async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
@@ -94,6 +97,12 @@ def filled(templates: Mapping[str, Template], site: Site) -> JsonObject:
     """The values of a mapping of templates. Raises ExpressionFailed."""
     scope = site.scope
     return {name: fill(template, scope) for name, template in templates.items()}
+
+
+def prompts_of(prompt: PromptName, answer: Answer) -> dict[str, str]:
+    """The version that answered, for the run to go on with."""
+    name = reference(prompt)
+    return {name: answer.prompt_digest} if name and answer.prompt_digest else {}
 
 
 def model_facts(answer: Answer) -> JsonObject:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from plimsoll_graph.expression import Scope
-from plimsoll_graph.graph import Node
+from plimsoll_graph.graph import Node, PromptName
 from plimsoll_runtime.json_types import JsonValue
 from plimsoll_runtime.work import WorkContext
 
-from plimsoll_orchestrator.domain.decide import scope_of
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
 from plimsoll_orchestrator.domain.run import Approval, Run, Step
-from plimsoll_orchestrator.ports import Grant, Memory, Models, Tools
+from plimsoll_orchestrator.domain.scope import scope_of
+from plimsoll_orchestrator.ports import Grant, Hear, Memory, Models, Tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Site:
     models: Models
     tools: Tools
     memory: Memory
+    listen: Hear | None = None
     place: int | None = None
     item: JsonValue = None
 
@@ -44,7 +45,16 @@ class Site:
     def key(self, *parts: int | str) -> str:
         """A key for a call, the same whenever this step is performed again: it hangs on a journal position that is fixed before any call."""
         place = () if self.place is None else (self.place,)
-        return ":".join(map(str, (self.run.run_id, self.step.key_seq, *place, *parts)))
+        return ":".join(map(str, (self.step.key, *place, *parts)))
+
+    def pinned(self, prompt: PromptName) -> str:
+        """The version of a prompt that this run uses, once it has used one."""
+        return self.run.prompts.get(reference(prompt), "")
+
+    @property
+    def hear(self) -> Hear | None:
+        """What to do with pieces of what a model says here; None when nobody listens. Inside a map nobody does: the items' texts would mix."""
+        return None if self.place is not None else self.listen
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -63,3 +73,8 @@ class Site:
     def decided(self, call_digest: str) -> Approval | None:
         """What was decided about a call in this step."""
         return next((a for a in self.approvals if a.proposal is not None and a.proposal.call_digest == call_digest), None)
+
+
+def reference(prompt: PromptName) -> str:
+    """A prompt reference as graphs write it; empty when it names a version, which never moves."""
+    return "" if prompt.version else f"{prompt.name}@{prompt.label}"

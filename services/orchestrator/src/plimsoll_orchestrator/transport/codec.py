@@ -1,34 +1,24 @@
-"""Protobuf ↔ domain, and nowhere else."""
+"""Protobuf ↔ domain, and nowhere else: agents, runs, approvals, threads."""
 
-from plimsoll.orchestrator.v1 import agent_pb2, run_events_pb2, run_pb2
+from collections.abc import Iterator
+
+from plimsoll.orchestrator.v1 import agent_pb2, run_pb2, thread_pb2
 from plimsoll.tool_dispatcher.v1 import tool_pb2
 from plimsoll_runtime.errors import FieldProblem, Invalid
 from plimsoll_runtime.failures import failure_to_proto
-from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.usage import usage_to_proto
-from plimsoll_runtime.wire import duration_to_proto, json_to_proto, timestamp_to_proto
+from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_to_proto, timestamp_from_proto, timestamp_to_proto
 
-from plimsoll_orchestrator.domain.journal import (
-    ApprovalAsked,
-    ApprovalDecided,
-    ApprovalStatus,
-    ModelTurn,
-    Proposal,
-    RunFinished,
-    RunStarted,
-    RunStatus,
-    StepFailed,
-    StepFinished,
-    StepProgressed,
-    StepStarted,
-    Turn,
-)
+from plimsoll_orchestrator.domain.explain import Obstacle
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus
+from plimsoll_orchestrator.domain.options import NO_LIMITS, PRIORITY_USUAL, Limits, RunOptions, RunOrigin, ThreadPolicy
 from plimsoll_orchestrator.domain.run import Approval
-from plimsoll_orchestrator.ports import AgentVersion, ApprovalView, JournalEntry, RunSummary
+from plimsoll_orchestrator.ports import AgentVersion, ApprovalView, RunSummary, Thread
 from plimsoll_orchestrator.service import RunView
 
-_PUBLISHED_CAP_BYTES = 128 * 1024  # far below what the bus takes, and a whole batch of events still fits in memory
-_TEXT_CAP = 2000
+_KEY_MOST = 200
+_LIMIT_MOST = 10_000
+_LATEST = 7_258_118_400  # 2200-01-01
 
 
 def agent_to_proto(version: AgentVersion, *, with_graph: bool) -> agent_pb2.Agent:
@@ -54,7 +44,7 @@ def summary_to_proto(summary: RunSummary) -> run_pb2.Run:
         run_id=summary.run_id,
         agent=summary.agent,
         agent_digest=summary.agent_digest,
-        status=_status_to_proto(summary.status),
+        status=status_to_proto(summary.status),
         seq=summary.seq,
         node=summary.node,
         steps=summary.steps,
@@ -78,90 +68,117 @@ def run_to_proto(view: RunView) -> run_pb2.Run:
         message.output.CopyFrom(json_to_proto(run.output))
     if run.failure is not None:
         message.failure.CopyFrom(failure_to_proto(run.failure))
+    message.options.CopyFrom(options_to_proto(run.options))
+    message.origin.CopyFrom(origin_to_proto(run.origin))
+    return message
+
+
+def options_to_proto(options: RunOptions) -> run_pb2.RunOptions:
+    message = run_pb2.RunOptions(
+        priority=options.priority,
+        thread_id=options.thread_id,
+        concurrency_key=options.concurrency_key,
+        concurrency_limit=options.concurrency_limit,
+        follow_latest=options.follow_latest,
+        stream_tokens=options.stream_tokens,
+    )
+    if options.thread_id:
+        message.thread_policy = run_pb2.ThreadPolicy.Value(f"THREAD_POLICY_{options.thread_policy.name}")
+    if options.not_before is not None:
+        message.start_time.CopyFrom(timestamp_to_proto(options.not_before))
+    if options.deadline is not None:
+        message.deadline.CopyFrom(timestamp_to_proto(options.deadline))
+    budget = options.budget
+    if budget != NO_LIMITS:
+        message.budget.CopyFrom(run_pb2.Budget(steps=budget.steps, tokens=budget.tokens, cost_micros=budget.cost_micros))
+        if budget.seconds:
+            message.budget.time.CopyFrom(duration_to_proto(budget.seconds))
+    return message
+
+
+def options_from_proto(message: run_pb2.RunOptions) -> RunOptions:
+    """Raises Invalid with every field that makes no sense."""
+    problems = [FieldProblem(f"options.{field}", problem, remedy) for field, problem, remedy in _option_problems(message)]
+    if problems:
+        raise Invalid(problems=problems)
+    budget = message.budget
+    policy = run_pb2.ThreadPolicy.Name(message.thread_policy).removeprefix("THREAD_POLICY_").lower()
+    return RunOptions(
+        priority=message.priority or PRIORITY_USUAL,
+        not_before=timestamp_from_proto(message.start_time) if message.HasField("start_time") else None,
+        deadline=timestamp_from_proto(message.deadline) if message.HasField("deadline") else None,
+        budget=Limits(steps=budget.steps, tokens=budget.tokens, cost_micros=budget.cost_micros, seconds=duration_from_proto(budget.time)),
+        thread_id=message.thread_id,
+        thread_policy=ThreadPolicy.ENQUEUE if policy == "unspecified" else ThreadPolicy(policy),
+        concurrency_key=message.concurrency_key,
+        concurrency_limit=message.concurrency_limit or (1 if message.concurrency_key else 0),
+        follow_latest=message.follow_latest,
+        stream_tokens=message.stream_tokens,
+    )
+
+
+def _option_problems(message: run_pb2.RunOptions) -> Iterator[tuple[str, str, str]]:  # noqa: C901 - one line for each field
+    if not 0 <= message.priority <= 9:
+        yield "priority", f"is {message.priority}", "send 1 to 9, or 0 for 5"
+    if message.thread_policy not in run_pb2.ThreadPolicy.values():
+        yield "thread_policy", f"is {message.thread_policy}", "send a known value"
+    if message.thread_policy and not message.thread_id:
+        yield "thread_policy", "has no thread", "send thread_id as well"
+    for field, value in (("thread_id", message.thread_id), ("concurrency_key", message.concurrency_key)):
+        if len(value) > _KEY_MOST or "\0" in value:
+            yield field, f"is longer than {_KEY_MOST} characters or holds U+0000", "use a shorter one, such as a UUID"
+    if message.concurrency_limit and not message.concurrency_key:
+        yield "concurrency_limit", "has no key", "send concurrency_key as well"
+    if not 0 <= message.concurrency_limit <= _LIMIT_MOST:
+        yield "concurrency_limit", f"is {message.concurrency_limit}", f"send 1 to {_LIMIT_MOST}"
+    budget = message.budget
+    for field, number in (
+        ("steps", budget.steps),
+        ("tokens", budget.tokens),
+        ("cost_micros", budget.cost_micros),
+        ("time", budget.time.seconds),
+    ):
+        if number < 0:
+            yield f"budget.{field}", "is negative", "send 0 for no limit"
+    for field, moment in (("start_time", message.start_time), ("deadline", message.deadline)):
+        if not 0 <= moment.seconds < _LATEST:
+            yield field, "is no time before the year 2200", "send an RFC 3339 time"
+    if message.HasField("start_time") and message.HasField("deadline") and message.deadline.seconds <= message.start_time.seconds:
+        yield "deadline", "is not after start_time", "send a later one"
+
+
+def origin_to_proto(origin: RunOrigin) -> run_pb2.RunOrigin:
+    return run_pb2.RunOrigin(
+        parent_run_id=origin.parent_run_id,
+        parent_seq=origin.parent_seq,
+        place=origin.place,
+        forked_run_id=origin.forked_run_id,
+        forked_seq=origin.forked_seq,
+        schedule=origin.schedule,
+    )
+
+
+def thread_to_proto(thread: Thread) -> thread_pb2.Thread:
+    return thread_pb2.Thread(
+        thread_id=thread.thread_id,
+        active_run_id=thread.active_run_id,
+        queued_runs=thread.queued_runs,
+        last_run_id=thread.last_run_id,
+        kept=json_to_proto(thread.kept),
+        create_time=timestamp_to_proto(thread.created_at),
+        update_time=timestamp_to_proto(thread.updated_at),
+    )
+
+
+def obstacle_to_proto(obstacle: Obstacle) -> run_pb2.Obstacle:
+    message = run_pb2.Obstacle(reason=obstacle.reason, message=obstacle.message, subject=obstacle.subject)
+    if obstacle.until is not None:
+        message.until_time.CopyFrom(timestamp_to_proto(obstacle.until))
     return message
 
 
 def approval_to_proto(view: ApprovalView) -> run_pb2.Approval:
-    return _approval(view.approval, view.run_id, view.agent)
-
-
-def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEntry) -> run_events_pb2.RunEvent:
-    event = run_events_pb2.RunEvent(
-        run_id=entry.run_id,
-        seq=entry.seq,
-        time=timestamp_to_proto(entry.at),
-        tenant=tenant,
-        agent=agent,
-        agent_digest=agent_digest,
-        epoch=entry.epoch,
-    )
-    match entry.entry:
-        case RunStarted(input=value):
-            event.run_started.input.CopyFrom(json_to_proto(value))
-        case StepStarted() as started:
-            event.step_started.CopyFrom(run_events_pb2.StepStarted(node=started.node, kind=started.node_kind, attempt=started.attempt))
-        case StepProgressed() as progressed:
-            event.step_progressed.CopyFrom(
-                run_events_pb2.StepProgressed(
-                    node=progressed.node, detail=json_to_proto(_turn(progressed.turn)), usage=usage_to_proto(progressed.usage)
-                )
-            )
-        case StepFinished() as finished:
-            event.step_finished.CopyFrom(_step_finished(finished))
-        case StepFailed() as failed:
-            event.step_failed.CopyFrom(_step_failed(failed))
-        case ApprovalAsked() as asked:
-            event.approval_asked.approval.CopyFrom(_approval(_asked(asked, entry), entry.run_id, agent))
-        case ApprovalDecided() as decided:
-            event.approval_decided.CopyFrom(
-                run_events_pb2.ApprovalDecided(
-                    approval_id=decided.approval_id,
-                    node=decided.node,
-                    status=_approval_status_to_proto(decided.status),
-                    decided_by=decided.decided_by,
-                    comment=decided.comment,
-                    duration=duration_to_proto(decided.seconds),
-                )
-            )
-        case RunFinished() as ended:
-            event.run_finished.CopyFrom(_run_finished(ended))
-    return event
-
-
-def event_to_publish(tenant: str, agent: str, agent_digest: str, entry: JournalEntry) -> bytes:
-    """The event as the bus carries it: whole, or without its values when they are more than the bus should carry."""
-    event = event_to_proto(tenant, agent, agent_digest, entry)
-    if event.ByteSize() > _PUBLISHED_CAP_BYTES:
-        _abridge(event)
-    return event.SerializeToString()
-
-
-def _abridge(event: run_events_pb2.RunEvent) -> None:
-    event.abridged = True
-    match event.WhichOneof("event"):
-        case "run_started":
-            event.run_started.ClearField("input")
-        case "step_progressed":
-            event.step_progressed.ClearField("detail")
-        case "step_finished":
-            event.step_finished.ClearField("delta")
-            if event.step_finished.facts.ByteSize() > _PUBLISHED_CAP_BYTES // 2:
-                event.step_finished.ClearField("facts")
-        case "step_failed":
-            event.step_failed.failure.message = event.step_failed.failure.message[:_TEXT_CAP]
-        case "approval_asked":
-            approval = event.approval_asked.approval
-            approval.summary = approval.summary[:_TEXT_CAP]
-            approval.ClearField("details")
-            approval.ClearField("proposal")
-        case "approval_decided":
-            event.approval_decided.comment = event.approval_decided.comment[:_TEXT_CAP]
-        case "run_finished":
-            event.run_finished.ClearField("output")
-            if event.run_finished.HasField("failure"):
-                event.run_finished.failure.message = event.run_finished.failure.message[:_TEXT_CAP]
-        case _:
-            pass
+    return approval_message(view.approval, view.run_id, view.agent)
 
 
 def run_status_from_proto(value: run_pb2.RunStatus.ValueType) -> RunStatus | None:
@@ -183,15 +200,15 @@ def _enum_name(enum: object, value: int, field: str) -> str:
         raise Invalid(problems=(FieldProblem(field, f"is {value}", "send a known value"),)) from error
 
 
-def _status_to_proto(status: RunStatus) -> run_pb2.RunStatus.ValueType:
+def status_to_proto(status: RunStatus) -> run_pb2.RunStatus.ValueType:
     return run_pb2.RunStatus.Value(f"RUN_STATUS_{status.name}")
 
 
-def _approval_status_to_proto(status: ApprovalStatus) -> run_pb2.ApprovalStatus.ValueType:
+def approval_status_to_proto(status: ApprovalStatus) -> run_pb2.ApprovalStatus.ValueType:
     return run_pb2.ApprovalStatus.Value(f"APPROVAL_STATUS_{status.name}")
 
 
-def _approval(approval: Approval, run_id: str, agent: str) -> run_pb2.Approval:
+def approval_message(approval: Approval, run_id: str, agent: str) -> run_pb2.Approval:
     message = run_pb2.Approval(
         approval_id=approval.approval_id,
         run_id=run_id,
@@ -199,7 +216,7 @@ def _approval(approval: Approval, run_id: str, agent: str) -> run_pb2.Approval:
         node=approval.node,
         summary=approval.summary,
         details=json_to_proto(approval.details),
-        status=_approval_status_to_proto(approval.status),
+        status=approval_status_to_proto(approval.status),
         ask_time=timestamp_to_proto(approval.asked_at),
         expire_time=timestamp_to_proto(approval.expires_at),
         decided_by=approval.decided_by,
@@ -219,64 +236,3 @@ def _proposal(proposal: Proposal) -> tool_pb2.Proposal:
         effective_arguments=json_to_proto(proposal.effective_arguments),
         call_digest=proposal.call_digest,
     )
-
-
-def _asked(asked: ApprovalAsked, entry: JournalEntry) -> Approval:
-    return Approval(
-        approval_id=asked.approval_id,
-        node=asked.node,
-        summary=asked.summary,
-        details=asked.details,
-        proposal=asked.proposal,
-        status=ApprovalStatus.PENDING,
-        asked_at=entry.at,
-        expires_at=asked.expires_at,
-    )
-
-
-def _turn(turn: Turn) -> JsonObject:
-    match turn:
-        case ModelTurn(message=message):
-            return {"message": message}
-        case _:
-            answers = [{"callId": a.call_id, "tool": a.tool, "content": a.content, "isError": a.is_error} for a in turn.answers]
-            return {"toolResults": list(answers)}
-
-
-def _step_finished(entry: StepFinished) -> run_events_pb2.StepFinished:
-    return run_events_pb2.StepFinished(
-        node=entry.node,
-        kind=entry.node_kind,
-        delta=json_to_proto(entry.delta),
-        next=entry.next,
-        usage=usage_to_proto(entry.usage),
-        duration=duration_to_proto(entry.seconds),
-        facts=json_to_proto(entry.facts),
-    )
-
-
-def _step_failed(entry: StepFailed) -> run_events_pb2.StepFailed:
-    return run_events_pb2.StepFailed(
-        node=entry.node,
-        kind=entry.node_kind,
-        failure=failure_to_proto(entry.failure),
-        attempt=entry.attempt,
-        next=entry.next,
-        retried=entry.retry_at is not None,
-        duration=duration_to_proto(entry.seconds),
-        usage=usage_to_proto(entry.usage),
-    )
-
-
-def _run_finished(entry: RunFinished) -> run_events_pb2.RunFinished:
-    message = run_events_pb2.RunFinished(
-        status=_status_to_proto(entry.status),
-        usage=usage_to_proto(entry.usage),
-        steps=entry.steps,
-        duration=duration_to_proto(entry.seconds),
-    )
-    if entry.status is RunStatus.SUCCEEDED:
-        message.output.CopyFrom(json_to_proto(entry.output))
-    if entry.failure is not None:
-        message.failure.CopyFrom(failure_to_proto(entry.failure))
-    return message

@@ -47,6 +47,37 @@ class OrchestratorServiceStub:
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListApprovalsRequest, _orchestrator_service_pb2.ListApprovalsResponse]
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DecideApprovalRequest, _orchestrator_service_pb2.DecideApprovalResponse]
     """Decides once; the same decision again returns the recorded one, another is a conflict."""
+    CheckAgent: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CheckAgentRequest, _orchestrator_service_pb2.CheckAgentResponse]
+    """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+    PauseRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PauseRunRequest, _orchestrator_service_pb2.PauseRunResponse]
+    """Stops a run where it is; what it has in flight is told to stop and done again under the same keys when it goes on."""
+    ResumeRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResumeRunRequest, _orchestrator_service_pb2.ResumeRunResponse]
+    """Lets a paused or quarantined run go on."""
+    SignalRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SignalRunRequest, _orchestrator_service_pb2.SignalRunResponse]
+    """Sends a signal; kept until a node of the run waits for it."""
+    ForkRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ForkRunRequest, _orchestrator_service_pb2.ForkRunResponse]
+    """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+    RetryRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetryRunRequest, _orchestrator_service_pb2.RetryRunResponse]
+    """Starts a new run from the step at which a run failed; calls whose outcome is open keep their keys."""
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ExplainRunRequest, _orchestrator_service_pb2.ExplainRunResponse]
+    """Says what a run waits for."""
+    QueryRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.QueryRunRequest, _orchestrator_service_pb2.QueryRunResponse]
+    """Evaluates a CEL expression over a run as it is now."""
+    GetThread: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetThreadRequest, _orchestrator_service_pb2.GetThreadResponse]
+    ListThreads: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListThreadsRequest, _orchestrator_service_pb2.ListThreadsResponse]
+    PutSchedule: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PutScheduleRequest, _orchestrator_service_pb2.PutScheduleResponse]
+    """Creates a schedule, or changes the one of this name."""
+    GetSchedule: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetScheduleRequest, _orchestrator_service_pb2.GetScheduleResponse]
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSchedulesRequest, _orchestrator_service_pb2.ListSchedulesResponse]
+    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteScheduleRequest, _orchestrator_service_pb2.DeleteScheduleResponse]
+    PutWebhook: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PutWebhookRequest, _orchestrator_service_pb2.PutWebhookResponse]
+    """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListWebhooksRequest, _orchestrator_service_pb2.ListWebhooksResponse]
+    DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteWebhookRequest, _orchestrator_service_pb2.DeleteWebhookResponse]
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListWebhookDeliveriesRequest, _orchestrator_service_pb2.ListWebhookDeliveriesResponse]
+    """Lists deliveries, newest first; with status DEAD, the dead letters."""
+    ReplayWebhookDelivery: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReplayWebhookDeliveryRequest, _orchestrator_service_pb2.ReplayWebhookDeliveryResponse]
+    """Sends a delivery once more, under the same id."""
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -67,6 +98,37 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     ListApprovals: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListApprovalsRequest, _orchestrator_service_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     DecideApproval: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DecideApprovalRequest, _orchestrator_service_pb2.DecideApprovalResponse]  # type: ignore[assignment]
     """Decides once; the same decision again returns the recorded one, another is a conflict."""
+    CheckAgent: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CheckAgentRequest, _orchestrator_service_pb2.CheckAgentResponse]  # type: ignore[assignment]
+    """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+    PauseRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PauseRunRequest, _orchestrator_service_pb2.PauseRunResponse]  # type: ignore[assignment]
+    """Stops a run where it is; what it has in flight is told to stop and done again under the same keys when it goes on."""
+    ResumeRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResumeRunRequest, _orchestrator_service_pb2.ResumeRunResponse]  # type: ignore[assignment]
+    """Lets a paused or quarantined run go on."""
+    SignalRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SignalRunRequest, _orchestrator_service_pb2.SignalRunResponse]  # type: ignore[assignment]
+    """Sends a signal; kept until a node of the run waits for it."""
+    ForkRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ForkRunRequest, _orchestrator_service_pb2.ForkRunResponse]  # type: ignore[assignment]
+    """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+    RetryRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetryRunRequest, _orchestrator_service_pb2.RetryRunResponse]  # type: ignore[assignment]
+    """Starts a new run from the step at which a run failed; calls whose outcome is open keep their keys."""
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ExplainRunRequest, _orchestrator_service_pb2.ExplainRunResponse]  # type: ignore[assignment]
+    """Says what a run waits for."""
+    QueryRun: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.QueryRunRequest, _orchestrator_service_pb2.QueryRunResponse]  # type: ignore[assignment]
+    """Evaluates a CEL expression over a run as it is now."""
+    GetThread: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetThreadRequest, _orchestrator_service_pb2.GetThreadResponse]  # type: ignore[assignment]
+    ListThreads: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListThreadsRequest, _orchestrator_service_pb2.ListThreadsResponse]  # type: ignore[assignment]
+    PutSchedule: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PutScheduleRequest, _orchestrator_service_pb2.PutScheduleResponse]  # type: ignore[assignment]
+    """Creates a schedule, or changes the one of this name."""
+    GetSchedule: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetScheduleRequest, _orchestrator_service_pb2.GetScheduleResponse]  # type: ignore[assignment]
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSchedulesRequest, _orchestrator_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteScheduleRequest, _orchestrator_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
+    PutWebhook: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PutWebhookRequest, _orchestrator_service_pb2.PutWebhookResponse]  # type: ignore[assignment]
+    """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListWebhooksRequest, _orchestrator_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteWebhookRequest, _orchestrator_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListWebhookDeliveriesRequest, _orchestrator_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """Lists deliveries, newest first; with status DEAD, the dead letters."""
+    ReplayWebhookDelivery: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReplayWebhookDeliveryRequest, _orchestrator_service_pb2.ReplayWebhookDeliveryResponse]  # type: ignore[assignment]
+    """Sends a delivery once more, under the same id."""
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs agents durably: accepts, claims, advances and journals runs."""
@@ -144,5 +206,150 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.DecideApprovalResponse, _abc.Awaitable[_orchestrator_service_pb2.DecideApprovalResponse]]:
         """Decides once; the same decision again returns the recorded one, another is a conflict."""
+
+    @_abc_1.abstractmethod
+    def CheckAgent(
+        self,
+        request: _orchestrator_service_pb2.CheckAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.CheckAgentResponse, _abc.Awaitable[_orchestrator_service_pb2.CheckAgentResponse]]:
+        """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _orchestrator_service_pb2.PauseRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.PauseRunResponse, _abc.Awaitable[_orchestrator_service_pb2.PauseRunResponse]]:
+        """Stops a run where it is; what it has in flight is told to stop and done again under the same keys when it goes on."""
+
+    @_abc_1.abstractmethod
+    def ResumeRun(
+        self,
+        request: _orchestrator_service_pb2.ResumeRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ResumeRunResponse, _abc.Awaitable[_orchestrator_service_pb2.ResumeRunResponse]]:
+        """Lets a paused or quarantined run go on."""
+
+    @_abc_1.abstractmethod
+    def SignalRun(
+        self,
+        request: _orchestrator_service_pb2.SignalRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SignalRunResponse, _abc.Awaitable[_orchestrator_service_pb2.SignalRunResponse]]:
+        """Sends a signal; kept until a node of the run waits for it."""
+
+    @_abc_1.abstractmethod
+    def ForkRun(
+        self,
+        request: _orchestrator_service_pb2.ForkRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ForkRunResponse, _abc.Awaitable[_orchestrator_service_pb2.ForkRunResponse]]:
+        """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+
+    @_abc_1.abstractmethod
+    def RetryRun(
+        self,
+        request: _orchestrator_service_pb2.RetryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.RetryRunResponse, _abc.Awaitable[_orchestrator_service_pb2.RetryRunResponse]]:
+        """Starts a new run from the step at which a run failed; calls whose outcome is open keep their keys."""
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _orchestrator_service_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ExplainRunResponse, _abc.Awaitable[_orchestrator_service_pb2.ExplainRunResponse]]:
+        """Says what a run waits for."""
+
+    @_abc_1.abstractmethod
+    def QueryRun(
+        self,
+        request: _orchestrator_service_pb2.QueryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.QueryRunResponse, _abc.Awaitable[_orchestrator_service_pb2.QueryRunResponse]]:
+        """Evaluates a CEL expression over a run as it is now."""
+
+    @_abc_1.abstractmethod
+    def GetThread(
+        self,
+        request: _orchestrator_service_pb2.GetThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetThreadResponse, _abc.Awaitable[_orchestrator_service_pb2.GetThreadResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListThreads(
+        self,
+        request: _orchestrator_service_pb2.ListThreadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListThreadsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListThreadsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PutSchedule(
+        self,
+        request: _orchestrator_service_pb2.PutScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.PutScheduleResponse, _abc.Awaitable[_orchestrator_service_pb2.PutScheduleResponse]]:
+        """Creates a schedule, or changes the one of this name."""
+
+    @_abc_1.abstractmethod
+    def GetSchedule(
+        self,
+        request: _orchestrator_service_pb2.GetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetScheduleResponse, _abc.Awaitable[_orchestrator_service_pb2.GetScheduleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _orchestrator_service_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListSchedulesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListSchedulesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteSchedule(
+        self,
+        request: _orchestrator_service_pb2.DeleteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.DeleteScheduleResponse, _abc.Awaitable[_orchestrator_service_pb2.DeleteScheduleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PutWebhook(
+        self,
+        request: _orchestrator_service_pb2.PutWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.PutWebhookResponse, _abc.Awaitable[_orchestrator_service_pb2.PutWebhookResponse]]:
+        """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _orchestrator_service_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListWebhooksResponse, _abc.Awaitable[_orchestrator_service_pb2.ListWebhooksResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _orchestrator_service_pb2.DeleteWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.DeleteWebhookResponse, _abc.Awaitable[_orchestrator_service_pb2.DeleteWebhookResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _orchestrator_service_pb2.ListWebhookDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListWebhookDeliveriesResponse]]:
+        """Lists deliveries, newest first; with status DEAD, the dead letters."""
+
+    @_abc_1.abstractmethod
+    def ReplayWebhookDelivery(
+        self,
+        request: _orchestrator_service_pb2.ReplayWebhookDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ReplayWebhookDeliveryResponse, _abc.Awaitable[_orchestrator_service_pb2.ReplayWebhookDeliveryResponse]]:
+        """Sends a delivery once more, under the same id."""
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

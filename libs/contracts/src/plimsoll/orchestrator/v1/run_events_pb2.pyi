@@ -3,10 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.common.v1 import usage_pb2 as _usage_pb2
@@ -44,6 +46,20 @@ class RunEvent(_message.Message):
     APPROVAL_ASKED_FIELD_NUMBER: _builtins.int
     APPROVAL_DECIDED_FIELD_NUMBER: _builtins.int
     RUN_FINISHED_FIELD_NUMBER: _builtins.int
+    WAIT_STARTED_FIELD_NUMBER: _builtins.int
+    SIGNAL_RECEIVED_FIELD_NUMBER: _builtins.int
+    CHILDREN_STARTED_FIELD_NUMBER: _builtins.int
+    CHILDREN_JOINED_FIELD_NUMBER: _builtins.int
+    INPUT_RECEIVED_FIELD_NUMBER: _builtins.int
+    RUN_PAUSED_FIELD_NUMBER: _builtins.int
+    RUN_RESUMED_FIELD_NUMBER: _builtins.int
+    RUN_QUARANTINED_FIELD_NUMBER: _builtins.int
+    VERSION_CHANGED_FIELD_NUMBER: _builtins.int
+    THREAD_JOINED_FIELD_NUMBER: _builtins.int
+    COMPENSATION_STARTED_FIELD_NUMBER: _builtins.int
+    CHILDREN_STOPPED_FIELD_NUMBER: _builtins.int
+    TOKENS_RECEIVED_FIELD_NUMBER: _builtins.int
+    TOKENS_RETRACTED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     seq: _builtins.int
     """Position in the journal, from 1, without gaps; the one cursor of streams."""
@@ -72,6 +88,38 @@ class RunEvent(_message.Message):
     def approval_decided(self) -> Global___ApprovalDecided: ...
     @_builtins.property
     def run_finished(self) -> Global___RunFinished: ...
+    @_builtins.property
+    def wait_started(self) -> Global___WaitStarted: ...
+    @_builtins.property
+    def signal_received(self) -> Global___SignalReceived: ...
+    @_builtins.property
+    def children_started(self) -> Global___ChildrenStarted: ...
+    @_builtins.property
+    def children_joined(self) -> Global___ChildrenJoined: ...
+    @_builtins.property
+    def input_received(self) -> Global___InputReceived: ...
+    @_builtins.property
+    def run_paused(self) -> Global___RunPaused: ...
+    @_builtins.property
+    def run_resumed(self) -> Global___RunResumed: ...
+    @_builtins.property
+    def run_quarantined(self) -> Global___RunQuarantined: ...
+    @_builtins.property
+    def version_changed(self) -> Global___VersionChanged: ...
+    @_builtins.property
+    def thread_joined(self) -> Global___ThreadJoined: ...
+    @_builtins.property
+    def compensation_started(self) -> Global___CompensationStarted: ...
+    @_builtins.property
+    def children_stopped(self) -> Global___ChildrenStopped: ...
+    @_builtins.property
+    def tokens_received(self) -> Global___TokensReceived:
+        """Not in the journal, and not published: text of a step under way. `seq` is that of the entry before."""
+
+    @_builtins.property
+    def tokens_retracted(self) -> Global___TokensRetracted:
+        """Not in the journal: what tokens_received told of this step's earlier attempts is void."""
+
     def __init__(
         self,
         *,
@@ -91,12 +139,26 @@ class RunEvent(_message.Message):
         approval_asked: Global___ApprovalAsked | None = ...,
         approval_decided: Global___ApprovalDecided | None = ...,
         run_finished: Global___RunFinished | None = ...,
+        wait_started: Global___WaitStarted | None = ...,
+        signal_received: Global___SignalReceived | None = ...,
+        children_started: Global___ChildrenStarted | None = ...,
+        children_joined: Global___ChildrenJoined | None = ...,
+        input_received: Global___InputReceived | None = ...,
+        run_paused: Global___RunPaused | None = ...,
+        run_resumed: Global___RunResumed | None = ...,
+        run_quarantined: Global___RunQuarantined | None = ...,
+        version_changed: Global___VersionChanged | None = ...,
+        thread_joined: Global___ThreadJoined | None = ...,
+        compensation_started: Global___CompensationStarted | None = ...,
+        children_stopped: Global___ChildrenStopped | None = ...,
+        tokens_received: Global___TokensReceived | None = ...,
+        tokens_retracted: Global___TokensRetracted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "event", b"event", "run_finished", b"run_finished", "run_started", b"run_started", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abridged", b"abridged", "agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "epoch", b"epoch", "event", b"event", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "seq", b"seq", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abridged", b"abridged", "agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "epoch", b"epoch", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_id", b"run_id", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "seq", b"seq", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run_started", "step_started", "step_progressed", "step_finished", "step_failed", "approval_asked", "approval_decided", "run_finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run_started", "step_started", "step_progressed", "step_finished", "step_failed", "approval_asked", "approval_decided", "run_finished", "wait_started", "signal_received", "children_started", "children_joined", "input_received", "run_paused", "run_resumed", "run_quarantined", "version_changed", "thread_joined", "compensation_started", "children_stopped", "tokens_received", "tokens_retracted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -107,20 +169,369 @@ class RunStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INPUT_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def options(self) -> _run_pb2.RunOptions: ...
+    @_builtins.property
+    def origin(self) -> _run_pb2.RunOrigin: ...
+    def __init__(
+        self,
+        *,
+        input: _json_pb2.JsonValue | None = ...,
+        options: _run_pb2.RunOptions | None = ...,
+        origin: _run_pb2.RunOrigin | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "options", b"options", "origin", b"origin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "options", b"options", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
+
+@_typing.final
+class WaitStarted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    signal: _builtins.str
+    """Empty when it waits for the time only."""
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Absent when it waits for a signal without an end."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        signal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "signal", b"signal", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitStarted: _TypeAlias = WaitStarted  # noqa: Y015
+
+@_typing.final
+class SignalReceived(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SENT_BY_FIELD_NUMBER: _builtins.int
+    signal_id: _builtins.str
+    name: _builtins.str
+    sent_by: _builtins.str
+    @_builtins.property
+    def payload(self) -> _json_pb2.JsonValue: ...
+    def __init__(
+        self,
+        *,
+        signal_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        payload: _json_pb2.JsonValue | None = ...,
+        sent_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "payload", b"payload", "sent_by", b"sent_by", "signal_id", b"signal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalReceived: _TypeAlias = SignalReceived  # noqa: Y015
+
+@_typing.final
+class ChildRun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    place: _builtins.str
+    """Branch name or item index."""
+    agent: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        place: _builtins.str = ...,
+        agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "place", b"place", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildRun: _TypeAlias = ChildRun  # noqa: Y015
+
+@_typing.final
+class ChildrenStarted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    total: _builtins.int
+    """How many there will be in all."""
+    @_builtins.property
+    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChildRun]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        children: _abc.Iterable[Global___ChildRun] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "node", b"node", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildrenStarted: _TypeAlias = ChildrenStarted  # noqa: Y015
+
+@_typing.final
+class JoinedChild(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    place: _builtins.str
+    status: _run_pb2.RunStatus.ValueType
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure: ...
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        place: _builtins.str = ...,
+        status: _run_pb2.RunStatus.ValueType = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        usage: _usage_pb2.Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "place", b"place", "run_id", b"run_id", "status", b"status", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinedChild: _TypeAlias = JoinedChild  # noqa: Y015
+
+@_typing.final
+class ChildrenJoined(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___JoinedChild]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        children: _abc.Iterable[Global___JoinedChild] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildrenJoined: _TypeAlias = ChildrenJoined  # noqa: Y015
+
+@_typing.final
+class InputReceived(_message.Message):
+    """Input of a client for the run under way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    SENT_BY_FIELD_NUMBER: _builtins.int
+    input_id: _builtins.str
+    sent_by: _builtins.str
     @_builtins.property
     def input(self) -> _json_pb2.JsonValue: ...
     def __init__(
         self,
         *,
+        input_id: _builtins.str = ...,
         input: _json_pb2.JsonValue | None = ...,
+        sent_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "input_id", b"input_id", "sent_by", b"sent_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
+Global___InputReceived: _TypeAlias = InputReceived  # noqa: Y015
+
+@_typing.final
+class RunPaused(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    PAUSED_BY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    paused_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        paused_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paused_by", b"paused_by", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPaused: _TypeAlias = RunPaused  # noqa: Y015
+
+@_typing.final
+class RunResumed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUMED_BY_FIELD_NUMBER: _builtins.int
+    resumed_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        resumed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resumed_by", b"resumed_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunResumed: _TypeAlias = RunResumed  # noqa: Y015
+
+@_typing.final
+class RunQuarantined(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The workers that ended, or the errors, latest last."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        evidence: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunQuarantined: _TypeAlias = RunQuarantined  # noqa: Y015
+
+@_typing.final
+class VersionChanged(_message.Message):
+    """The run goes on with another version of its agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_DIGEST_FIELD_NUMBER: _builtins.int
+    agent_digest: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_digest", b"agent_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionChanged: _TypeAlias = VersionChanged  # noqa: Y015
+
+@_typing.final
+class TokensReceived(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    STEP_SEQ_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    step_seq: _builtins.int
+    """Position of the entry after which it is said."""
+    attempt: _builtins.int
+    """Counts up; a higher one voids the text of the lower ones."""
+    offset: _builtins.int
+    """Where the text begins in the attempt's text, in characters."""
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        step_seq: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "node", b"node", "offset", b"offset", "step_seq", b"step_seq", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokensReceived: _TypeAlias = TokensReceived  # noqa: Y015
+
+@_typing.final
+class TokensRetracted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    STEP_SEQ_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    step_seq: _builtins.int
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        step_seq: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "node", b"node", "step_seq", b"step_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokensRetracted: _TypeAlias = TokensRetracted  # noqa: Y015
 
 @_typing.final
 class StepStarted(_message.Message):
@@ -190,10 +601,14 @@ class StepFinished(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    APPENDED_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     kind: _builtins.str
     next: _builtins.str
     """The node that follows, or "end"."""
+    undo: _builtins.bool
+    """The step took back what the node did."""
     @_builtins.property
     def delta(self) -> _json_pb2.JsonValue:
         """The change to the state: fields and their new values."""
@@ -206,6 +621,10 @@ class StepFinished(_message.Message):
     def facts(self) -> _json_pb2.JsonValue:
         """Figures of the step: model, tool, passages … no prompt, argument or result."""
 
+    @_builtins.property
+    def appended(self) -> _json_pb2.JsonValue:
+        """Fields that only grew, lists and texts, and what was added at their end."""
+
     def __init__(
         self,
         *,
@@ -216,10 +635,12 @@ class StepFinished(_message.Message):
         usage: _usage_pb2.Usage | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         facts: _json_pb2.JsonValue | None = ...,
+        appended: _json_pb2.JsonValue | None = ...,
+        undo: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "duration", b"duration", "facts", b"facts", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appended", b"appended", "delta", b"delta", "duration", b"duration", "facts", b"facts", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "duration", b"duration", "facts", b"facts", "kind", b"kind", "next", b"next", "node", b"node", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appended", b"appended", "delta", b"delta", "duration", b"duration", "facts", b"facts", "kind", b"kind", "next", b"next", "node", b"node", "undo", b"undo", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -369,3 +790,78 @@ class RunFinished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunFinished: _TypeAlias = RunFinished  # noqa: Y015
+
+@_typing.final
+class ThreadJoined(_message.Message):
+    """The run's turn in its thread has come; what the thread carries became part of the state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kept(self) -> _json_pb2.JsonValue: ...
+    def __init__(
+        self,
+        *,
+        kept: _json_pb2.JsonValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThreadJoined: _TypeAlias = ThreadJoined  # noqa: Y015
+
+@_typing.final
+class CompensationStarted(_message.Message):
+    """Finished nodes are undone, in this order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    next: _builtins.str
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "node", b"node", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompensationStarted: _TypeAlias = CompensationStarted  # noqa: Y015
+
+@_typing.final
+class ChildrenStopped(_message.Message):
+    """Children under way are told to stop, and waited for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildrenStopped: _TypeAlias = ChildrenStopped  # noqa: Y015

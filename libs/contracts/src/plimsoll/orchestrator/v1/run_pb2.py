@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
@@ -29,19 +30,29 @@ from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage
 from plimsoll.tool_dispatcher.v1 import tool_pb2 as plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"plimsoll/orchestrator/v1/run.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"\xa1\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\x05input\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x05state\x18\x08 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x06output\x18\t \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\r\n\x05steps\x18\x0b \x01(\x03\x12(\n\x05usage\x18\x0c \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trehearsal\x18\x10 \x01(\x08\"\xb5\x03\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12.\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x37\n\x08proposal\x18\x07 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.Proposal\x12\x38\n\x06status\x18\x08 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12,\n\x08\x61sk_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndecided_by\x18\x0c \x01(\t\x12\x0f\n\x07\x63omment\x18\r \x01(\t*\xb9\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x01\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x02\x12\x16\n\x12RUN_STATUS_WAITING\x10\x03\x12\x18\n\x14RUN_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11RUN_STATUS_FAILED\x10\x05\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x06*\xc6\x01\n\x0e\x41pprovalStatus\x12\x1f\n\x1b\x41PPROVAL_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_STATUS_PENDING\x10\x01\x12\x1c\n\x18\x41PPROVAL_STATUS_APPROVED\x10\x02\x12\x1c\n\x18\x41PPROVAL_STATUS_REJECTED\x10\x03\x12\x1b\n\x17\x41PPROVAL_STATUS_EXPIRED\x10\x04\x12\x1d\n\x19\x41PPROVAL_STATUS_WITHDRAWN\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"plimsoll/orchestrator/v1/run.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"e\n\x06\x42udget\x12\r\n\x05steps\x18\x01 \x01(\x03\x12\x0e\n\x06tokens\x18\x02 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x03\x12\'\n\x04time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe2\x02\n\nRunOptions\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06\x62udget\x18\x04 \x01(\x0b\x32 .plimsoll.orchestrator.v1.Budget\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12=\n\rthread_policy\x18\x06 \x01(\x0e\x32&.plimsoll.orchestrator.v1.ThreadPolicy\x12\x17\n\x0f\x63oncurrency_key\x18\x07 \x01(\t\x12\x19\n\x11\x63oncurrency_limit\x18\x08 \x01(\x05\x12\x15\n\rfollow_latest\x18\t \x01(\x08\x12\x15\n\rstream_tokens\x18\n \x01(\x08\"\x82\x01\n\tRunOrigin\x12\x15\n\rparent_run_id\x18\x01 \x01(\t\x12\x12\n\nparent_seq\x18\x02 \x01(\x03\x12\r\n\x05place\x18\x03 \x01(\t\x12\x15\n\rforked_run_id\x18\x04 \x01(\t\x12\x12\n\nforked_seq\x18\x05 \x01(\x03\x12\x10\n\x08schedule\x18\x06 \x01(\t\"\x8d\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\x05input\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x05state\x18\x08 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x06output\x18\t \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\r\n\x05steps\x18\x0b \x01(\x03\x12(\n\x05usage\x18\x0c \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trehearsal\x18\x10 \x01(\x08\x12\x35\n\x07options\x18\x11 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunOptions\x12\x33\n\x06origin\x18\x12 \x01(\x0b\x32#.plimsoll.orchestrator.v1.RunOrigin\"l\n\x08Obstacle\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x04 \x01(\t\"\xb5\x03\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12.\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x37\n\x08proposal\x18\x07 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.Proposal\x12\x38\n\x06status\x18\x08 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12,\n\x08\x61sk_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndecided_by\x18\x0c \x01(\t\x12\x0f\n\x07\x63omment\x18\r \x01(\t*\xec\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x01\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x02\x12\x16\n\x12RUN_STATUS_WAITING\x10\x03\x12\x18\n\x14RUN_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11RUN_STATUS_FAILED\x10\x05\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x06\x12\x15\n\x11RUN_STATUS_PAUSED\x10\x07\x12\x1a\n\x16RUN_STATUS_QUARANTINED\x10\x08*\xb4\x01\n\x0cThreadPolicy\x12\x1d\n\x19THREAD_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14THREAD_POLICY_REJECT\x10\x01\x12\x19\n\x15THREAD_POLICY_ENQUEUE\x10\x02\x12\x1b\n\x17THREAD_POLICY_INTERRUPT\x10\x03\x12\x1a\n\x16THREAD_POLICY_ROLLBACK\x10\x04\x12\x17\n\x13THREAD_POLICY_STEER\x10\x05*\xc6\x01\n\x0e\x41pprovalStatus\x12\x1f\n\x1b\x41PPROVAL_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_STATUS_PENDING\x10\x01\x12\x1c\n\x18\x41PPROVAL_STATUS_APPROVED\x10\x02\x12\x1c\n\x18\x41PPROVAL_STATUS_REJECTED\x10\x03\x12\x1b\n\x17\x41PPROVAL_STATUS_EXPIRED\x10\x04\x12\x1d\n\x19\x41PPROVAL_STATUS_WITHDRAWN\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.orchestrator.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATUS']._serialized_start=1223
-  _globals['_RUNSTATUS']._serialized_end=1408
-  _globals['_APPROVALSTATUS']._serialized_start=1411
-  _globals['_APPROVALSTATUS']._serialized_end=1609
-  _globals['_RUN']._serialized_start=235
-  _globals['_RUN']._serialized_end=780
-  _globals['_APPROVAL']._serialized_start=783
-  _globals['_APPROVAL']._serialized_end=1220
+  _globals['_RUNSTATUS']._serialized_start=2066
+  _globals['_RUNSTATUS']._serialized_end=2302
+  _globals['_THREADPOLICY']._serialized_start=2305
+  _globals['_THREADPOLICY']._serialized_end=2485
+  _globals['_APPROVALSTATUS']._serialized_start=2488
+  _globals['_APPROVALSTATUS']._serialized_end=2686
+  _globals['_BUDGET']._serialized_start=266
+  _globals['_BUDGET']._serialized_end=367
+  _globals['_RUNOPTIONS']._serialized_start=370
+  _globals['_RUNOPTIONS']._serialized_end=724
+  _globals['_RUNORIGIN']._serialized_start=727
+  _globals['_RUNORIGIN']._serialized_end=857
+  _globals['_RUN']._serialized_start=860
+  _globals['_RUN']._serialized_end=1513
+  _globals['_OBSTACLE']._serialized_start=1515
+  _globals['_OBSTACLE']._serialized_end=1623
+  _globals['_APPROVAL']._serialized_start=1626
+  _globals['_APPROVAL']._serialized_end=2063
 # @@protoc_insertion_point(module_scope)

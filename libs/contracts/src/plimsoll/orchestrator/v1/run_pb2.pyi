@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -34,10 +35,14 @@ class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.V
     RUN_STATUS_RUNNING: _RunStatus.ValueType  # 2
     """A worker holds it."""
     RUN_STATUS_WAITING: _RunStatus.ValueType  # 3
-    """Parked: waits for people; no worker holds it."""
+    """Parked: waits for people, a timer, a signal or runs of its own; no worker holds it."""
     RUN_STATUS_SUCCEEDED: _RunStatus.ValueType  # 4
     RUN_STATUS_FAILED: _RunStatus.ValueType  # 5
     RUN_STATUS_CANCELLED: _RunStatus.ValueType  # 6
+    RUN_STATUS_PAUSED: _RunStatus.ValueType  # 7
+    """Stopped by somebody; goes on when it is resumed."""
+    RUN_STATUS_QUARANTINED: _RunStatus.ValueType  # 8
+    """Set aside because it ended its worker again and again; goes on when it is resumed."""
 
 class RunStatus(_RunStatus, metaclass=_RunStatusEnumTypeWrapper): ...
 
@@ -47,11 +52,51 @@ RUN_STATUS_QUEUED: RunStatus.ValueType  # 1
 RUN_STATUS_RUNNING: RunStatus.ValueType  # 2
 """A worker holds it."""
 RUN_STATUS_WAITING: RunStatus.ValueType  # 3
-"""Parked: waits for people; no worker holds it."""
+"""Parked: waits for people, a timer, a signal or runs of its own; no worker holds it."""
 RUN_STATUS_SUCCEEDED: RunStatus.ValueType  # 4
 RUN_STATUS_FAILED: RunStatus.ValueType  # 5
 RUN_STATUS_CANCELLED: RunStatus.ValueType  # 6
+RUN_STATUS_PAUSED: RunStatus.ValueType  # 7
+"""Stopped by somebody; goes on when it is resumed."""
+RUN_STATUS_QUARANTINED: RunStatus.ValueType  # 8
+"""Set aside because it ended its worker again and again; goes on when it is resumed."""
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
+
+class _ThreadPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ThreadPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ThreadPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    THREAD_POLICY_UNSPECIFIED: _ThreadPolicy.ValueType  # 0
+    """As ENQUEUE."""
+    THREAD_POLICY_REJECT: _ThreadPolicy.ValueType  # 1
+    """It is refused."""
+    THREAD_POLICY_ENQUEUE: _ThreadPolicy.ValueType  # 2
+    """It waits for its turn."""
+    THREAD_POLICY_INTERRUPT: _ThreadPolicy.ValueType  # 3
+    """The one under way is cancelled and what it did is kept."""
+    THREAD_POLICY_ROLLBACK: _ThreadPolicy.ValueType  # 4
+    """The one under way is cancelled and the thread is as it was before it."""
+    THREAD_POLICY_STEER: _ThreadPolicy.ValueType  # 5
+    """No new run: the input reaches the one under way at its next safe point."""
+
+class ThreadPolicy(_ThreadPolicy, metaclass=_ThreadPolicyEnumTypeWrapper):
+    """What becomes of a run that is submitted to a thread with a run under way."""
+
+THREAD_POLICY_UNSPECIFIED: ThreadPolicy.ValueType  # 0
+"""As ENQUEUE."""
+THREAD_POLICY_REJECT: ThreadPolicy.ValueType  # 1
+"""It is refused."""
+THREAD_POLICY_ENQUEUE: ThreadPolicy.ValueType  # 2
+"""It waits for its turn."""
+THREAD_POLICY_INTERRUPT: ThreadPolicy.ValueType  # 3
+"""The one under way is cancelled and what it did is kept."""
+THREAD_POLICY_ROLLBACK: ThreadPolicy.ValueType  # 4
+"""The one under way is cancelled and the thread is as it was before it."""
+THREAD_POLICY_STEER: ThreadPolicy.ValueType  # 5
+"""No new run: the input reaches the one under way at its next safe point."""
+Global___ThreadPolicy: _TypeAlias = ThreadPolicy  # noqa: Y015
 
 class _ApprovalStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -79,6 +124,139 @@ APPROVAL_STATUS_WITHDRAWN: ApprovalStatus.ValueType  # 5
 Global___ApprovalStatus: _TypeAlias = ApprovalStatus  # noqa: Y015
 
 @_typing.final
+class Budget(_message.Message):
+    """What a run may use up; 0 means no limit of its own. The graph's limits hold as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    steps: _builtins.int
+    tokens: _builtins.int
+    cost_micros: _builtins.int
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Time spent in steps; waiting does not count."""
+
+    def __init__(
+        self,
+        *,
+        steps: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micros", b"cost_micros", "steps", b"steps", "time", b"time", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class RunOptions(_message.Message):
+    """How a run is started, beside its input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    THREAD_POLICY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_LIMIT_FIELD_NUMBER: _builtins.int
+    FOLLOW_LATEST_FIELD_NUMBER: _builtins.int
+    STREAM_TOKENS_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """1 to 9, higher first among the tenant's own runs; 0 means 5."""
+    thread_id: _builtins.str
+    """Conversation that the run belongs to; one run of a thread is under way at a time."""
+    thread_policy: Global___ThreadPolicy.ValueType
+    concurrency_key: _builtins.str
+    """At most concurrency_limit runs of the tenant with this key are under way at once. Overrules the graph's."""
+    concurrency_limit: _builtins.int
+    follow_latest: _builtins.bool
+    """Goes on with the newest version of the agent whenever it is taken up, as far as that fits."""
+    stream_tokens: _builtins.bool
+    """What models say reaches followers while they say it."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Not before; absent means at once."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """Failed when it has not finished by then."""
+
+    @_builtins.property
+    def budget(self) -> Global___Budget: ...
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        budget: Global___Budget | None = ...,
+        thread_id: _builtins.str = ...,
+        thread_policy: Global___ThreadPolicy.ValueType = ...,
+        concurrency_key: _builtins.str = ...,
+        concurrency_limit: _builtins.int = ...,
+        follow_latest: _builtins.bool = ...,
+        stream_tokens: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "deadline", b"deadline", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "concurrency_key", b"concurrency_key", "concurrency_limit", b"concurrency_limit", "deadline", b"deadline", "follow_latest", b"follow_latest", "priority", b"priority", "start_time", b"start_time", "stream_tokens", b"stream_tokens", "thread_id", b"thread_id", "thread_policy", b"thread_policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOptions: _TypeAlias = RunOptions  # noqa: Y015
+
+@_typing.final
+class RunOrigin(_message.Message):
+    """Where a run comes from, when it is not a client's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_SEQ_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    FORKED_RUN_ID_FIELD_NUMBER: _builtins.int
+    FORKED_SEQ_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    parent_run_id: _builtins.str
+    """The run that started it, and the position of the step."""
+    parent_seq: _builtins.int
+    place: _builtins.str
+    """Branch name or item index in the parent's step."""
+    forked_run_id: _builtins.str
+    """The run and position that it was forked from."""
+    forked_seq: _builtins.int
+    schedule: _builtins.str
+    """The schedule that fired."""
+    def __init__(
+        self,
+        *,
+        parent_run_id: _builtins.str = ...,
+        parent_seq: _builtins.int = ...,
+        place: _builtins.str = ...,
+        forked_run_id: _builtins.str = ...,
+        forked_seq: _builtins.int = ...,
+        schedule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_run_id", b"forked_run_id", "forked_seq", b"forked_seq", "parent_run_id", b"parent_run_id", "parent_seq", b"parent_seq", "place", b"place", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOrigin: _TypeAlias = RunOrigin  # noqa: Y015
+
+@_typing.final
 class Run(_message.Message):
     """One execution of one agent version for one tenant."""
 
@@ -100,6 +278,8 @@ class Run(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     REHEARSAL_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     agent: _builtins.str
     agent_digest: _builtins.str
@@ -133,6 +313,10 @@ class Run(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finish_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def options(self) -> Global___RunOptions: ...
+    @_builtins.property
+    def origin(self) -> Global___RunOrigin: ...
     def __init__(
         self,
         *,
@@ -152,14 +336,52 @@ class Run(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         rehearsal: _builtins.bool = ...,
+        options: Global___RunOptions | None = ...,
+        origin: Global___RunOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "input", b"input", "output", b"output", "start_time", b"start_time", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "input", b"input", "options", b"options", "origin", b"origin", "output", b"output", "start_time", b"start_time", "state", b"state", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_digest", b"agent_digest", "create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "input", b"input", "node", b"node", "output", b"output", "rehearsal", b"rehearsal", "run_id", b"run_id", "seq", b"seq", "start_time", b"start_time", "state", b"state", "status", b"status", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_digest", b"agent_digest", "create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "input", b"input", "node", b"node", "options", b"options", "origin", b"origin", "output", b"output", "rehearsal", b"rehearsal", "run_id", b"run_id", "seq", b"seq", "start_time", b"start_time", "state", b"state", "status", b"status", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class Obstacle(_message.Message):
+    """One thing that a run waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """QUEUED, DELAYED, LEASED, BACKOFF, APPROVAL, TIMER, SIGNAL, CHILDREN, CONCURRENCY_KEY, THREAD, PAUSED, QUARANTINED, NO_WORKER or NOTHING."""
+    message: _builtins.str
+    """In plain words, with what would end it."""
+    subject: _builtins.str
+    """The run, approval or worker that is waited for."""
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "subject", b"subject", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Obstacle: _TypeAlias = Obstacle  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):

@@ -1,0 +1,224 @@
+"""What a batch of appends changes beside runs and journals: questions, mailboxes, children, gates, threads, snapshots.
+
+Each has a statement of its own, in the transaction of the append, and is run only when the batch has some of it: the usual batch has none.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+from plimsoll_runtime.json_types import dump_json
+
+from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, encode_entry
+from plimsoll_orchestrator.domain.letters import Delivery, encode_letter
+from plimsoll_orchestrator.ports import Append
+
+_ASK = """
+insert into approvals (approval_id, tenant, run_id, agent, node, status, summary, details, proposal, expires_at)
+select approval_id, tenant, run_id, agent, node, 'pending', summary, details, proposal, expires_at
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
+    as a (approval_id, tenant, run_id, agent, node, summary, details, proposal, expires_at)
+"""
+_DECIDE = """
+update approvals a set status = d.status, decided_at = now(), decided_by = d.decided_by, comment = d.comment
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as d (run_id, approval_id, status, decided_by, comment)
+where a.approval_id = d.approval_id and a.run_id = d.run_id
+"""
+_WITHDRAW = "update approvals set status = 'withdrawn', decided_at = now() where run_id = any($1::text[]) and status = 'pending'"
+_ANSWERED = """
+delete from mail m using unnest($1::text[], $2::bigint[]) as a (run_id, number) where m.run_id = a.run_id and m.number = a.number
+"""
+_DISCARD = "delete from mail where run_id = any($1::text[])"
+_BIRTHS = """
+with born as (
+    insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, lane, parent_run_id)
+    select run_id, tenant, agent, agent_digest, 'queued', 1, node, now(), lane, parent
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[])
+        as b (run_id, tenant, agent, agent_digest, node, lane, parent)
+    returning run_id, tenant
+), written as (
+    insert into journal (run_id, seq, tenant, epoch, entry)
+    select e.run_id, 1, b.tenant, 0, e.entry from unnest($1::text[], $8::text[]) as e (run_id, entry) join born b using (run_id)
+)
+insert into journal_outbox (run_ids, first_seqs, last_seqs)
+select array_agg(run_id), array_agg(1::bigint), array_agg(1::bigint) from born having count(*) > 0
+"""
+# A letter wakes a run that nobody holds, unless it is stopped or waits before a gate; a finished run gets none.
+DELIVER = """
+with letters as (
+    select * from unnest($1::text[], $2::text[], $3::text[]) with ordinality as l (run_id, letter_id, letter, place)
+), fresh as (
+    select l.* from letters l where not exists (select 1 from mail m where m.run_id = l.run_id and m.letter_id = l.letter_id)
+), counted as (
+    select run_id, count(*) as letters from fresh group by run_id
+), addressed as (
+    update runs r set mail = r.mail + c.letters,
+        wake_at = case when r.worker is null and not r.gated and r.status not in ('paused', 'quarantined') then now() else r.wake_at end
+    from counted c where r.run_id = c.run_id and r.finished_at is null
+    returning r.run_id, r.tenant, r.mail - c.letters as before
+), put as (
+    insert into mail (run_id, number, tenant, letter_id, letter)
+    select f.run_id, a.before + row_number() over (partition by f.run_id order by f.place), a.tenant, f.letter_id, f.letter
+    from fresh f join addressed a using (run_id)
+)
+select run_id from addressed
+"""
+_SNAPSHOTS = """
+insert into snapshots (run_id, tenant, seq, body)
+select run_id, tenant, seq, body from unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) as s (run_id, tenant, seq, body)
+on conflict (run_id) do update set seq = excluded.seq, body = excluded.body
+"""
+_THREADS = """
+insert into threads (tenant, thread_id, kept, last_run_id)
+select tenant, thread_id, coalesce(kept, '{}'), run_id
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as t (tenant, thread_id, kept, run_id)
+on conflict (tenant, thread_id) do update
+set kept = case when excluded.kept = '{}' then threads.kept else excluded.kept end, last_run_id = excluded.last_run_id, updated_at = now()
+"""
+_LEAVE = "delete from gates where run_id = any($1::text[]) returning tenant, gate"
+_ADMIT = "select admit($1, $2::text[]) as run_id"
+
+
+def has_consequences(batch: Sequence[Append]) -> bool:
+    """Whether anything beside runs and journals changes."""
+    return any(
+        append.births
+        or append.deliveries
+        or append.answered
+        or append.snapshot
+        or append.run.approvals
+        or (append.run.is_final and (append.mail or append.run.options.thread_id or append.run.options.concurrency_key))
+        for append in batch
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Run `statement` with a list of rows turned into arrays."""
+
+    statement: str
+    rows: Callable[[Append], Sequence[tuple[object, ...]]]
+
+
+def _asked(append: Append) -> Sequence[tuple[object, ...]]:
+    return [
+        (
+            entry.approval_id,
+            append.tenant,
+            append.run_id,
+            append.run.agent,
+            entry.node,
+            entry.summary,
+            dump_json(entry.details),
+            msgspec.json.encode(entry.proposal).decode() if entry.proposal else None,
+            entry.expires_at,
+        )
+        for entry in append.entries
+        if isinstance(entry, ApprovalAsked)
+    ]
+
+
+def _decided(append: Append) -> Sequence[tuple[object, ...]]:
+    return [
+        (append.run_id, entry.approval_id, entry.status.value, entry.decided_by, entry.comment)
+        for entry in append.entries
+        if isinstance(entry, ApprovalDecided)
+    ]
+
+
+def _withdrawn(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id,)] if append.run.is_final and append.run.approvals else []
+
+
+def _answered(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, number) for number in append.answered]
+
+
+def _discarded(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id,)] if append.run.is_final and append.mail else []
+
+
+def _births(append: Append) -> Sequence[tuple[object, ...]]:
+    return [
+        (
+            birth.run_id,
+            append.tenant,
+            birth.agent,
+            birth.agent_digest,
+            birth.first.node,
+            10 - birth.first.options.priority,
+            append.run_id,
+            encode_entry(birth.first),
+        )
+        for birth in append.births
+    ]
+
+
+def _snapshots(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, append.tenant, append.run.seq, append.snapshot)] if append.snapshot else []
+
+
+def _threads(append: Append) -> Sequence[tuple[object, ...]]:
+    if not append.run.is_final or not append.run.options.thread_id:
+        return []
+    kept = dump_json(append.kept) if append.kept is not None else None
+    return [(append.tenant, append.run.options.thread_id, kept, append.run_id)]
+
+
+_WRITES = (
+    _Write(_ASK, _asked),
+    _Write(_DECIDE, _decided),
+    _Write(_WITHDRAW, _withdrawn),
+    _Write(_ANSWERED, _answered),
+    _Write(_DISCARD, _discarded),
+    _Write(_BIRTHS, _births),
+    _Write(_SNAPSHOTS, _snapshots),
+    _Write(_THREADS, _threads),
+)
+
+
+async def write_consequences(connection: asyncpg.Connection, batch: Sequence[Append], moved: Collection[str]) -> list[str]:
+    """Write what follows from the appends that went through; returns other runs that may go on now."""
+    ours = [append for append in batch if append.run_id in moved]
+    for write in _WRITES:
+        rows = [row for append in ours for row in write.rows(append)]
+        if rows:
+            await connection.execute(write.statement, *map(list, zip(*rows, strict=True)))
+    readied = [birth.run_id for append in ours for birth in append.births]
+    readied += await deliver(connection, [delivery for append in ours for delivery in append.deliveries])
+    leaving = [
+        append.run_id for append in ours if append.run.is_final and (append.run.options.thread_id or append.run.options.concurrency_key)
+    ]
+    if leaving:
+        readied += await _leave_gates(connection, leaving)
+    return readied
+
+
+async def deliver(connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> list[str]:
+    """Put letters into mailboxes; returns the runs that have some to read."""
+    if not deliveries:
+        return []
+    rows = await connection.fetch(
+        DELIVER,
+        [one.run_id for one in deliveries],
+        [one.letter_id for one in deliveries],
+        [encode_letter(one.letter) for one in deliveries],
+    )
+    return [row["run_id"] for row in rows]
+
+
+async def admit(connection: asyncpg.Connection, tenant: str, gates: Sequence[str]) -> list[str]:
+    """Let through whom the gates have room for."""
+    rows = await connection.fetch(_ADMIT, tenant, sorted(set(gates)))
+    return [row["run_id"] for row in rows]
+
+
+async def _leave_gates(connection: asyncpg.Connection, run_ids: Sequence[str]) -> list[str]:
+    freed: dict[str, list[str]] = {}
+    for row in await connection.fetch(_LEAVE, run_ids):
+        freed.setdefault(row["tenant"], []).append(row["gate"])
+    admitted = []
+    for tenant, gates in sorted(freed.items()):
+        admitted += await admit(connection, tenant, gates)
+    return admitted

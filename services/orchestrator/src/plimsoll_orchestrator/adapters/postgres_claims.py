@@ -1,0 +1,147 @@
+"""Claims, leases and commits in PostgreSQL: what workers do."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+from plimsoll_runtime.json_types import JsonObject, parse_object
+from plimsoll_runtime.postgres import translating
+
+from plimsoll_orchestrator.adapters import statements as sql
+from plimsoll_orchestrator.adapters.append_arrays import append_arguments
+from plimsoll_orchestrator.adapters.consequences import has_consequences, write_consequences
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.domain.journal import decode_entry
+from plimsoll_orchestrator.domain.letters import Received, decode_letter
+from plimsoll_orchestrator.domain.snapshot import decode_run
+from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Snapshot
+
+ACQUIRE_CAP_S = 5.0
+_TRIES = 3  # a deadlock is broken by giving up one side, which then goes first or second
+
+
+class PostgresClaimStore:
+    """The ClaimStore."""
+
+    def __init__(self, pool: asyncpg.Pool, clock: DatabaseClock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._contended = False
+
+    async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
+        """Taking in turns between tenants costs more and matters only when there is more to take than room: when the last claim was full."""
+        with translating():
+            async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
+                if self._contended:
+                    rows = await connection.fetch(sql.CLAIM_FAIRLY, worker, limit, list(held), list(held.values()))
+                else:
+                    rows = await connection.fetch(sql.CLAIM, worker, limit)
+                self._contended = len(rows) >= limit
+                if not rows:
+                    return []
+                self._clock.set(rows[0]["at"])
+                later = await _read_on(connection, rows)
+                letters = await _letters(connection, [row["run_id"] for row in rows if row["mail"]])
+        return [_claimed(row, later.get(row["run_id"], []), letters.get(row["run_id"], [])) for row in rows]
+
+    async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
+        with translating():
+            rows = await self._pool.fetch(sql.RENEW, list(held), list(held.values()))
+        return [row["run_id"] for row in rows]
+
+    async def release(self, held: Mapping[str, int]) -> None:
+        with translating():
+            await self._pool.execute(sql.RELEASE, list(held), list(held.values()))
+
+    async def set_aside(self, run_id: str, epoch: int, fault: str) -> None:
+        with translating():
+            await self._pool.execute(sql.SET_ASIDE, run_id, epoch, fault)
+
+    async def append(self, batch: Sequence[Append]) -> Committed:
+        with translating():
+            return await append_all(self._pool, self._clock, batch)
+
+    async def letters(self, run_id: str, after: int) -> Sequence[Received]:
+        with translating():
+            rows = await self._pool.fetch(sql.LETTERS_AFTER, run_id, after)
+        return [_received(row) for row in rows]
+
+    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
+        with translating():
+            text = await self._pool.fetchval("select kept from threads where tenant = $1 and thread_id = $2", tenant, thread_id)
+        return parse_object(text) if text else {}
+
+
+async def append_all(pool: asyncpg.Pool, clock: DatabaseClock, batch: Sequence[Append]) -> Committed:
+    """Commit the appends whose runs are still held, with all that follows from them, in one transaction."""
+    arguments = append_arguments(batch)  # before a connection is taken
+    if not has_consequences(batch):
+        rows = await pool.fetch(sql.APPEND, *arguments)
+        return _committed(rows, clock, [])
+    for attempt in range(1, _TRIES + 1):
+        try:
+            async with pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
+                rows = await connection.fetch(sql.APPEND, *arguments)
+                readied = await write_consequences(connection, batch, {row["run_id"] for row in rows})
+            return _committed(rows, clock, readied)
+        except asyncpg.DeadlockDetectedError:
+            if attempt == _TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _committed(rows: Sequence[asyncpg.Record], clock: DatabaseClock, readied: Sequence[str]) -> Committed:
+    if rows:
+        clock.set(rows[0]["at"])
+    return Committed(appended={row["run_id"]: Appended(at=row["at"], mail=row["mail"]) for row in rows}, readied=readied)
+
+
+async def _read_on(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> Mapping[str, list[JournalEntry]]:
+    """The journals' entries that were written while the claim was taken."""
+    short = [(row["run_id"], _last_read(row)) for row in rows if _last_read(row) < row["seq"]]
+    later: dict[str, list[JournalEntry]] = {}
+    if short:
+        for row in await connection.fetch(sql.JOURNALS_AFTER, *map(list, zip(*short, strict=True))):
+            later.setdefault(row["run_id"], []).append(entry_of(row))
+    return later
+
+
+def _last_read(row: asyncpg.Record) -> int:
+    return (row["snapshot_seq"] or 0) + len(row["entries"] or ())
+
+
+async def _letters(connection: asyncpg.Connection, run_ids: Sequence[str]) -> Mapping[str, list[Received]]:
+    """Unanswered letters; read after the claim, so that none is missed that the claim has counted."""
+    found: dict[str, list[Received]] = {}
+    if run_ids:
+        for row in await connection.fetch(sql.LETTERS, run_ids):
+            found.setdefault(row["run_id"], []).append(_received(row))
+    return found
+
+
+def _claimed(row: asyncpg.Record, later: Sequence[JournalEntry], letters: Sequence[Received]) -> Claimed:
+    run_id, first = row["run_id"], (row["snapshot_seq"] or 0) + 1
+    entries = [
+        JournalEntry(run_id=run_id, seq=seq, at=at, epoch=epoch, entry=decode_entry(text), size=len(text))
+        for seq, (at, epoch, text) in enumerate(zip(row["ats"] or (), row["epochs"] or (), row["entries"] or (), strict=True), first)
+    ]
+    return Claimed(
+        run_id=run_id,
+        tenant=row["tenant"],
+        agent=row["agent"],
+        agent_digest=row["agent_digest"],
+        epoch=row["epoch"],
+        snapshot=Snapshot(run=decode_run(row["snapshot"]), size=len(row["snapshot"])) if row["snapshot"] else None,
+        entries=[*entries, *later],
+        letters=letters,
+        mail=row["mail"],
+        abandoned=row["abandoned"],
+    )
+
+
+def _received(row: asyncpg.Record) -> Received:
+    return Received(number=row["number"], letter=decode_letter(row["letter"]))
+
+
+def entry_of(row: asyncpg.Record) -> JournalEntry:
+    text = row["entry"]
+    return JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=decode_entry(text), size=len(text))

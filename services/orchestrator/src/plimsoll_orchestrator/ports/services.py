@@ -1,0 +1,225 @@
+"""The other services, as the orchestrator sees them, and the wake-up calls between its own processes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from plimsoll_graph.graph import PromptName
+from plimsoll_runtime.failures import Failure
+from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.usage import Usage
+from plimsoll_runtime.work import WorkContext
+
+from plimsoll_orchestrator.domain.journal import Proposal, ToolCall, Turn
+from plimsoll_orchestrator.domain.speech import SpokenText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDefinition:
+    name: str
+    description: str
+    arguments_schema: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question to a model; `request_key` makes a repeat free. `prompt_digest` is the version that the run has pinned, empty before."""
+
+    request_key: str
+    prompt: PromptName
+    prompt_digest: str
+    variables: JsonObject
+    conversation: Sequence[Turn]
+    tools: Sequence[ToolDefinition]
+    output_schema: JsonObject | None
+    task: str
+    max_tokens: int
+    work: WorkContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """`message` is the model's turn in the contract's JSON form; `confidence` is negative when unknown."""
+
+    message: JsonValue
+    text: str
+    calls: Sequence[ToolCall]
+    output: JsonValue
+    usage: Usage
+    provider: str
+    model: str
+    rehearsal: bool
+    confidence: float
+    prompt_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswer:
+    failure: Failure
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of what a model says. A higher attempt voids what lower ones said."""
+
+    attempt: int
+    text: str
+
+
+Hear: TypeAlias = Callable[[Piece], None]
+
+
+class Models(Protocol):
+    async def generate(self, question: Question, hear: Hear | None) -> Answer | NoAnswer:
+        """The checked answer. With `hear`, pieces of it are told as they come; none of them is the truth."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A person's leave for one exact call."""
+
+    grant_id: str
+    call_digest: str
+    granted_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    result: JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsApproval:
+    proposal: Proposal
+
+
+ToolOutcome: TypeAlias = Returned | Refused | NeedsApproval
+
+
+class Tools(Protocol):
+    async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
+        """Those that exist, in the order asked for."""
+        ...
+
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext
+    ) -> ToolOutcome: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passages:
+    """Each passage as an object with text, source, title, document_id, score and span."""
+
+    passages: Sequence[JsonObject]
+    receipt: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """Something said; `origin` is user, assistant, tool or system."""
+
+    origin: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """`subject` is empty when it is about the thread; `attribute` when it supersedes nothing."""
+
+    subject: str
+    attribute: str
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What was kept, and in words what was not and why."""
+
+    turns: int
+    facts: int
+    left_out: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What is to be remembered: in a thread, or facts in a collection; `key` makes a repeat harmless."""
+
+    key: str
+    thread_id: str
+    collection: str
+    turns: Sequence[Turned]
+    facts: Sequence[Fact]
+    learn: bool
+
+
+class Memory(Protocol):
+    async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure: ...
+
+    async def remember(self, note: Note, work: WorkContext) -> Remembered: ...
+
+    async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
+        """{turns, summary, facts, recalled} of a thread."""
+        ...
+
+
+class Signals(Protocol):
+    """Wake-up calls; any of them may be lost."""
+
+    async def run_ready(self, run_id: str) -> None: ...
+
+    async def run_interrupted(self, run_id: str) -> None:
+        """Somebody took the run from its worker: stop what is in flight."""
+        ...
+
+    async def runs_readied(self, run_ids: Sequence[str]) -> None:
+        """Runs may go on, or have letters to read."""
+        ...
+
+    async def journals_grew(self, run_ids: Sequence[str]) -> None: ...
+
+    async def spoke(self, run_id: str, text: SpokenText) -> None:
+        """A model says something in a step of the run."""
+        ...
+
+
+_HEARING_CAP = 1000
+
+
+class Hearing:
+    """What is said in a run, for one follower. One that is too slow misses stretches and gets the whole text again a second later."""
+
+    def __init__(self, woken: asyncio.Event) -> None:
+        self._woken = woken
+        self._stretches: deque[SpokenText] = deque(maxlen=_HEARING_CAP)
+
+    def take(self, stretch: SpokenText) -> None:
+        self._stretches.append(stretch)
+        self._woken.set()
+
+    def heard(self) -> Iterator[SpokenText]:
+        """What has come, oldest first."""
+        while self._stretches:
+            yield self._stretches.popleft()
+
+
+class Watch(Protocol):
+    """Tells followers that a journal may have grown."""
+
+    def watching(self, run_id: str) -> AbstractAsyncContextManager[asyncio.Event]: ...
+
+
+class Listening(Protocol):
+    """Brings followers what models say in a run."""
+
+    def hearing(self, run_id: str, woken: asyncio.Event) -> AbstractAsyncContextManager[Hearing]: ...
