@@ -19,7 +19,6 @@ _SWEEP_S = 1.0  # how often a worker looks for ready runs without having been to
 _RENEW_S = 4.0  # a lease is 15 s: three renewals may fail before it ends
 _CLAIM_BATCH = 128
 _ADDRESSED_CAP = 4096
-_FAULT_CAP = 500
 
 
 @dataclass(slots=True)
@@ -170,7 +169,7 @@ class Worker:
     async def _set_aside(self, claimed: Claimed, fault: str) -> None:
         """Try again after a pause; after three faults without getting on the run is quarantined, with what was said here as evidence."""
         with suppress(PlimsollError):  # its lease ends then, and another worker finds out
-            await self._store.set_aside(claimed.run_id, claimed.epoch, fault[:_FAULT_CAP])
+            await self._store.set_aside(claimed.run_id, claimed.epoch, fault)
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until hinted, until a slot is free, until `stop`, or for the sweep's interval."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import asyncpg
 from plimsoll_graph.graph import Graph
-from plimsoll_graph.parse import parse_graph
+from plimsoll_graph.parse import load_graph
+from plimsoll_graph.yaml_source import read_yaml
 from plimsoll_runtime.postgres import translating
 
 from plimsoll_orchestrator.ports import AgentVersion
@@ -86,7 +87,13 @@ class PostgresAgentStore:
         key = (row["name"], row["digest"])
         graph = self._graphs.get(key)
         if graph is None:
-            graph = self._graphs[key] = parse_graph(row["source"], f"{row['name']}.yaml")
+            graph = self._graphs[key] = _load(row["source"])
             while len(self._graphs) > _KEPT:
                 self._graphs.popitem(last=False)
         return AgentVersion(version=row["version"], graph=graph, created_at=row["created_at"])
+
+
+def _load(source: str) -> Graph:
+    value = read_yaml(source, "agent.yaml").value
+    assert isinstance(value, dict)  # it was when it was registered
+    return load_graph(value)

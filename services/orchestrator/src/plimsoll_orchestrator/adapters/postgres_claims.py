@@ -13,9 +13,11 @@ from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.domain.journal import decode_entry
 from plimsoll_orchestrator.domain.letters import Received, decode_letter
 from plimsoll_orchestrator.domain.snapshot import decode_run
+from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Snapshot
 
 ACQUIRE_CAP_S = 5.0
+_FAULT_CAP = 500
 _TRIES = 3  # a deadlock is broken by giving up one side, which then goes first or second
 
 
@@ -41,7 +43,14 @@ class PostgresClaimStore:
                 self._clock.set(rows[0]["at"])
                 later = await _read_on(connection, rows)
                 letters = await _letters(connection, [row["run_id"] for row in rows if row["mail"]])
-        return [_claimed(row, later.get(row["run_id"], []), letters.get(row["run_id"], [])) for row in rows]
+        readable = []
+        for row in rows:
+            try:
+                entries = [entry_of(one) for one in later.get(row["run_id"], ())]
+                readable.append(_claimed(row, entries, [_received(one) for one in letters.get(row["run_id"], ())]))
+            except JournalBroken as error:  # one journal that cannot be read must not keep all others from being claimed
+                await self.set_aside(row["run_id"], row["epoch"], f"{error.reason}: {error}", unreadable=True)
+        return readable
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
         with translating():
@@ -52,9 +61,9 @@ class PostgresClaimStore:
         with translating():
             await self._pool.execute(sql.RELEASE, list(held), list(held.values()))
 
-    async def set_aside(self, run_id: str, epoch: int, fault: str) -> None:
+    async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
         with translating():
-            await self._pool.execute(sql.SET_ASIDE, run_id, epoch, fault)
+            await self._pool.execute(sql.SET_ASIDE, run_id, epoch, fault[:_FAULT_CAP], unreadable)
 
     async def append(self, batch: Sequence[Append]) -> Committed:
         with translating():
@@ -95,13 +104,13 @@ def _committed(rows: Sequence[asyncpg.Record], clock: DatabaseClock, readied: Se
     return Committed(appended={row["run_id"]: Appended(at=row["at"], mail=row["mail"]) for row in rows}, readied=readied)
 
 
-async def _read_on(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> Mapping[str, list[JournalEntry]]:
+async def _read_on(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> Mapping[str, list[asyncpg.Record]]:
     """The journals' entries that were written while the claim was taken."""
     short = [(row["run_id"], _last_read(row)) for row in rows if _last_read(row) < row["seq"]]
-    later: dict[str, list[JournalEntry]] = {}
+    later: dict[str, list[asyncpg.Record]] = {}
     if short:
         for row in await connection.fetch(sql.JOURNALS_AFTER, *map(list, zip(*short, strict=True))):
-            later.setdefault(row["run_id"], []).append(entry_of(row))
+            later.setdefault(row["run_id"], []).append(row)
     return later
 
 
@@ -109,12 +118,12 @@ def _last_read(row: asyncpg.Record) -> int:
     return (row["snapshot_seq"] or 0) + len(row["entries"] or ())
 
 
-async def _letters(connection: asyncpg.Connection, run_ids: Sequence[str]) -> Mapping[str, list[Received]]:
+async def _letters(connection: asyncpg.Connection, run_ids: Sequence[str]) -> Mapping[str, list[asyncpg.Record]]:
     """Unanswered letters; read after the claim, so that none is missed that the claim has counted."""
-    found: dict[str, list[Received]] = {}
+    found: dict[str, list[asyncpg.Record]] = {}
     if run_ids:
         for row in await connection.fetch(sql.LETTERS, run_ids):
-            found.setdefault(row["run_id"], []).append(_received(row))
+            found.setdefault(row["run_id"], []).append(row)
     return found
 
 

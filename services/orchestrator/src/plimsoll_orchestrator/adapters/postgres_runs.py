@@ -192,6 +192,7 @@ def _summary(row: asyncpg.Record) -> RunSummary:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        pruned_seq=row["pruned_seq"],
     )
 
 

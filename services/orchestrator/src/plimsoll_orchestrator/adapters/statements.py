@@ -83,10 +83,11 @@ from unnest($1::text[], $2::bigint[]) as held (run_id, epoch)
 where r.run_id = held.run_id and r.epoch = held.epoch and r.worker is not null
 """
 
-# The engine broke on the run: tried again after 1, 2, 4 … seconds.
+# The engine broke on the run: tried again after 1, 2, 4 … seconds; one whose journal cannot be read ($4) waits for people.
 SET_ASIDE = """
-update runs r set wake_at = now() + interval '1 second' * power(2, least(cardinality(r.abandoned), 6)), epoch = r.epoch + 1,
-    worker = null, status = 'queued', abandoned = r.abandoned || $3::text
+update runs r set wake_at = case when $4 then null else now() + interval '1 second' * power(2, least(cardinality(r.abandoned), 6)) end,
+    status = case when $4 then 'quarantined' else 'queued' end,
+    epoch = r.epoch + 1, worker = null, abandoned = r.abandoned || $3::text
 where r.run_id = $1 and r.epoch = $2 and r.worker is not null
 """
 

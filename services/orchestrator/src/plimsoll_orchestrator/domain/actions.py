@@ -74,6 +74,7 @@ class Done:
     delta    changes of the state beside those that the node saves
     prompts  prompt reference → digest of the version that answered
     signal   id of the signal that ended a wait
+    empty    nothing came: there is no result to be saved or judged
     """
 
     result: JsonValue
@@ -84,6 +85,7 @@ class Done:
     delta: JsonObject = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
     signal: str = ""
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

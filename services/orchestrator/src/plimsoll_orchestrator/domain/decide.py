@@ -158,11 +158,12 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
     if run.step is not None and run.step.undo:
         return (StepFinished(node=node.name, node_kind="tool", delta={}, next="", usage=usage, seconds=seconds, undo=True),)
     scope = scope_of(run, result=outcome.result)
+    ensure, save = ((), {}) if outcome.empty else (node.ensure, node.save)
     try:
-        broken = next((text.text for text in node.ensure if not text.holds(scope)), None)
+        broken = next((text.text for text in ensure if not text.holds(scope)), None)
         if broken is not None:
             return fails(context_invalid(node, "ENSURE_BROKEN", f"does not hold after the step: {broken}"))
-        changed = outcome.delta | {name: fill(template, scope) for name, template in node.save.items()}
+        changed = outcome.delta | {name: fill(template, scope) for name, template in save.items()}
     except ExpressionFailed as error:
         return fails(context_invalid(node, "EXPRESSION_FAILED", str(error)))
     unfit = delta_failure(graph, node, changed)

@@ -47,7 +47,7 @@ def look(run: Run, node: Node, kind: TimerNode | SignalNode, step: Step, now: da
     if not over:
         return Park(step.until, RunStatus.WAITING)
     if kind.on_expired:
-        return Done(result=None, next=kind.on_expired, facts={"expired": True})
+        return Done(result=None, next=kind.on_expired, facts={"expired": True}, empty=True)
     message = f"no signal {kind.signal!r} came in time"
     return Failed(failure=Failure(category=Category.TIMEOUT, reason="SIGNAL_EXPIRED", message=message, where=node.name))
 

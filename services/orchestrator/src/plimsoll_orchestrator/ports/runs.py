@@ -269,8 +269,9 @@ class ClaimStore(Protocol):
         """Give runs back, ready for another worker at once."""
         ...
 
-    async def set_aside(self, run_id: str, epoch: int, fault: str) -> None:
-        """Give a run back that the engine broke on, to be tried again after a pause that grows with the number of faults."""
+    async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
+        """Give a run back that the engine broke on, to be tried again after a pause that grows with the number of faults;
+        one that cannot be read waits for people."""
         ...
 
     async def append(self, batch: Sequence[Append]) -> Committed:

@@ -76,7 +76,7 @@ def _option_problems(options: RunOptions) -> list[FieldProblem]:
     again = "is one moment, and a schedule starts runs again and again"
     problems = []
     if options.not_before is not None:
-        problems.append(FieldProblem("schedule.options.start_time", again, "leave it out; the cron expression says when"))
+        problems.append(FieldProblem("options.start_time", again, "leave it out; the cron expression says when"))
     if options.deadline is not None:
-        problems.append(FieldProblem("schedule.options.deadline", again, "leave it out, or limit options.budget.time"))
+        problems.append(FieldProblem("options.deadline", again, "leave it out, or limit options.budget.time"))
     return problems

@@ -1,0 +1,107 @@
+"""A dry run of a new version: what is wrong with the graph, and which unfinished runs could not go on with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plimsoll_graph.errors import InvalidGraph
+from plimsoll_graph.graph import Graph
+from plimsoll_graph.parse import parse_graph
+from plimsoll_graph.pin import pinned, subgraphs, unpinned
+from plimsoll_runtime.errors import FieldProblem
+from plimsoll_runtime.json_types import dump_json
+
+from plimsoll_orchestrator.domain.fit import misfits
+from plimsoll_orchestrator.domain.fold import fold
+from plimsoll_orchestrator.domain.journal import RunStatus, decode_entry
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.snapshot import decode_run
+from plimsoll_orchestrator.errors import JournalBroken
+from plimsoll_orchestrator.ports import AgentStore
+from plimsoll_orchestrator.ports.unfinished import Unfinished, UnfinishedRuns
+
+BROKEN_MOST = 1000
+_PAGE = 100
+_SOURCE_CAP = 1024 * 1024  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRun:
+    """A run that could not go on, and why."""
+
+    run_id: str
+    status: RunStatus
+    node: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What registering a graph would come to. `digest` is empty when it has mistakes; `broken` holds a thousand at the most."""
+
+    mistakes: Sequence[FieldProblem]
+    digest: str = ""
+    broken: Sequence[BrokenRun] = ()
+    checked: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    agents: AgentStore
+    runs: UnfinishedRuns
+
+    async def check_agent(self, tenant: str, source: str, source_name: str) -> Prospect:
+        """Check a graph without registering it, and every unfinished run of its agent against it."""
+        if len(source) > _SOURCE_CAP:
+            return Prospect(mistakes=(FieldProblem("source", f"is longer than {_SOURCE_CAP} characters", "split the agent"),))
+        try:
+            graph = await self._pinned(tenant, parse_graph(source, source_name))
+        except InvalidGraph as error:
+            return Prospect(mistakes=error.problems or (FieldProblem("source", error.message, error.remedy),))
+        broken: list[BrokenRun] = []
+        checked, after = 0, ""
+        while page := await self.runs.page(tenant, graph.agent, after, _PAGE):
+            for run in page:
+                problem = "; ".join(await self._problems(tenant, run, graph))
+                if problem and len(broken) < BROKEN_MOST:
+                    broken.append(BrokenRun(run_id=run.run_id, status=run.status, node=run.node, problem=problem))
+            checked, after = checked + len(page), page[-1].run_id
+        return Prospect(mistakes=(), digest=graph.digest, broken=broken, checked=checked)
+
+    async def _problems(self, tenant: str, unfinished: Unfinished, new: Graph) -> Sequence[str]:
+        if unfinished.agent_digest == new.digest:
+            return ()
+        version = await self.agents.by_digest(tenant, new.agent, unfinished.agent_digest)
+        if version is None:
+            return ("the version that it has does not exist",)
+        try:
+            run = _folded(tenant, unfinished, version.graph)
+        except JournalBroken as error:
+            return (f"its journal cannot be read: {error.message}",)
+        return list(misfits(run, version.graph, new))
+
+    async def _pinned(self, tenant: str, graph: Graph) -> Graph:
+        """The graph as it would be registered. Raises InvalidGraph when it runs a graph that does not exist."""
+        digests, problems = dict[str, str](), []
+        for name in sorted(unpinned(graph)):
+            version = await self.agents.newest(tenant, name)
+            if version is not None:
+                digests[name] = version.graph.digest
+        for path, kind in subgraphs(graph):
+            place = ".".join(map(str, path))
+            if not kind.digest and kind.agent not in digests:
+                problems.append(FieldProblem(f"{place}.agent", f"names the unknown agent {kind.agent!r}", "register it first"))
+            elif kind.digest and await self.agents.by_digest(tenant, kind.agent, kind.digest) is None:
+                remedy = "register it, or leave out `digest`"
+                problems.append(FieldProblem(f"{place}.digest", f"names a version of {kind.agent} that does not exist", remedy))
+        if problems:
+            raise InvalidGraph(problems=problems)
+        canonical = pinned(graph.canonical, digests)
+        return graph if canonical == graph.canonical else parse_graph(dump_json(canonical), graph.agent)
+
+
+def _folded(tenant: str, unfinished: Unfinished, graph: Graph) -> Run:
+    """Raises JournalBroken."""
+    run = Run(run_id=unfinished.run_id, tenant=tenant, agent=graph.agent, agent_digest=graph.digest)
+    if unfinished.snapshot:
+        run = decode_run(unfinished.snapshot)
+    return fold(run, ((seq, at, decode_entry(text)) for seq, at, text in unfinished.entries), graph.start)
