@@ -6,13 +6,38 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import dispatcher
 import durable_steps
+import memory_quality
+import memory_search
+import model_router
+import queues
+import rehearsal
 import uvloop
 from plimsoll_devstack.servers import Servers, configure, running
 from results import RESULTS, Row, keep, machine, show
 
 Measure = Callable[[Servers], Awaitable[list[Row]]]
-MEASURES: Mapping[str, Measure] = {"durable-steps": durable_steps.measure_throughput, "step-latency": durable_steps.measure_latency}
+MEASURES: Mapping[str, Measure] = {
+    "durable-steps": durable_steps.measure_throughput,
+    "step-latency": durable_steps.measure_latency,
+    "first-step": queues.measure_first_step,
+    "queue-depth": queues.measure_queue_depth,
+    "parked-runs": queues.measure_parked_runs,
+    "storage-slope": queues.measure_storage,
+    "dispatcher-latency": dispatcher.measure_latency,
+    "dispatcher-throughput": dispatcher.measure_throughput,
+    "dispatcher-isolation": dispatcher.measure_isolation,
+    "dispatcher-ledger": dispatcher.measure_ledger,
+    "dispatcher-validation": dispatcher.measure_validation,
+    "router-latency": model_router.measure_latency,
+    "router-throughput": model_router.measure_throughput,
+    "router-streams": model_router.measure_streams,
+    "router-memory": model_router.measure_memory,
+    "retrieval-quality": memory_quality.measure_quality,
+    "search-latency": memory_search.measure_search,
+    "rehearsal-quality": rehearsal.measure,
+}
 
 
 async def measure(only: str) -> list[Row]:

@@ -11,6 +11,8 @@ from plimsoll_graph.routes import route_mistakes
 from plimsoll_graph.schema_check import schema_mistakes, schema_warnings
 from plimsoll_graph.yaml_source import Mistake, Source, read_yaml
 
+_TOLD_MOST = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
@@ -25,8 +27,11 @@ class Checked:
 def check(text: str, source_name: str) -> Checked:
     """Read a graph from YAML or JSON text and check all of it. Never raises."""
     source = read_yaml(text, source_name or "agent.yaml")
-    if source.value is None:
+    if source.value is None or (source.mistakes and not source.keys):
         mistakes = source.mistakes or (source.mistake((), "is empty", "declare an agent"),)
+        return Checked(source=source, graph=None, mistakes=mistakes, warnings=())
+    if not isinstance(source.value, dict):
+        mistakes = (source.mistake((), "is not a mapping", "an agent begins with `agent: name`"),)
         return Checked(source=source, graph=None, mistakes=mistakes, warnings=())
     return check_source(source)
 
@@ -47,9 +52,17 @@ def check_source(source: Source) -> Checked:
     return Checked(
         source=source,
         graph=None if mistakes else graph,
-        mistakes=tuple(sorted(dict.fromkeys(mistakes), key=_order)),
-        warnings=tuple(sorted((warning for warning in dict.fromkeys(warnings) if warning.path not in told), key=_order)),
+        mistakes=_told(mistakes, source),
+        warnings=_told([warning for warning in warnings if warning.path not in told], source),
     )
+
+
+def _told(found: list[Mistake], source: Source) -> tuple[Mistake, ...]:
+    """Each once, in the order of their lines, and no more than anybody reads."""
+    each = sorted(dict.fromkeys(found), key=_order)
+    if len(each) > _TOLD_MOST:
+        each[_TOLD_MOST:] = [source.mistake((), f"has {len(each) - _TOLD_MOST} more of these", "mend the first ones")]
+    return tuple(each)
 
 
 def _order(mistake: Mistake) -> tuple[int, int, str]:

@@ -9,13 +9,20 @@ from plimsoll_graph.graph import (
     END,
     FAIL,
     JOIN,
+    ApproveNode,
     Budget,
     Concurrency,
     FileMapping,
     Graph,
+    Kind,
+    MapNode,
     Node,
+    ParallelNode,
     RetryPolicy,
     SetNode,
+    SignalNode,
+    SubgraphNode,
+    TimerNode,
 )
 from plimsoll_graph.kinds import KINDS, read_tool
 from plimsoll_graph.reader import NAME, NODE_NAME, Reader, shown
@@ -30,7 +37,10 @@ _MEANINGLESS: Mapping[str, tuple[str, ...]] = {
     "decide": ("next", "save", "ensure", "retry"),
     "handle": ("next", "save", "ensure", "retry"),
     "set": ("save", "retry"),
+    "wait": ("timeout",),
+    "approve": ("timeout",),
 }
+_INSTEAD: Mapping[str, str] = {"wait": "a wait for a signal ends by `expires`", "approve": "a question ends by `expires`"}
 
 
 def read_graph(source: Source) -> tuple[Graph, list[Mistake]]:
@@ -44,7 +54,7 @@ def read_graph(source: Source) -> tuple[Graph, list[Mistake]]:
 def _graph(reader: Reader) -> Graph:
     nodes_reader = reader.reader("nodes")
     nodes = {name: _node(nodes_reader, name) for name in nodes_reader.value}
-    if not 0 < len(nodes) <= _NODES_MOST:
+    if isinstance(reader.value.get("nodes"), dict) and not 0 < len(nodes) <= _NODES_MOST:
         reader.note("nodes", f"has {len(nodes)} entries", f"declare from 1 to {_NODES_MOST} nodes")
     budget = reader.reader("budget") if reader.has("budget") else None
     accepts = reader.reader("accepts") if reader.has("accepts") else None
@@ -110,15 +120,16 @@ def _node(nodes: Reader, name: str) -> Node:
     for key in idle:
         if reader.has(key):
             reader.raw(key)
-            reader.note(key, f"has no meaning on a {kind_name} node", "take it out")
+            reader.note(key, f"has no meaning on a {kind_name} node", _INSTEAD.get(kind_name, "take it out"))
+    kind = KINDS[kind_name](reader, kind_name) if kind_name else SetNode(fields={})
     node = Node(
         name=name,
-        kind=KINDS[kind_name](reader, kind_name) if kind_name else SetNode(fields={}),
+        kind=kind,
         next=END if "next" in idle else reader.text("next"),
         require=reader.expressions("require"),
         ensure=() if "ensure" in idle else reader.expressions("ensure"),
         save={} if "save" in idle else reader.templates("save"),
-        timeout_s=reader.seconds("timeout", default=_DEFAULT_TIMEOUT_S),
+        timeout_s=_default_timeout_s(kind) if "timeout" in idle else reader.seconds("timeout", default=_default_timeout_s(kind)),
         retry=_retry(reader.reader("retry")) if reader.has("retry") and "retry" not in idle else RetryPolicy(),
         on_failure=_on_failure(reader.reader("on_failure")) if reader.has("on_failure") else {},
         undo=read_tool(reader, "undo") if reader.has("undo") else None,
@@ -127,6 +138,12 @@ def _node(nodes: Reader, name: str) -> Node:
         reader.note("undo", f"stands on a {kind_name or 'broken'} node", "only what a tool did can be undone: move it to the tool node")
     reader.finish()
     return node
+
+
+def _default_timeout_s(kind: Kind) -> float:
+    """Nodes that wait for other runs, people or the clock have no limit but those of what they wait for, and the run's."""
+    waits = isinstance(kind, SubgraphNode | ParallelNode) or (isinstance(kind, MapNode) and kind.distributed)
+    return 0.0 if waits or isinstance(kind, ApproveNode | TimerNode | SignalNode) else _DEFAULT_TIMEOUT_S
 
 
 def _retry(reader: Reader) -> RetryPolicy:

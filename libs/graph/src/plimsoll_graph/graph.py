@@ -287,8 +287,7 @@ KIND_NAMES: Mapping[type, str] = {
     HandleNode: "handle",
 }
 
-# Kinds that touch nothing outside: computed and committed in one go, without a "started" entry before.
-PURE_KINDS = frozenset({"decide", "set", "handle"})
+PURE_KINDS = frozenset({"decide", "set", "handle"})  # touch nothing outside: computed and committed in one go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +307,7 @@ class Node:
     require: tuple[Expression, ...] = ()
     ensure: tuple[Expression, ...] = ()
     save: Mapping[str, Template]
-    timeout_s: float
+    timeout_s: float  # zero for no limit but those of what it waits for
     retry: RetryPolicy = RetryPolicy()
     on_failure: Mapping[str, str]
     undo: ToolNode | None = None  # the call that undoes this node, for a handler that compensates
@@ -392,11 +391,10 @@ class Graph:
 
     def delta_problems(self, delta: JsonObject) -> list[tuple[str, str]]:
         """(path, what is wrong) for every changed field that breaks the state's schema."""
-        problems = [
-            (name, "is not a field of the state") for name in delta if self._field_validators and name not in self._field_validators
-        ]
+        known = self._field_validators
+        problems = [(name, "is not a field of the state") for name in delta if known and name not in known]
         for name, value in delta.items():
-            validator = self._field_validators.get(name)
+            validator = known.get(name)
             if validator is not None and not validator.is_valid(value):
                 problems += [(path_text([name, *error.instance_path]), error.message) for error in validator.iter_errors(value)]
         return problems

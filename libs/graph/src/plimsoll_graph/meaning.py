@@ -39,6 +39,11 @@ def _misplaced_inputs(graph: Graph, source: Source) -> Iterator[Mistake]:
             yield source.mistake(("input", "properties", name), f"{why} in the state", "declare it alike under state.properties")
 
 
+def _declares(graph: Graph, field_name: str) -> bool:
+    declared = graph.state_schema.get("properties")
+    return isinstance(declared, dict) and field_name in declared
+
+
 @dataclass(slots=True)
 class _Reading:
     """One reading of all expressions; `whole` is how integers are read, see schema_shape."""
@@ -96,7 +101,7 @@ class _Reading:
         if why:
             remedy = "write a condition, such as `state.x > 0`" if slot.wants.kinds == {Kind.BOOL} else ""
             self._note(slot.path, Fault(why, None, remedy), self.mistakes)
-        elif slot.field and value is not _UNKNOWN:
+        elif slot.field and value is not _UNKNOWN and _declares(self.graph, slot.field):
             for _, problem in self.graph.delta_problems({slot.field: value}):  # type: ignore[dict-item]  # a constant is JSON
                 self._note(slot.path, Fault(f"does not fit state.{slot.field}: {problem}", None, ""), self.mistakes)
         return shape

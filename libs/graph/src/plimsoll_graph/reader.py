@@ -16,6 +16,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 NODE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNKNOWN_MOST = 50
 _SECONDS_MOST = 366 * 86400.0
 FALSE = Expression("false")
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -35,7 +36,8 @@ class Reader:
     def at(cls, source: Source, path: Path, value: JsonValue, mistakes: list[Mistake]) -> "Reader":
         """A reader of the mapping at `path`; of an empty one, with a mistake noted, when something else is there."""
         if not isinstance(value, dict):
-            mistakes.append(source.mistake(path, "is not a mapping", "write `key: value` lines"))
+            problem = "is missing" if value is None else "is not a mapping"
+            mistakes.append(source.mistake(path, problem, "write `key: value` lines"))
             return cls(source, path, {}, mistakes)
         return cls(source, path, value, mistakes)
 
@@ -204,8 +206,11 @@ class Reader:
 
     def finish(self) -> None:
         """Note every field that nobody asked for."""
-        for key in self.value:
-            if key not in self._seen:
+        unknown = [key for key in self.value if key not in self._seen]
+        if len(unknown) > _UNKNOWN_MOST:
+            self.note("", f"has {len(unknown)} unknown fields", f"known: {', '.join(sorted(self._seen))}")
+        else:
+            for key in unknown:
                 near = difflib.get_close_matches(key, sorted(self._seen), n=1)
                 self.note(key, "is not known here", f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._seen))}")
 

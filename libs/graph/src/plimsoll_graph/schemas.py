@@ -47,7 +47,7 @@ def compile_schema(schema: JsonObject) -> Any:
     Messages never show the value that is wrong: it may be a secret or a person's.
     """
     try:
-        return jsonschema_rs.validator_for(schema, mask="the value", retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
+        return _validator(schema)
     except jsonschema_rs.ValidationError as error:
         raise ValueError(f"{path_text(error.instance_path) or 'the schema'}: {error.message}") from error
     except (jsonschema_rs.ReferencingError, TypeError, ValueError) as error:
@@ -68,9 +68,9 @@ def schema_faults(schema: JsonObject) -> list[SchemaFault]:
             SchemaFault((), "multiplies to too many checks of one value", "merge its alternatives, or let it refer to itself once only")
         ]
     try:
-        compile_schema(schema)
-    except ValueError as error:
-        return [SchemaFault((), f"is not a JSON Schema: {error}", "see json-schema.org, draft 2020-12")]
+        _validator(schema)
+    except jsonschema_rs.ValidationError as error:
+        return [_schema_fault(error)]
     return [fault for path, part in _subschemas(schema) for fault in _idle(path, part, schema)]
 
 
@@ -79,15 +79,20 @@ def path_text(parts: list[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else (f".{part}" if index else str(part)) for index, part in enumerate(parts))
 
 
-def _meta_faults(schema: JsonObject) -> Iterator[SchemaFault]:
-    validator = jsonschema_rs.validator_for({"$ref": _DIALECT}, mask="the value", validate_formats=True, retriever=_refuse)
-    for error in validator.iter_errors(schema):
-        if '"regex"' in error.message:
-            yield SchemaFault(
-                tuple(error.instance_path), "is not a pattern", "write a regular expression without look-around and back references"
-            )
-        else:
-            yield SchemaFault(tuple(error.instance_path), f"is not JSON Schema: {error.message}", "see json-schema.org, draft 2020-12")
+def _validator(schema: JsonObject) -> Any:
+    return jsonschema_rs.validator_for(schema, mask="the value", retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
+
+
+def _meta_faults(schema: JsonObject) -> list[SchemaFault]:
+    validator = jsonschema_rs.validator_for({"$ref": _DIALECT}, mask="the value", retriever=_refuse)
+    return list(dict.fromkeys(_schema_fault(error) for error in validator.iter_errors(schema)))
+
+
+def _schema_fault(error: jsonschema_rs.ValidationError) -> SchemaFault:
+    path = tuple(error.instance_path)
+    if '"regex"' in error.message:
+        return SchemaFault(path, "is not a pattern", "write a regular expression without look-around and back references")
+    return SchemaFault(path, f"is not JSON Schema: {error.message}", "see json-schema.org, draft 2020-12")
 
 
 def _foreign(path: Path, schema: JsonObject, root: JsonObject) -> Iterator[SchemaFault]:

@@ -2,19 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import yaml
-from plimsoll_runtime.errors import FieldProblem
-from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.errors import FieldProblem, Invalid
+from plimsoll_runtime.json_types import JsonObject, JsonValue, parse_json
 
 Path: TypeAlias = tuple[str | int, ...]
 
-SOURCE_CAP = 512 * 1024  # characters
+SOURCE_CAP = 256 * 1024  # characters
 _DEPTH_CAP = 64
-_NODES_CAP = 50_000  # aliases multiply; a graph that is larger than this is an attack or a mistake
+_NODES_CAP = 20_000  # aliases multiply; a graph that is larger than this is an attack or a mistake
 _DIGITS_CAP = 300
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -91,9 +91,49 @@ def dotted(path: Path) -> str:
 
 
 def read_yaml(text: str, name: str) -> Source:
-    """Read one document. Never raises: a text that is no YAML yields its mistake."""
+    """Read one document of YAML or JSON. Never raises: a text that is neither yields its mistake."""
     if len(text) > SOURCE_CAP:
         return _refused(name, None, f"has {len(text):,} characters", f"a graph may have {SOURCE_CAP:,}; put long texts into prompts")
+    source = _composed(text, name)
+    exact = _as_json(text) if text.lstrip()[:1] == "{" else None
+    if exact is None or exact == source.value:
+        return source
+    # JSON is YAML but for a few characters, such as U+2028 in a text: JSON's own reader is right about those.
+    return source if source.mistakes and source.value is not None else replace(source, value=exact, mistakes=tuple(_unfit(exact, name)))
+
+
+def _as_json(text: str) -> JsonValue:
+    try:
+        return parse_json(text)
+    except Invalid:
+        return None
+
+
+def _unfit(value: JsonValue, name: str) -> Iterator[Mistake]:
+    """What YAML's reader would have refused."""
+    waiting: list[tuple[JsonValue, int]] = [(value, 0)]
+    count = 0
+    while waiting:
+        item, depth = waiting.pop()
+        count += 1
+        texts: list[str] = []
+        match item:
+            case str():
+                texts = [item]
+            case dict():
+                texts = list(item)
+                waiting += [(inner, depth + 1) for inner in item.values()]
+            case list():
+                waiting += [(inner, depth + 1) for inner in item]
+        if any("\0" in text for text in texts):
+            yield _mistake(name, None, "holds the character U+0000, which no store takes", "take it out")
+            return
+        if depth > _DEPTH_CAP or count > _NODES_CAP:
+            yield _mistake(name, None, f"is nested deeper than {_DEPTH_CAP}, or has more than {_NODES_CAP} values", "flatten it")
+            return
+
+
+def _composed(text: str, name: str) -> Source:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -108,7 +148,7 @@ def read_yaml(text: str, name: str) -> Source:
         return _refused(
             name, Place(line, error.position - text.rfind("\n", 0, error.position)), problem, "save it as UTF-8 text without it"
         )
-    except (yaml.YAMLError, ValueError) as error:  # such as an escape beyond Unicode
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as an escape beyond Unicode
         return _refused(name, None, f"is not YAML: {error}", "save it as UTF-8 text")
     if root is None:
         return _refused(name, None, "is empty", "declare an agent")
@@ -118,7 +158,11 @@ def read_yaml(text: str, name: str) -> Source:
 
 
 def _refused(name: str, place: Place | None, problem: str, remedy: str) -> Source:
-    return Source(name, None, mistakes=(Mistake(source=name, place=place, path="", problem=problem, remedy=remedy),))
+    return Source(name, None, mistakes=(_mistake(name, place, problem, remedy),))
+
+
+def _mistake(name: str, place: Place | None, problem: str, remedy: str) -> Mistake:
+    return Mistake(source=name, place=place, path="", problem=problem, remedy=remedy)
 
 
 class _Walk:

@@ -23,17 +23,28 @@ from plimsoll_orchestrator.adapters.memory import RemoteMemory
 from plimsoll_orchestrator.adapters.model_router import RemoteModels
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
+from plimsoll_orchestrator.adapters.postgres_retention import PostgresRetention
 from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
+from plimsoll_orchestrator.adapters.postgres_schedules import PostgresScheduleStore
+from plimsoll_orchestrator.adapters.postgres_unfinished import PostgresUnfinishedRuns
+from plimsoll_orchestrator.adapters.postgres_webhooks import PostgresWebhookStore
 from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch, SpeechWatch
 from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteTools
+from plimsoll_orchestrator.adapters.webhook_sender import WebhookSender
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.config import Settings
 from plimsoll_orchestrator.engine import Engine
+from plimsoll_orchestrator.retention import Caretaker
+from plimsoll_orchestrator.scheduler import Scheduler
 from plimsoll_orchestrator.service import Control, Following, Orchestrator
+from plimsoll_orchestrator.service.dry_run import DryRun
+from plimsoll_orchestrator.service.schedules import Schedules, starting_with
+from plimsoll_orchestrator.service.webhooks import Webhooks
 from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_orchestrator.transport.event_codec import event_to_publish
 from plimsoll_orchestrator.transport.grpc import OrchestratorServicer
+from plimsoll_orchestrator.webhooks import Courier
 from plimsoll_orchestrator.worker import Worker
 
 NAME = "orchestrator"
@@ -52,6 +63,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     clock.set(await pool.fetchval("select now()"))
     agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
     signals, watch, speech = BusSignals(bus), JournalWatch(bus), SpeechWatch(bus)
+    schedules, webhooks = PostgresScheduleStore(pool), PostgresWebhookStore(pool)
+    sender = await stack.enter_async_context(WebhookSender.opened(settings.webhooks.rules, clock))
 
     servers: list[RpcServer] = []
     loops: dict[str, Loop] = {}
@@ -59,7 +72,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         await stack.enter_async_context(runs.accepting())
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=ids)
         control = Control(orchestrator=service, clock=clock, ids=ids)
-        servicer = OrchestratorServicer(service, control, Following(runs=runs, watch=watch, listening=speech))
+        servicer = OrchestratorServicer(
+            service,
+            control,
+            Following(runs=runs, watch=watch, listening=speech),
+            Schedules(agents=agents, store=schedules, clock=clock, ids=ids),
+            Webhooks(store=webhooks, receivers=sender),
+            DryRun(agents=agents, runs=PostgresUnfinishedRuns(pool)),
+        )
         register = RpcService(
             orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
             lambda server: orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server(servicer, server),
@@ -68,6 +88,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         servers.append(RpcServer(settings.server, [register], callers, metrics, log))
         loops["watch"] = watch.run
         loops["speech"] = speech.run
+        loops["scheduler"] = Scheduler(schedules, starting_with(service), log).run
     if settings.works:
         speaker = Speaker(signals)
         worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, clock)
@@ -79,6 +100,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         loops["followers"] = lambda stop: signals.hear_followers(stop, speaker.hear_follower)
         loops["speaker"] = speaker.run
         loops["relay"] = OutboxRelay(pool, bus, service_stream(NAME), log, outbox).run
+        loops["webhooks"] = Courier(webhooks, sender, clock, log).run
+        kept = settings.retention
+        loops["retention"] = Caretaker(PostgresRetention(pool), log, journals_days=kept.journal_days, runs_days=kept.run_days).run
     return App(name=NAME, metrics=metrics, pings={"postgres": lambda: ping(pool), "nats": bus.ping}, servers=servers, loops=loops)
 
 

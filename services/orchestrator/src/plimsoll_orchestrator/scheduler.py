@@ -6,21 +6,17 @@ does no harm: whoever fires that time again finds the run that was started.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import PlimsollError
-from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.retry import Backoff, pause
 
-from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
+from plimsoll_orchestrator.domain.options import RunOrigin
 from plimsoll_orchestrator.domain.schedule import Timetable, firings
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, InvalidSchedule
-from plimsoll_orchestrator.ports.schedules import Due, DueSchedules, Fired
+from plimsoll_orchestrator.ports.schedules import Due, DueSchedules, Fired, Starting, StartRun
 
 _POLL_S = 1.0
 _BATCH = 16
@@ -28,22 +24,6 @@ _LATER_S = 5.0  # until a start is tried again that could not be made
 _LATER_MOST_S = 60.0
 _UNREADABLE_S = 3600.0  # until a schedule is looked at again whose times cannot be told
 _PROBLEM_CAP = 1000  # characters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Starting:
-    """A run that a schedule wants; the same key is the same run."""
-
-    tenant: str
-    agent: str
-    input: JsonObject
-    idempotency_key: str
-    options: RunOptions
-    origin: RunOrigin
-
-
-StartRun: TypeAlias = Callable[[Starting], Awaitable[str]]
-"""Accepts a run and returns its id. Raises what the service refuses it for."""
 
 
 class Scheduler:

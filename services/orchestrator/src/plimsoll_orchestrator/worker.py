@@ -12,13 +12,14 @@ from plimsoll_runtime.bus import Message
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import ErrorKind, PlimsollError
 
-from plimsoll_orchestrator.engine import Engine, Hold
+from plimsoll_orchestrator.engine import POISONED, Engine, Hold
 from plimsoll_orchestrator.ports import Claimed, ClaimStore
 
 _SWEEP_S = 1.0  # how often a worker looks for ready runs without having been told
 _RENEW_S = 4.0  # a lease is 15 s: three renewals may fail before it ends
 _CLAIM_BATCH = 128
 _ADDRESSED_CAP = 4096
+_SUSPECT_PAUSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Worker:
         self._held: dict[str, _Held] = {}
         self._hinted = asyncio.Event()
         self._freed = asyncio.Event()
+        self._suspect = ""
         self._drained = asyncio.Event()
         self._addressed: asyncio.Queue[str] = asyncio.Queue(_ADDRESSED_CAP)
 
@@ -139,7 +141,23 @@ class Worker:
         except PlimsollError as error:
             self._log.warning("claim.failed", {"reason": error.reason})
             return ()
-        return [claimed for claimed in taken if not self._taken_back(claimed)]
+        return await self._without_suspects([claimed for claimed in taken if not self._taken_back(claimed)])
+
+    async def _without_suspects(self, taken: Sequence[Claimed]) -> Sequence[Claimed]:
+        """All but the runs of which each may be the one that ends its workers: of those, one at a time. So when a worker ends for the
+        last time, no other run that it held is blamed as well."""
+        innocent = [claimed for claimed in taken if len(claimed.abandoned) < POISONED - 1]
+        suspects = [claimed for claimed in taken if len(claimed.abandoned) >= POISONED - 1]
+        if not suspects:
+            return innocent
+        judged = suspects[:1] if self._suspect not in self._held else []
+        if judged:
+            self._suspect = judged[0].run_id
+        rest = {claimed.run_id: claimed.epoch for claimed in suspects[len(judged) :]}
+        if rest:
+            with suppress(PlimsollError):
+                await self._store.release(rest, pause_s=_SUSPECT_PAUSE_S)
+        return [*innocent, *judged]
 
     def _taken_back(self, claimed: Claimed) -> bool:
         """Our own lease on a run ended while its task lives: the task goes, the run waits for the next claim."""

@@ -94,6 +94,16 @@ async def has_status(bench: Bench, run_id: str, status: RunStatus) -> bool:
     return (await bench.service.get_run(TENANT, run_id)).run.status is status
 
 
+async def test_runs_that_were_held_beside_a_poisonous_one_are_not_blamed_for_it(bench: Bench) -> None:
+    ids = [await bench.start("steps", {"canary": f"c{number}"}) for number in range(20)]
+    for number in range(POISONED - 1):
+        assert len(await bench.claims.claim(f"victim-{number}", 50, {})) == 20
+        await bench.pool.execute("update runs set wake_at = now() where worker is not null")
+    async with bench.working():
+        for run_id in ids:
+            assert (await bench.ended(run_id, within_s=30)).run.status is RunStatus.SUCCEEDED
+
+
 async def test_a_run_that_gets_on_is_never_set_aside(bench: Bench) -> None:
     run_id = await bench.start("steps", {"canary": "c"})
     await abandon(bench, run_id, POISONED - 1)

@@ -57,9 +57,9 @@ class PostgresClaimStore:
             rows = await self._pool.fetch(sql.RENEW, list(held), list(held.values()))
         return [row["run_id"] for row in rows]
 
-    async def release(self, held: Mapping[str, int]) -> None:
+    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
         with translating():
-            await self._pool.execute(sql.RELEASE, list(held), list(held.values()))
+            await self._pool.execute(sql.RELEASE, list(held), list(held.values()), pause_s)
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
         with translating():

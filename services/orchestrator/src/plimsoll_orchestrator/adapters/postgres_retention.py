@@ -48,16 +48,16 @@ select count(*) from old
 """
 
 _ERASE_JOURNALS = """
-with some as (
+with taken as (
     select run_id, next_seq, last_seq from retired_journals order by run_id limit $1 for update skip locked
 ), erased as (
-    delete from journal j using some s where j.run_id = s.run_id and j.seq >= s.next_seq and j.seq < s.next_seq + $2 and j.seq <= s.last_seq
+    delete from journal j using taken t where j.run_id = t.run_id and j.seq >= t.next_seq and j.seq < t.next_seq + $2 and j.seq <= t.last_seq
 ), done as (
-    delete from retired_journals r using some s where r.run_id = s.run_id and s.next_seq + $2 > s.last_seq
+    delete from retired_journals r using taken t where r.run_id = t.run_id and t.next_seq + $2 > t.last_seq
 ), further as (
-    update retired_journals r set next_seq = s.next_seq + $2 from some s where r.run_id = s.run_id and s.next_seq + $2 <= s.last_seq
+    update retired_journals r set next_seq = t.next_seq + $2 from taken t where r.run_id = t.run_id and t.next_seq + $2 <= t.last_seq
 )
-select count(*) from some
+select count(*) from taken
 """
 
 _FORGET_DELIVERIES = """

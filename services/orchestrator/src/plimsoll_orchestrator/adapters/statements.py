@@ -48,7 +48,8 @@ with picked as (
 """
 
 # In turns between tenants, those first of whom this worker holds fewest ($3, $4); within a tenant by lane, then by time.
-# The lanes are found by hopping through the index, so that it costs a probe per lane however many runs are queued.
+# The lanes are found by hopping through the index, so that it costs a probe per lane however many runs are queued. Twice as many
+# candidates as wanted: other workers may be taking some of them.
 CLAIM_FAIRLY = f"""
 with recursive lanes as (
     (select tenant, lane from runs where wake_at is not null order by tenant, lane limit 1)
@@ -64,9 +65,11 @@ with recursive lanes as (
         select run_id, wake_at from runs where tenant = l.tenant and lane = l.lane and wake_at <= now() order by wake_at limit $2
     ) d
     left join unnest($3::text[], $4::bigint[]) as h (tenant, runs) on h.tenant = l.tenant
+), first as (
+    select * from due order by turn, lane, wake_at limit 2 * $2
 ), picked as (
-    select r.run_id from due d join runs r using (run_id) where r.wake_at <= now()
-    order by d.turn, d.lane, d.wake_at limit $2 for update of r skip locked
+    select r.run_id from first f join runs r using (run_id) where r.wake_at <= now()
+    order by f.turn, f.lane, f.wake_at limit $2 for update of r skip locked
 ), {_TAKE}
 """
 
@@ -78,7 +81,7 @@ returning r.run_id
 """
 
 RELEASE = """
-update runs r set wake_at = now(), epoch = r.epoch + 1, worker = null, status = 'queued'
+update runs r set wake_at = now() + $3 * interval '1 second', epoch = r.epoch + 1, worker = null, status = 'queued'
 from unnest($1::text[], $2::bigint[]) as held (run_id, epoch)
 where r.run_id = held.run_id and r.epoch = held.epoch and r.worker is not null
 """

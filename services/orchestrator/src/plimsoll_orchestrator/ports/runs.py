@@ -265,8 +265,8 @@ class ClaimStore(Protocol):
         """Extend the leases of run id → epoch; returns the ids that are still ours."""
         ...
 
-    async def release(self, held: Mapping[str, int]) -> None:
-        """Give runs back, ready for another worker at once."""
+    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
+        """Give runs back, ready for another worker after a pause."""
         ...
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:

@@ -1,10 +1,13 @@
 """What is kept of schedules."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from plimsoll_runtime.json_types import JsonObject
+
+from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.schedule import Schedule
 
 
@@ -81,3 +84,19 @@ class DueSchedules(Protocol):
     async def postpone(self, due: Due, seconds: float, problem: str) -> None:
         """Nothing could fire: look again later."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starting:
+    """A run that a schedule wants; the same key is the same run."""
+
+    tenant: str
+    agent: str
+    input: JsonObject
+    idempotency_key: str
+    options: RunOptions
+    origin: RunOrigin
+
+
+StartRun: TypeAlias = Callable[[Starting], Awaitable[str]]
+"""Accepts a run and returns its id. Raises what the service refuses it for."""

@@ -58,26 +58,18 @@ class DryRun:
         except InvalidGraph as error:
             return Prospect(mistakes=error.problems or (FieldProblem("source", error.message, error.remedy),))
         broken: list[BrokenRun] = []
+        versions: dict[str, Graph | None] = {}
         checked, after = 0, ""
         while page := await self.runs.page(tenant, graph.agent, after, _PAGE):
             for run in page:
-                problem = "; ".join(await self._problems(tenant, run, graph))
+                if run.agent_digest not in versions:
+                    version = await self.agents.by_digest(tenant, graph.agent, run.agent_digest)
+                    versions[run.agent_digest] = version.graph if version else None
+                problem = "; ".join(_problems(tenant, run, versions[run.agent_digest], graph))
                 if problem and len(broken) < BROKEN_MOST:
                     broken.append(BrokenRun(run_id=run.run_id, status=run.status, node=run.node, problem=problem))
             checked, after = checked + len(page), page[-1].run_id
         return Prospect(mistakes=(), digest=graph.digest, broken=broken, checked=checked)
-
-    async def _problems(self, tenant: str, unfinished: Unfinished, new: Graph) -> Sequence[str]:
-        if unfinished.agent_digest == new.digest:
-            return ()
-        version = await self.agents.by_digest(tenant, new.agent, unfinished.agent_digest)
-        if version is None:
-            return ("the version that it has does not exist",)
-        try:
-            run = _folded(tenant, unfinished, version.graph)
-        except JournalBroken as error:
-            return (f"its journal cannot be read: {error.message}",)
-        return list(misfits(run, version.graph, new))
 
     async def _pinned(self, tenant: str, graph: Graph) -> Graph:
         """The graph as it would be registered. Raises InvalidGraph when it runs a graph that does not exist."""
@@ -97,6 +89,18 @@ class DryRun:
             raise InvalidGraph(problems=problems)
         canonical = pinned(graph.canonical, digests)
         return graph if canonical == graph.canonical else parse_graph(dump_json(canonical), graph.agent)
+
+
+def _problems(tenant: str, unfinished: Unfinished, old: Graph | None, new: Graph) -> Sequence[str]:
+    if old is None:
+        return ("the version that it has does not exist",)
+    if old.digest == new.digest:
+        return ()
+    try:
+        run = _folded(tenant, unfinished, old)
+    except JournalBroken as error:
+        return (f"its journal cannot be read: {error.message}",)
+    return list(misfits(run, old, new))
 
 
 def _folded(tenant: str, unfinished: Unfinished, graph: Graph) -> Run:

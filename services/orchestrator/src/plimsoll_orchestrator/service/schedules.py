@@ -13,7 +13,8 @@ from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.domain.schedule import Schedule, Timetable
 from plimsoll_orchestrator.errors import AgentNotFound, InvalidSchedule, ScheduleNotFound
 from plimsoll_orchestrator.ports import AgentStore
-from plimsoll_orchestrator.ports.schedules import KeptSchedule, ScheduleStore
+from plimsoll_orchestrator.ports.schedules import KeptSchedule, ScheduleStore, Starting, StartRun
+from plimsoll_orchestrator.service.runs import Orchestrator
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _INPUT_CAP_BYTES = 1024 * 1024
@@ -80,3 +81,15 @@ def _option_problems(options: RunOptions) -> list[FieldProblem]:
     if options.deadline is not None:
         problems.append(FieldProblem("options.deadline", again, "leave it out, or limit options.budget.time"))
     return problems
+
+
+def starting_with(orchestrator: Orchestrator) -> StartRun:
+    """How the scheduler starts runs: as any client does."""
+
+    async def start(wanted: Starting) -> str:
+        started = await orchestrator.start_run(
+            wanted.tenant, wanted.agent, wanted.input, wanted.idempotency_key, wanted.options, wanted.origin
+        )
+        return started.view.summary.run_id
+
+    return start

@@ -23,25 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from plimsoll.orchestrator.v1 import agent_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_agent__pb2
+from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/agents.proto\x12\x13plimsoll.gateway.v1\x1a$plimsoll/orchestrator/v1/agent.proto\";\n\x14RegisterAgentRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0bsource_name\x18\x02 \x01(\t\"X\n\x15RegisterAgentResponse\x12.\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x10GetAgentResponse\x12.\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x12ListAgentsResponse\x12/\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/agents.proto\x12\x13plimsoll.gateway.v1\x1a$plimsoll/orchestrator/v1/agent.proto\x1a\x33plimsoll/orchestrator/v1/orchestrator_service.proto\";\n\x14RegisterAgentRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0bsource_name\x18\x02 \x01(\t\"X\n\x15RegisterAgentResponse\x12.\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x10GetAgentResponse\x12.\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x12ListAgentsResponse\x12/\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1f.plimsoll.orchestrator.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x11\x43heckAgentRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0bsource_name\x18\x02 \x01(\t\"\xa9\x01\n\x12\x43heckAgentResponse\x12\x33\n\x08mistakes\x18\x01 \x03(\x0b\x32!.plimsoll.orchestrator.v1.Mistake\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x38\n\x0b\x62roken_runs\x18\x03 \x03(\x0b\x32#.plimsoll.orchestrator.v1.BrokenRun\x12\x14\n\x0c\x63hecked_runs\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.agents_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERAGENTREQUEST']._serialized_start=95
-  _globals['_REGISTERAGENTREQUEST']._serialized_end=154
-  _globals['_REGISTERAGENTRESPONSE']._serialized_start=156
-  _globals['_REGISTERAGENTRESPONSE']._serialized_end=244
-  _globals['_GETAGENTREQUEST']._serialized_start=246
-  _globals['_GETAGENTREQUEST']._serialized_end=277
-  _globals['_GETAGENTRESPONSE']._serialized_start=279
-  _globals['_GETAGENTRESPONSE']._serialized_end=345
-  _globals['_LISTAGENTSREQUEST']._serialized_start=347
-  _globals['_LISTAGENTSREQUEST']._serialized_end=405
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=407
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=501
+  _globals['_REGISTERAGENTREQUEST']._serialized_start=148
+  _globals['_REGISTERAGENTREQUEST']._serialized_end=207
+  _globals['_REGISTERAGENTRESPONSE']._serialized_start=209
+  _globals['_REGISTERAGENTRESPONSE']._serialized_end=297
+  _globals['_GETAGENTREQUEST']._serialized_start=299
+  _globals['_GETAGENTREQUEST']._serialized_end=330
+  _globals['_GETAGENTRESPONSE']._serialized_start=332
+  _globals['_GETAGENTRESPONSE']._serialized_end=398
+  _globals['_LISTAGENTSREQUEST']._serialized_start=400
+  _globals['_LISTAGENTSREQUEST']._serialized_end=458
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=460
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=554
+  _globals['_CHECKAGENTREQUEST']._serialized_start=556
+  _globals['_CHECKAGENTREQUEST']._serialized_end=612
+  _globals['_CHECKAGENTRESPONSE']._serialized_start=615
+  _globals['_CHECKAGENTRESPONSE']._serialized_end=784
 # @@protoc_insertion_point(module_scope)

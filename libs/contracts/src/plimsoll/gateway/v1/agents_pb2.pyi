@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from plimsoll.orchestrator.v1 import agent_pb2 as _agent_pb2
+from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as _orchestrator_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -148,3 +149,63 @@ class ListAgentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAgentsResponse: _TypeAlias = ListAgentsResponse  # noqa: Y015
+
+@_typing.final
+class CheckAgentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """YAML or JSON text of the graph."""
+    source_name: _builtins.str
+    """Named in mistakes; usually a file's name."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        source_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "source_name", b"source_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAgentRequest: _TypeAlias = CheckAgentRequest  # noqa: Y015
+
+@_typing.final
+class CheckAgentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISTAKES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    BROKEN_RUNS_FIELD_NUMBER: _builtins.int
+    CHECKED_RUNS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Digest of the version that it would be."""
+    checked_runs: _builtins.int
+    """How many unfinished runs were looked at."""
+    @_builtins.property
+    def mistakes(self) -> _containers.RepeatedCompositeFieldContainer[_orchestrator_service_pb2.Mistake]:
+        """Empty when the graph could be registered."""
+
+    @_builtins.property
+    def broken_runs(self) -> _containers.RepeatedCompositeFieldContainer[_orchestrator_service_pb2.BrokenRun]:
+        """Unfinished runs that could not go on under it; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        mistakes: _abc.Iterable[_orchestrator_service_pb2.Mistake] | None = ...,
+        digest: _builtins.str = ...,
+        broken_runs: _abc.Iterable[_orchestrator_service_pb2.BrokenRun] | None = ...,
+        checked_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken_runs", b"broken_runs", "checked_runs", b"checked_runs", "digest", b"digest", "mistakes", b"mistakes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAgentResponse: _TypeAlias = CheckAgentResponse  # noqa: Y015

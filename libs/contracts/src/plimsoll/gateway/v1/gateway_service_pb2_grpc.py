@@ -5,11 +5,15 @@ import warnings
 
 from plimsoll.gateway.v1 import agents_pb2 as plimsoll_dot_gateway_dot_v1_dot_agents__pb2
 from plimsoll.gateway.v1 import approvals_pb2 as plimsoll_dot_gateway_dot_v1_dot_approvals__pb2
+from plimsoll.gateway.v1 import control_pb2 as plimsoll_dot_gateway_dot_v1_dot_control__pb2
 from plimsoll.gateway.v1 import feedback_pb2 as plimsoll_dot_gateway_dot_v1_dot_feedback__pb2
 from plimsoll.gateway.v1 import memory_pb2 as plimsoll_dot_gateway_dot_v1_dot_memory__pb2
 from plimsoll.gateway.v1 import models_pb2 as plimsoll_dot_gateway_dot_v1_dot_models__pb2
 from plimsoll.gateway.v1 import runs_pb2 as plimsoll_dot_gateway_dot_v1_dot_runs__pb2
+from plimsoll.gateway.v1 import schedules_pb2 as plimsoll_dot_gateway_dot_v1_dot_schedules__pb2
+from plimsoll.gateway.v1 import threads_pb2 as plimsoll_dot_gateway_dot_v1_dot_threads__pb2
 from plimsoll.gateway.v1 import tools_pb2 as plimsoll_dot_gateway_dot_v1_dot_tools__pb2
+from plimsoll.gateway.v1 import webhooks_pb2 as plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -66,6 +70,51 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunResponse.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PauseRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ResumeRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.SignalRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/SignalRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunResponse.FromString,
+                _registered_method=True)
+        self.ForkRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ForkRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunResponse.FromString,
+                _registered_method=True)
+        self.RetryRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RetryRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunResponse.FromString,
+                _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ExplainRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunResponse.FromString,
+                _registered_method=True)
+        self.QueryRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/QueryRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunResponse.FromString,
+                _registered_method=True)
+        self.GetThread = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetThread',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadResponse.FromString,
+                _registered_method=True)
+        self.ListThreads = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListThreads',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsResponse.FromString,
+                _registered_method=True)
         self.ListApprovals = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/ListApprovals',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_approvals__pb2.ListApprovalsRequest.SerializeToString,
@@ -90,6 +139,56 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/ListAgents',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsResponse.FromString,
+                _registered_method=True)
+        self.CheckAgent = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/CheckAgent',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentResponse.FromString,
+                _registered_method=True)
+        self.PutSchedule = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PutSchedule',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleResponse.FromString,
+                _registered_method=True)
+        self.GetSchedule = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetSchedule',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListSchedules',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchedule = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/DeleteSchedule',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleResponse.FromString,
+                _registered_method=True)
+        self.PutWebhook = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PutWebhook',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListWebhooks',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksResponse.FromString,
+                _registered_method=True)
+        self.DeleteWebhook = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/DeleteWebhook',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookDeliveries = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListWebhookDeliveries',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.ReplayWebhookDelivery = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ReplayWebhookDelivery',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryResponse.FromString,
                 _registered_method=True)
         self.ListTools = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/ListTools',
@@ -201,7 +300,71 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FollowRun(self, request, context):
-        """Follows a run's journal from a cursor and ends after its last entry. Over REST: server-sent events, resumed with Last-Event-ID.
+        """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
+        Over REST: server-sent events, resumed with Last-Event-ID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRun(self, request, context):
+        """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRun(self, request, context):
+        """Lets a paused or quarantined run go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalRun(self, request, context):
+        """Sends a run a signal; it is kept until a node of the run waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkRun(self, request, context):
+        """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRun(self, request, context):
+        """Starts a new run from the step at which a run failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRun(self, request, context):
+        """Says what a run waits for, and what would end the waiting.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryRun(self, request, context):
+        """Evaluates a CEL expression over a run as it is now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetThread(self, request, context):
+        """Returns a thread: the run under way, how many wait, and what is carried from run to run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListThreads(self, request, context):
+        """Lists threads, the last used first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +400,76 @@ class GatewayServiceServicer:
 
     def ListAgents(self, request, context):
         """Lists the newest version of each agent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckAgent(self, request, context):
+        """Checks a graph without registering it, and lists the unfinished runs that it would break.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutSchedule(self, request, context):
+        """Creates a schedule, or changes the one of this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchedule(self, request, context):
+        """Returns a schedule, with when it fires next and what became of its last firing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """Lists schedules by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchedule(self, request, context):
+        """Deletes a schedule; runs that it started go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutWebhook(self, request, context):
+        """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """Lists webhooks by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWebhook(self, request, context):
+        """Deletes a webhook, and what it had still to deliver.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookDeliveries(self, request, context):
+        """Lists deliveries of webhooks, newest first; with status DELIVERY_STATUS_DEAD, the dead letters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayWebhookDelivery(self, request, context):
+        """Sends a delivery once more, under the same id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -375,6 +608,51 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunResponse.SerializeToString,
             ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'SignalRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunResponse.SerializeToString,
+            ),
+            'ForkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunResponse.SerializeToString,
+            ),
+            'RetryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunResponse.SerializeToString,
+            ),
+            'QueryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunResponse.SerializeToString,
+            ),
+            'GetThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetThread,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadResponse.SerializeToString,
+            ),
+            'ListThreads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListThreads,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsResponse.SerializeToString,
+            ),
             'ListApprovals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListApprovals,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_approvals__pb2.ListApprovalsRequest.FromString,
@@ -399,6 +677,56 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'CheckAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckAgent,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentResponse.SerializeToString,
+            ),
+            'PutSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSchedule,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleResponse.SerializeToString,
+            ),
+            'GetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedule,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchedule,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleResponse.SerializeToString,
+            ),
+            'PutWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutWebhook,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookResponse.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksResponse.SerializeToString,
+            ),
+            'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWebhook,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookResponse.SerializeToString,
+            ),
+            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookDeliveries,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            ),
+            'ReplayWebhookDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhookDelivery,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryResponse.SerializeToString,
             ),
             'ListTools': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTools,
@@ -623,6 +951,249 @@ class GatewayService:
             _registered_method=True)
 
     @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PauseRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ResumeRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/SignalRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.SignalRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ForkRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ForkRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RetryRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.RetryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ExplainRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.ExplainRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/QueryRun',
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_control__pb2.QueryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetThread',
+            plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_threads__pb2.GetThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListThreads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListThreads',
+            plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_threads__pb2.ListThreadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListApprovals(request,
             target,
             options=(),
@@ -747,6 +1318,276 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListAgents',
             plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_agents__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/CheckAgent',
+            plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_agents__pb2.CheckAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PutSchedule',
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.PutScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetSchedule',
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.GetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListSchedules',
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/DeleteSchedule',
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_schedules__pb2.DeleteScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PutWebhook',
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.PutWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListWebhooks',
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/DeleteWebhook',
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.DeleteWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListWebhookDeliveries',
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayWebhookDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ReplayWebhookDelivery',
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2.ReplayWebhookDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

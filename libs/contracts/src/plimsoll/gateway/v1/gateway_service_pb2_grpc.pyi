@@ -7,11 +7,15 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from plimsoll.gateway.v1 import agents_pb2 as _agents_pb2
 from plimsoll.gateway.v1 import approvals_pb2 as _approvals_pb2
+from plimsoll.gateway.v1 import control_pb2 as _control_pb2
 from plimsoll.gateway.v1 import feedback_pb2 as _feedback_pb2
 from plimsoll.gateway.v1 import memory_pb2 as _memory_pb2
 from plimsoll.gateway.v1 import models_pb2 as _models_pb2
 from plimsoll.gateway.v1 import runs_pb2 as _runs_pb2
+from plimsoll.gateway.v1 import schedules_pb2 as _schedules_pb2
+from plimsoll.gateway.v1 import threads_pb2 as _threads_pb2
 from plimsoll.gateway.v1 import tools_pb2 as _tools_pb2
+from plimsoll.gateway.v1 import webhooks_pb2 as _webhooks_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -48,7 +52,27 @@ class GatewayServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]
     """Cancels a run; what it has in flight is told to stop."""
     FollowRun: _grpc.UnaryStreamMultiCallable[_runs_pb2.FollowRunRequest, _runs_pb2.FollowRunResponse]
-    """Follows a run's journal from a cursor and ends after its last entry. Over REST: server-sent events, resumed with Last-Event-ID."""
+    """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
+    Over REST: server-sent events, resumed with Last-Event-ID.
+    """
+    PauseRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.PauseRunRequest, _control_pb2.PauseRunResponse]
+    """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on."""
+    ResumeRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRunRequest, _control_pb2.ResumeRunResponse]
+    """Lets a paused or quarantined run go on."""
+    SignalRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.SignalRunRequest, _control_pb2.SignalRunResponse]
+    """Sends a run a signal; it is kept until a node of the run waits for it."""
+    ForkRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.ForkRunRequest, _control_pb2.ForkRunResponse]
+    """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+    RetryRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.RetryRunRequest, _control_pb2.RetryRunResponse]
+    """Starts a new run from the step at which a run failed."""
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.ExplainRunRequest, _control_pb2.ExplainRunResponse]
+    """Says what a run waits for, and what would end the waiting."""
+    QueryRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.QueryRunRequest, _control_pb2.QueryRunResponse]
+    """Evaluates a CEL expression over a run as it is now."""
+    GetThread: _grpc.UnaryUnaryMultiCallable[_threads_pb2.GetThreadRequest, _threads_pb2.GetThreadResponse]
+    """Returns a thread: the run under way, how many wait, and what is carried from run to run."""
+    ListThreads: _grpc.UnaryUnaryMultiCallable[_threads_pb2.ListThreadsRequest, _threads_pb2.ListThreadsResponse]
+    """Lists threads, the last used first."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]
     """Lists approvals, oldest pending first."""
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.DecideApprovalRequest, _approvals_pb2.DecideApprovalResponse]
@@ -59,6 +83,26 @@ class GatewayServiceStub:
     """Returns the newest version of an agent with its graph."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agents_pb2.ListAgentsRequest, _agents_pb2.ListAgentsResponse]
     """Lists the newest version of each agent."""
+    CheckAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.CheckAgentRequest, _agents_pb2.CheckAgentResponse]
+    """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+    PutSchedule: _grpc.UnaryUnaryMultiCallable[_schedules_pb2.PutScheduleRequest, _schedules_pb2.PutScheduleResponse]
+    """Creates a schedule, or changes the one of this name."""
+    GetSchedule: _grpc.UnaryUnaryMultiCallable[_schedules_pb2.GetScheduleRequest, _schedules_pb2.GetScheduleResponse]
+    """Returns a schedule, with when it fires next and what became of its last firing."""
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_schedules_pb2.ListSchedulesRequest, _schedules_pb2.ListSchedulesResponse]
+    """Lists schedules by name."""
+    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_schedules_pb2.DeleteScheduleRequest, _schedules_pb2.DeleteScheduleResponse]
+    """Deletes a schedule; runs that it started go on."""
+    PutWebhook: _grpc.UnaryUnaryMultiCallable[_webhooks_pb2.PutWebhookRequest, _webhooks_pb2.PutWebhookResponse]
+    """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhooks_pb2.ListWebhooksRequest, _webhooks_pb2.ListWebhooksResponse]
+    """Lists webhooks by name."""
+    DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhooks_pb2.DeleteWebhookRequest, _webhooks_pb2.DeleteWebhookResponse]
+    """Deletes a webhook, and what it had still to deliver."""
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhooks_pb2.ListWebhookDeliveriesRequest, _webhooks_pb2.ListWebhookDeliveriesResponse]
+    """Lists deliveries of webhooks, newest first; with status DELIVERY_STATUS_DEAD, the dead letters."""
+    ReplayWebhookDelivery: _grpc.UnaryUnaryMultiCallable[_webhooks_pb2.ReplayWebhookDeliveryRequest, _webhooks_pb2.ReplayWebhookDeliveryResponse]
+    """Sends a delivery once more, under the same id."""
     ListTools: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListToolsRequest, _tools_pb2.ListToolsResponse]
     """Lists the declared tools."""
     GetTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]
@@ -104,7 +148,27 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Cancels a run; what it has in flight is told to stop."""
     FollowRun: _aio.UnaryStreamMultiCallable[_runs_pb2.FollowRunRequest, _runs_pb2.FollowRunResponse]  # type: ignore[assignment]
-    """Follows a run's journal from a cursor and ends after its last entry. Over REST: server-sent events, resumed with Last-Event-ID."""
+    """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
+    Over REST: server-sent events, resumed with Last-Event-ID.
+    """
+    PauseRun: _aio.UnaryUnaryMultiCallable[_control_pb2.PauseRunRequest, _control_pb2.PauseRunResponse]  # type: ignore[assignment]
+    """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on."""
+    ResumeRun: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRunRequest, _control_pb2.ResumeRunResponse]  # type: ignore[assignment]
+    """Lets a paused or quarantined run go on."""
+    SignalRun: _aio.UnaryUnaryMultiCallable[_control_pb2.SignalRunRequest, _control_pb2.SignalRunResponse]  # type: ignore[assignment]
+    """Sends a run a signal; it is kept until a node of the run waits for it."""
+    ForkRun: _aio.UnaryUnaryMultiCallable[_control_pb2.ForkRunRequest, _control_pb2.ForkRunResponse]  # type: ignore[assignment]
+    """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+    RetryRun: _aio.UnaryUnaryMultiCallable[_control_pb2.RetryRunRequest, _control_pb2.RetryRunResponse]  # type: ignore[assignment]
+    """Starts a new run from the step at which a run failed."""
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_control_pb2.ExplainRunRequest, _control_pb2.ExplainRunResponse]  # type: ignore[assignment]
+    """Says what a run waits for, and what would end the waiting."""
+    QueryRun: _aio.UnaryUnaryMultiCallable[_control_pb2.QueryRunRequest, _control_pb2.QueryRunResponse]  # type: ignore[assignment]
+    """Evaluates a CEL expression over a run as it is now."""
+    GetThread: _aio.UnaryUnaryMultiCallable[_threads_pb2.GetThreadRequest, _threads_pb2.GetThreadResponse]  # type: ignore[assignment]
+    """Returns a thread: the run under way, how many wait, and what is carried from run to run."""
+    ListThreads: _aio.UnaryUnaryMultiCallable[_threads_pb2.ListThreadsRequest, _threads_pb2.ListThreadsResponse]  # type: ignore[assignment]
+    """Lists threads, the last used first."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists approvals, oldest pending first."""
     DecideApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.DecideApprovalRequest, _approvals_pb2.DecideApprovalResponse]  # type: ignore[assignment]
@@ -115,6 +179,26 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Returns the newest version of an agent with its graph."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_agents_pb2.ListAgentsRequest, _agents_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Lists the newest version of each agent."""
+    CheckAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.CheckAgentRequest, _agents_pb2.CheckAgentResponse]  # type: ignore[assignment]
+    """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+    PutSchedule: _aio.UnaryUnaryMultiCallable[_schedules_pb2.PutScheduleRequest, _schedules_pb2.PutScheduleResponse]  # type: ignore[assignment]
+    """Creates a schedule, or changes the one of this name."""
+    GetSchedule: _aio.UnaryUnaryMultiCallable[_schedules_pb2.GetScheduleRequest, _schedules_pb2.GetScheduleResponse]  # type: ignore[assignment]
+    """Returns a schedule, with when it fires next and what became of its last firing."""
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_schedules_pb2.ListSchedulesRequest, _schedules_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    """Lists schedules by name."""
+    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedules_pb2.DeleteScheduleRequest, _schedules_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
+    """Deletes a schedule; runs that it started go on."""
+    PutWebhook: _aio.UnaryUnaryMultiCallable[_webhooks_pb2.PutWebhookRequest, _webhooks_pb2.PutWebhookResponse]  # type: ignore[assignment]
+    """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhooks_pb2.ListWebhooksRequest, _webhooks_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Lists webhooks by name."""
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhooks_pb2.DeleteWebhookRequest, _webhooks_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
+    """Deletes a webhook, and what it had still to deliver."""
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhooks_pb2.ListWebhookDeliveriesRequest, _webhooks_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """Lists deliveries of webhooks, newest first; with status DELIVERY_STATUS_DEAD, the dead letters."""
+    ReplayWebhookDelivery: _aio.UnaryUnaryMultiCallable[_webhooks_pb2.ReplayWebhookDeliveryRequest, _webhooks_pb2.ReplayWebhookDeliveryResponse]  # type: ignore[assignment]
+    """Sends a delivery once more, under the same id."""
     ListTools: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListToolsRequest, _tools_pb2.ListToolsResponse]  # type: ignore[assignment]
     """Lists the declared tools."""
     GetTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]  # type: ignore[assignment]
@@ -187,7 +271,81 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_pb2.FollowRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_runs_pb2.FollowRunResponse], _abc.AsyncIterator[_runs_pb2.FollowRunResponse]]:
-        """Follows a run's journal from a cursor and ends after its last entry. Over REST: server-sent events, resumed with Last-Event-ID."""
+        """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
+        Over REST: server-sent events, resumed with Last-Event-ID.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _control_pb2.PauseRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.PauseRunResponse, _abc.Awaitable[_control_pb2.PauseRunResponse]]:
+        """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on."""
+
+    @_abc_1.abstractmethod
+    def ResumeRun(
+        self,
+        request: _control_pb2.ResumeRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ResumeRunResponse, _abc.Awaitable[_control_pb2.ResumeRunResponse]]:
+        """Lets a paused or quarantined run go on."""
+
+    @_abc_1.abstractmethod
+    def SignalRun(
+        self,
+        request: _control_pb2.SignalRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SignalRunResponse, _abc.Awaitable[_control_pb2.SignalRunResponse]]:
+        """Sends a run a signal; it is kept until a node of the run waits for it."""
+
+    @_abc_1.abstractmethod
+    def ForkRun(
+        self,
+        request: _control_pb2.ForkRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ForkRunResponse, _abc.Awaitable[_control_pb2.ForkRunResponse]]:
+        """Starts a new run from a position of another one's journal, with the state as it was there and what is changed in it."""
+
+    @_abc_1.abstractmethod
+    def RetryRun(
+        self,
+        request: _control_pb2.RetryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RetryRunResponse, _abc.Awaitable[_control_pb2.RetryRunResponse]]:
+        """Starts a new run from the step at which a run failed."""
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _control_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ExplainRunResponse, _abc.Awaitable[_control_pb2.ExplainRunResponse]]:
+        """Says what a run waits for, and what would end the waiting."""
+
+    @_abc_1.abstractmethod
+    def QueryRun(
+        self,
+        request: _control_pb2.QueryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.QueryRunResponse, _abc.Awaitable[_control_pb2.QueryRunResponse]]:
+        """Evaluates a CEL expression over a run as it is now."""
+
+    @_abc_1.abstractmethod
+    def GetThread(
+        self,
+        request: _threads_pb2.GetThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_pb2.GetThreadResponse, _abc.Awaitable[_threads_pb2.GetThreadResponse]]:
+        """Returns a thread: the run under way, how many wait, and what is carried from run to run."""
+
+    @_abc_1.abstractmethod
+    def ListThreads(
+        self,
+        request: _threads_pb2.ListThreadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_pb2.ListThreadsResponse, _abc.Awaitable[_threads_pb2.ListThreadsResponse]]:
+        """Lists threads, the last used first."""
 
     @_abc_1.abstractmethod
     def ListApprovals(
@@ -228,6 +386,86 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.ListAgentsResponse, _abc.Awaitable[_agents_pb2.ListAgentsResponse]]:
         """Lists the newest version of each agent."""
+
+    @_abc_1.abstractmethod
+    def CheckAgent(
+        self,
+        request: _agents_pb2.CheckAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.CheckAgentResponse, _abc.Awaitable[_agents_pb2.CheckAgentResponse]]:
+        """Checks a graph without registering it, and lists the unfinished runs that it would break."""
+
+    @_abc_1.abstractmethod
+    def PutSchedule(
+        self,
+        request: _schedules_pb2.PutScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedules_pb2.PutScheduleResponse, _abc.Awaitable[_schedules_pb2.PutScheduleResponse]]:
+        """Creates a schedule, or changes the one of this name."""
+
+    @_abc_1.abstractmethod
+    def GetSchedule(
+        self,
+        request: _schedules_pb2.GetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedules_pb2.GetScheduleResponse, _abc.Awaitable[_schedules_pb2.GetScheduleResponse]]:
+        """Returns a schedule, with when it fires next and what became of its last firing."""
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _schedules_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedules_pb2.ListSchedulesResponse, _abc.Awaitable[_schedules_pb2.ListSchedulesResponse]]:
+        """Lists schedules by name."""
+
+    @_abc_1.abstractmethod
+    def DeleteSchedule(
+        self,
+        request: _schedules_pb2.DeleteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedules_pb2.DeleteScheduleResponse, _abc.Awaitable[_schedules_pb2.DeleteScheduleResponse]]:
+        """Deletes a schedule; runs that it started go on."""
+
+    @_abc_1.abstractmethod
+    def PutWebhook(
+        self,
+        request: _webhooks_pb2.PutWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhooks_pb2.PutWebhookResponse, _abc.Awaitable[_webhooks_pb2.PutWebhookResponse]]:
+        """Creates a webhook, or changes the one of this name; the secret is told once, when it is made or rotated."""
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _webhooks_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhooks_pb2.ListWebhooksResponse, _abc.Awaitable[_webhooks_pb2.ListWebhooksResponse]]:
+        """Lists webhooks by name."""
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _webhooks_pb2.DeleteWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhooks_pb2.DeleteWebhookResponse, _abc.Awaitable[_webhooks_pb2.DeleteWebhookResponse]]:
+        """Deletes a webhook, and what it had still to deliver."""
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _webhooks_pb2.ListWebhookDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhooks_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhooks_pb2.ListWebhookDeliveriesResponse]]:
+        """Lists deliveries of webhooks, newest first; with status DELIVERY_STATUS_DEAD, the dead letters."""
+
+    @_abc_1.abstractmethod
+    def ReplayWebhookDelivery(
+        self,
+        request: _webhooks_pb2.ReplayWebhookDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhooks_pb2.ReplayWebhookDeliveryResponse, _abc.Awaitable[_webhooks_pb2.ReplayWebhookDeliveryResponse]]:
+        """Sends a delivery once more, under the same id."""
 
     @_abc_1.abstractmethod
     def ListTools(

@@ -29,11 +29,23 @@ class Collection(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     EMBEDDER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_EMBEDDER_FIELD_NUMBER: _builtins.int
+    REEMBEDDED_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     documents: _builtins.int
     chunks: _builtins.int
     embedder: _builtins.str
     """Name of the embedder whose vectors the collection holds."""
+    next_embedder: _builtins.str
+    """The embedder that is taking its place in the background; empty when none is."""
+    reembedded: _builtins.int
+    """Passages that the next embedder has embedded already."""
+    exact: _builtins.bool
+    """Whether searches look at every vector; false once an index approximates."""
+    reranker: _builtins.str
+    """Name of the reranker; empty for none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -44,10 +56,14 @@ class Collection(_message.Message):
         chunks: _builtins.int = ...,
         embedder: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        next_embedder: _builtins.str = ...,
+        reembedded: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+        reranker: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "create_time", b"create_time", "documents", b"documents", "embedder", b"embedder", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "create_time", b"create_time", "documents", b"documents", "embedder", b"embedder", "exact", b"exact", "name", b"name", "next_embedder", b"next_embedder", "reembedded", b"reembedded", "reranker", b"reranker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,6 +83,7 @@ class Document(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     collection: _builtins.str
     source: _builtins.str
@@ -82,6 +99,10 @@ class Document(_message.Message):
     def metadata(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is known about its origin; always holds "untrusted": text from outside instructs nobody."""
+
     def __init__(
         self,
         *,
@@ -95,10 +116,11 @@ class Document(_message.Message):
         size_bytes: _builtins.int = ...,
         metadata: _json_pb2.JsonValue | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "collection", b"collection", "digest", b"digest", "document_id", b"document_id", "metadata", b"metadata", "size_bytes", b"size_bytes", "source", b"source", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "collection", b"collection", "digest", b"digest", "document_id", b"document_id", "labels", b"labels", "metadata", b"metadata", "size_bytes", b"size_bytes", "source", b"source", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,6 +144,10 @@ class Passage(_message.Message):
     SPAN_START_FIELD_NUMBER: _builtins.int
     SPAN_END_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TEXT_SCORE_FIELD_NUMBER: _builtins.int
+    VECTOR_SIMILARITY_FIELD_NUMBER: _builtins.int
+    RERANK_SCORE_FIELD_NUMBER: _builtins.int
     chunk_id: _builtins.str
     document_id: _builtins.str
     source: _builtins.str
@@ -135,12 +161,20 @@ class Passage(_message.Message):
     span_start: _builtins.int
     """Characters of the document's text that the passage spans."""
     span_end: _builtins.int
+    text_score: _builtins.float
+    """What the stages said, 0 when a stage did not see it: BM25, cosine similarity, and the reranker's own scale."""
+    vector_similarity: _builtins.float
+    rerank_score: _builtins.float
     @_builtins.property
     def headings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Headings above the passage, outermost first."""
 
     @_builtins.property
     def metadata(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The document's labels; "untrusted" is always one of them."""
+
     def __init__(
         self,
         *,
@@ -156,10 +190,14 @@ class Passage(_message.Message):
         span_start: _builtins.int = ...,
         span_end: _builtins.int = ...,
         metadata: _json_pb2.JsonValue | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        text_score: _builtins.float = ...,
+        vector_similarity: _builtins.float = ...,
+        rerank_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "document_id", b"document_id", "headings", b"headings", "metadata", b"metadata", "score", b"score", "source", b"source", "span_end", b"span_end", "span_start", b"span_start", "text", b"text", "text_rank", b"text_rank", "title", b"title", "vector_rank", b"vector_rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "document_id", b"document_id", "headings", b"headings", "labels", b"labels", "metadata", b"metadata", "rerank_score", b"rerank_score", "score", b"score", "source", b"source", "span_end", b"span_end", "span_start", b"span_start", "text", b"text", "text_rank", b"text_rank", "text_score", b"text_score", "title", b"title", "vector_rank", b"vector_rank", "vector_similarity", b"vector_similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,6 +218,11 @@ class Receipt(_message.Message):
     EMBEDDER_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     BEST_SCORE_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
+    RERANKED_FIELD_NUMBER: _builtins.int
+    BEST_SIMILARITY_FIELD_NUMBER: _builtins.int
+    BEST_TEXT_SCORE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     requested: _builtins.int
     returned: _builtins.int
@@ -189,6 +232,15 @@ class Receipt(_message.Message):
     """True when every vector was compared, false when an index approximated."""
     embedder: _builtins.str
     best_score: _builtins.float
+    reranker: _builtins.str
+    """Name of the reranker that ordered the answer; empty when none did."""
+    reranked: _builtins.int
+    """Passages that it looked at."""
+    best_similarity: _builtins.float
+    """The best passage's cosine similarity, and its BM25 score; 0 without one. Comparable between answers, unlike best_score."""
+    best_text_score: _builtins.float
+    configuration: _builtins.str
+    """How the search was done: the name that came in its configuration; empty for the default."""
     @_builtins.property
     def skipped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Stages that were left out, each with its reason."""
@@ -205,11 +257,65 @@ class Receipt(_message.Message):
         embedder: _builtins.str = ...,
         skipped: _abc.Iterable[_builtins.str] | None = ...,
         best_score: _builtins.float = ...,
+        reranker: _builtins.str = ...,
+        reranked: _builtins.int = ...,
+        best_similarity: _builtins.float = ...,
+        best_text_score: _builtins.float = ...,
+        configuration: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_score", b"best_score", "embedder", b"embedder", "exact", b"exact", "requested", b"requested", "returned", b"returned", "search_id", b"search_id", "skipped", b"skipped", "text_candidates", b"text_candidates", "vector_candidates", b"vector_candidates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_score", b"best_score", "best_similarity", b"best_similarity", "best_text_score", b"best_text_score", "configuration", b"configuration", "embedder", b"embedder", "exact", b"exact", "requested", b"requested", "reranked", b"reranked", "reranker", b"reranker", "returned", b"returned", "search_id", b"search_id", "skipped", b"skipped", "text_candidates", b"text_candidates", "vector_candidates", b"vector_candidates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class SearchConfiguration(_message.Message):
+    """How to search, where it should differ from the default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VECTOR_WEIGHT_FIELD_NUMBER: _builtins.int
+    TEXT_WEIGHT_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names it in receipts and reports."""
+    vector_weight: _builtins.float
+    """What the vectors' list weighs in the fusion, beside 1 for full text; 0 leaves it out."""
+    text_weight: _builtins.float
+    """What full text weighs; 0 leaves it out."""
+    rerank: _builtins.bool
+    """Whether the reranker orders the best candidates."""
+    exact: _builtins.bool
+    """Whether every vector is compared, even where an index could approximate."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        vector_weight: _builtins.float | None = ...,
+        text_weight: _builtins.float | None = ...,
+        rerank: _builtins.bool | None = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank", b"_rerank", "_text_weight", b"_text_weight", "_vector_weight", b"_vector_weight", "rerank", b"rerank", "text_weight", b"text_weight", "vector_weight", b"vector_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank", b"_rerank", "_text_weight", b"_text_weight", "_vector_weight", b"_vector_weight", "exact", b"exact", "name", b"name", "rerank", b"rerank", "text_weight", b"text_weight", "vector_weight", b"vector_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rerank: _TypeAlias = _typing.Literal["rerank"]  # noqa: Y015
+    _WhichOneofArgType__rerank: _TypeAlias = _typing.Literal["_rerank", b"_rerank"]  # noqa: Y015
+    _WhichOneofReturnType__text_weight: _TypeAlias = _typing.Literal["text_weight"]  # noqa: Y015
+    _WhichOneofArgType__text_weight: _TypeAlias = _typing.Literal["_text_weight", b"_text_weight"]  # noqa: Y015
+    _WhichOneofReturnType__vector_weight: _TypeAlias = _typing.Literal["vector_weight"]  # noqa: Y015
+    _WhichOneofArgType__vector_weight: _TypeAlias = _typing.Literal["_vector_weight", b"_vector_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank) -> _WhichOneofReturnType__rerank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_weight) -> _WhichOneofReturnType__text_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vector_weight) -> _WhichOneofReturnType__vector_weight | None: ...
+
+Global___SearchConfiguration: _TypeAlias = SearchConfiguration  # noqa: Y015

@@ -27,15 +27,20 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import work_pb2 as plimsoll_dot_common_dot_v1_dot_work__pb2
 from plimsoll.memory.v1 import document_pb2 as plimsoll_dot_memory_dot_v1_dot_document__pb2
+from plimsoll.memory.v1 import quality_pb2 as plimsoll_dot_memory_dot_v1_dot_quality__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/memory/v1/memory_events.proto\x12\x12plimsoll.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a!plimsoll/memory/v1/document.proto\"\xaf\x02\n\x0fSearchCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12-\n\x04work\x18\x03 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x12\n\ncollection\x18\x04 \x01(\t\x12,\n\x07receipt\x18\x05 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failureb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/memory/v1/memory_events.proto\x12\x12plimsoll.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a!plimsoll/memory/v1/document.proto\x1a plimsoll/memory/v1/quality.proto\"\xaf\x02\n\x0fSearchCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12-\n\x04work\x18\x03 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x12\n\ncollection\x18\x04 \x01(\t\x12,\n\x07receipt\x18\x05 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\"f\n\x0fQualityMeasured\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x31\n\x06window\x18\x03 \x01(\x0b\x32!.plimsoll.memory.v1.QualityWindow\"j\n\x0eQualityDrifted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12(\n\x05\x64rift\x18\x03 \x01(\x0b\x32\x19.plimsoll.memory.v1.Drift\x12\x0c\n\x04over\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.memory.v1.memory_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEARCHCOMPLETED']._serialized_start=228
-  _globals['_SEARCHCOMPLETED']._serialized_end=531
+  _globals['_SEARCHCOMPLETED']._serialized_start=262
+  _globals['_SEARCHCOMPLETED']._serialized_end=565
+  _globals['_QUALITYMEASURED']._serialized_start=567
+  _globals['_QUALITYMEASURED']._serialized_end=669
+  _globals['_QUALITYDRIFTED']._serialized_start=671
+  _globals['_QUALITYDRIFTED']._serialized_end=777
 # @@protoc_insertion_point(module_scope)

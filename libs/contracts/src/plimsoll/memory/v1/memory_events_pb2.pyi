@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
 from plimsoll.memory.v1 import document_pb2 as _document_pb2
+from plimsoll.memory.v1 import quality_pb2 as _quality_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -47,7 +48,9 @@ class SearchCompleted(_message.Message):
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
     @_builtins.property
-    def failure(self) -> _failure_pb2.Failure: ...
+    def failure(self) -> _failure_pb2.Failure:
+        """Set when the search failed; the receipt then only says what was asked."""
+
     def __init__(
         self,
         *,
@@ -67,3 +70,63 @@ class SearchCompleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchCompleted: _TypeAlias = SearchCompleted  # noqa: Y015
+
+@_typing.final
+class QualityMeasured(_message.Message):
+    """Published to plimsoll.v1.memory.quality.measured when a window of a collection's searches is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    tenant: _builtins.str
+    @_builtins.property
+    def window(self) -> _quality_pb2.QualityWindow: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        window: _quality_pb2.QualityWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "tenant", b"tenant", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityMeasured: _TypeAlias = QualityMeasured  # noqa: Y015
+
+@_typing.final
+class QualityDrifted(_message.Message):
+    """Published to plimsoll.v1.memory.quality.drifted when a measure leaves its usual range, and again when it is back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    OVER_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    tenant: _builtins.str
+    over: _builtins.bool
+    """True when it is back."""
+    @_builtins.property
+    def drift(self) -> _quality_pb2.Drift: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        drift: _quality_pb2.Drift | None = ...,
+        over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "event_id", b"event_id", "over", b"over", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityDrifted: _TypeAlias = QualityDrifted  # noqa: Y015

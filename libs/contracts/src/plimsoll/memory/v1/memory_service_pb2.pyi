@@ -10,7 +10,9 @@ from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
+from plimsoll.memory.v1 import conversation_pb2 as _conversation_pb2
 from plimsoll.memory.v1 import document_pb2 as _document_pb2
+from plimsoll.memory.v1 import quality_pb2 as _quality_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +33,7 @@ class IngestDocumentRequest(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Created when it does not exist."""
     source: _builtins.str
@@ -39,6 +42,10 @@ class IngestDocumentRequest(_message.Message):
     content: _builtins.bytes
     @_builtins.property
     def metadata(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is known about its origin; "untrusted" is added."""
+
     def __init__(
         self,
         *,
@@ -47,10 +54,11 @@ class IngestDocumentRequest(_message.Message):
         media_type: _builtins.str = ...,
         content: _builtins.bytes = ...,
         metadata: _json_pb2.JsonValue | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content", b"content", "media_type", b"media_type", "metadata", b"metadata", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content", b"content", "labels", b"labels", "media_type", b"media_type", "metadata", b"metadata", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,6 +97,7 @@ class SearchRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     WORK_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     limit: _builtins.int
@@ -99,6 +108,8 @@ class SearchRequest(_message.Message):
 
     @_builtins.property
     def work(self) -> _work_pb2.WorkContext: ...
+    @_builtins.property
+    def configuration(self) -> _document_pb2.SearchConfiguration: ...
     def __init__(
         self,
         *,
@@ -107,10 +118,11 @@ class SearchRequest(_message.Message):
         limit: _builtins.int = ...,
         filter: _json_pb2.JsonValue | None = ...,
         work: _work_pb2.WorkContext | None = ...,
+        configuration: _document_pb2.SearchConfiguration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "filter", b"filter", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "limit", b"limit", "query", b"query", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "configuration", b"configuration", "filter", b"filter", "limit", b"limit", "query", b"query", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,3 +277,841 @@ class DeleteDocumentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDocumentResponse: _TypeAlias = DeleteDocumentResponse  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsRequest(_message.Message):
+    """First a header, then content for it, then the next header or the end of the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """At most 1 MiB. From the offset that the answer to the header named."""
+    @_builtins.property
+    def header(self) -> Global___IngestHeader: ...
+    @_builtins.property
+    def end(self) -> Global___IngestEnd:
+        """The document is whole."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___IngestHeader | None = ...,
+        content: _builtins.bytes = ...,
+        end: Global___IngestEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "content", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___IngestDocumentsRequest: _TypeAlias = IngestDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class IngestHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    UPLOAD_KEY_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    source: _builtins.str
+    media_type: _builtins.str
+    upload_key: _builtins.str
+    """Names these bytes, for example by their digest or by size and time of the file. A stream that comes again with it goes on
+    where the last one ended; without it every document begins anew.
+    """
+    @_builtins.property
+    def metadata(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        source: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        metadata: _json_pb2.JsonValue | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        upload_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "labels", b"labels", "media_type", b"media_type", "metadata", b"metadata", "source", b"source", "upload_key", b"upload_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestHeader: _TypeAlias = IngestHeader  # noqa: Y015
+
+@_typing.final
+class IngestEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestEnd: _TypeAlias = IngestEnd  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    @_builtins.property
+    def begin(self) -> Global___IngestOffset:
+        """To a header: where its content begins."""
+
+    @_builtins.property
+    def progress(self) -> Global___IngestProgress:
+        """Stored so far."""
+
+    @_builtins.property
+    def stored(self) -> Global___IngestProgress:
+        """The document is stored."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """The document was refused or could not be stored; its content, if more of it comes, is ignored. The stream goes on."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        begin: Global___IngestOffset | None = ...,
+        progress: Global___IngestProgress | None = ...,
+        stored: Global___IngestProgress | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "failure", b"failure", "outcome", b"outcome", "progress", b"progress", "stored", b"stored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "failure", b"failure", "outcome", b"outcome", "progress", b"progress", "source", b"source", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["begin", "progress", "stored", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___IngestDocumentsResponse: _TypeAlias = IngestDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class IngestOffset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestOffset: _TypeAlias = IngestOffset  # noqa: Y015
+
+@_typing.final
+class IngestProgress(_message.Message):
+    """Large text, Markdown, JSON lines and CSV are stored in parts, each a document of its own: SOURCE, SOURCE#2, SOURCE#3 …"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Of the content, as far as it is stored for good."""
+    documents: _builtins.int
+    chunks: _builtins.int
+    changed: _builtins.int
+    """Parts that were not there before in this form."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        documents: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        changed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "chunks", b"chunks", "documents", b"documents", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestProgress: _TypeAlias = IngestProgress  # noqa: Y015
+
+@_typing.final
+class ConfigureCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    EMBEDDER_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    embedder: _builtins.str
+    """Name of an embedder that is configured; "" leaves it."""
+    reranker: _builtins.str
+    """Name of a reranker that is configured, "none" for none; "" leaves it."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        embedder: _builtins.str = ...,
+        reranker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "embedder", b"embedder", "reranker", b"reranker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureCollectionRequest: _TypeAlias = ConfigureCollectionRequest  # noqa: Y015
+
+@_typing.final
+class ConfigureCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _document_pb2.Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: _document_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureCollectionResponse: _TypeAlias = ConfigureCollectionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionRequest: _TypeAlias = DeleteCollectionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    def __init__(
+        self,
+        *,
+        documents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class RememberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    LEARN_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Made when it does not exist."""
+    collection: _builtins.str
+    """Made when it does not exist. Takes facts only; each becomes a document that Search finds."""
+    key: _builtins.str
+    """The caller's own, 1 to 200 characters, for example run id and step. The same key again with the same content changes nothing
+    and answers as before; with other content it is refused (KEY_REUSED).
+    """
+    learn: _builtins.bool
+    """Also learn facts from what the user says in these turns, by fixed rules and without a model."""
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """In the order in which they were said."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]:
+        """Told directly."""
+
+    @_builtins.property
+    def summary(self) -> _conversation_pb2.Summary:
+        """A better summary than the extractive one. Never replaces one that covers more."""
+
+    @_builtins.property
+    def work(self) -> _work_pb2.WorkContext: ...
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        key: _builtins.str = ...,
+        turns: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        learn: _builtins.bool = ...,
+        summary: _conversation_pb2.Summary | None = ...,
+        work: _work_pb2.WorkContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "place", b"place", "summary", b"summary", "thread_id", b"thread_id", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "facts", b"facts", "key", b"key", "learn", b"learn", "place", b"place", "summary", b"summary", "thread_id", b"thread_id", "turns", b"turns", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_place: _TypeAlias = _typing.Literal["thread_id", "collection"]  # noqa: Y015
+    _WhichOneofArgType_place: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_place) -> _WhichOneofReturnType_place | None: ...
+
+Global___RememberRequest: _TypeAlias = RememberRequest  # noqa: Y015
+
+@_typing.final
+class RememberResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when the key was there already."""
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """As stored, with numbers."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]:
+        """As stored: told and learned ones, new or said again."""
+
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was told but not kept, each with its reason: "fact 2: its origin is RECALLED"."""
+
+    def __init__(
+        self,
+        *,
+        turns: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        changed: _builtins.bool = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "facts", b"facts", "left_out", b"left_out", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RememberResponse: _TypeAlias = RememberResponse  # noqa: Y015
+
+@_typing.final
+class ReadThreadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    MAX_FACTS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    max_tokens: _builtins.int
+    """Tokens that turns, summary and facts may have together; 0 means 4000; 64 to 1000000."""
+    max_facts: _builtins.int
+    """Facts at most; 0 means 20; up to 200."""
+    query: _builtins.str
+    """When set, facts are chosen by it, and older turns that match come back as recalled."""
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Facts about these are read too, besides those about the thread."""
+
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        max_tokens: _builtins.int = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        max_facts: _builtins.int = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_facts", b"max_facts", "max_tokens", b"max_tokens", "query", b"query", "subjects", b"subjects", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadThreadRequest: _TypeAlias = ReadThreadRequest  # noqa: Y015
+
+@_typing.final
+class ReadThreadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
+    TURNS_TOTAL_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    turns_total: _builtins.int
+    """Turns that the thread has had."""
+    tokens: _builtins.int
+    """Estimated tokens of all of this answer."""
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """The latest turns that fit, oldest first."""
+
+    @_builtins.property
+    def summary(self) -> _conversation_pb2.Summary:
+        """Of all turns before the first of those; absent when there is none."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]:
+        """Those that hold, best first."""
+
+    @_builtins.property
+    def recalled(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """Turns before the window that match the query, best first."""
+
+    def __init__(
+        self,
+        *,
+        turns: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        summary: _conversation_pb2.Summary | None = ...,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        recalled: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        turns_total: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "recalled", b"recalled", "summary", b"summary", "tokens", b"tokens", "turns", b"turns", "turns_total", b"turns_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadThreadResponse: _TypeAlias = ReadThreadResponse  # noqa: Y015
+
+@_typing.final
+class ListFactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    thread_id: _builtins.str
+    """Alternatively: whatever was learned in this thread, about whomever."""
+    superseded: _builtins.bool
+    """Also those that others took the place of."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        thread_id: _builtins.str = ...,
+        superseded: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "subject", b"subject", "superseded", b"superseded", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsRequest: _TypeAlias = ListFactsRequest  # noqa: Y015
+
+@_typing.final
+class ListFactsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsResponse: _TypeAlias = ListFactsResponse  # noqa: Y015
+
+@_typing.final
+class ForgetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Its turns, its summary, and the facts learned in it or about it."""
+    subject: _builtins.str
+    """All facts about it."""
+    fact_id: _builtins.str
+    """The fact and those that it superseded."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        fact_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "subject", b"subject", "target", b"target", "thread_id", b"thread_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "subject", b"subject", "target", b"target", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["thread_id", "subject", "fact_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ForgetRequest: _TypeAlias = ForgetRequest  # noqa: Y015
+
+@_typing.final
+class ForgetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    turns: _builtins.int
+    facts: _builtins.int
+    def __init__(
+        self,
+        *,
+        turns: _builtins.int = ...,
+        facts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetResponse: _TypeAlias = ForgetResponse  # noqa: Y015
+
+@_typing.final
+class ReportUseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_IDS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    answer: _builtins.str
+    """Alternatively: the answer itself, compared with the passages and not kept."""
+    @_builtins.property
+    def chunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Passages of that search that the answer quotes or cites."""
+
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+        chunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        answer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chunk_ids", b"chunk_ids", "search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseRequest: _TypeAlias = ReportUseRequest  # noqa: Y015
+
+@_typing.final
+class ReportUseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    passages: _builtins.int
+    """Passages of the search, and those of them that were used."""
+    used: _builtins.int
+    def __init__(
+        self,
+        *,
+        passages: _builtins.int = ...,
+        used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseResponse: _TypeAlias = ReportUseResponse  # noqa: Y015
+
+@_typing.final
+class PutQuerySetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query_set(self) -> _quality_pb2.QuerySet: ...
+    def __init__(
+        self,
+        *,
+        query_set: _quality_pb2.QuerySet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutQuerySetRequest: _TypeAlias = PutQuerySetRequest  # noqa: Y015
+
+@_typing.final
+class PutQuerySetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query_set(self) -> _quality_pb2.QuerySetSummary:
+        """Its digest names this content of it."""
+
+    def __init__(
+        self,
+        *,
+        query_set: _quality_pb2.QuerySetSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutQuerySetResponse: _TypeAlias = PutQuerySetResponse  # noqa: Y015
+
+@_typing.final
+class ListQuerySetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuerySetsRequest: _TypeAlias = ListQuerySetsRequest  # noqa: Y015
+
+@_typing.final
+class ListQuerySetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_SETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query_sets(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QuerySetSummary]: ...
+    def __init__(
+        self,
+        *,
+        query_sets: _abc.Iterable[_quality_pb2.QuerySetSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_sets", b"query_sets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuerySetsResponse: _TypeAlias = ListQuerySetsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteQuerySetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuerySetRequest: _TypeAlias = DeleteQuerySetRequest  # noqa: Y015
+
+@_typing.final
+class DeleteQuerySetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuerySetResponse: _TypeAlias = DeleteQuerySetResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUERY_SET_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    KS_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """One that is stored."""
+    collection: _builtins.str
+    """Where to search; empty means the set's own collection."""
+    @_builtins.property
+    def query_set(self) -> _quality_pb2.QuerySet:
+        """One that comes along; its name may be empty."""
+
+    @_builtins.property
+    def ks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Depths of the measures; none means 5, 10 and 100; each 1 to 100."""
+
+    @_builtins.property
+    def configuration(self) -> _document_pb2.SearchConfiguration:
+        """Absent means the default."""
+
+    @_builtins.property
+    def baseline(self) -> _document_pb2.SearchConfiguration:
+        """What it is compared with, query by query; absent means no comparison."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        query_set: _quality_pb2.QuerySet | None = ...,
+        collection: _builtins.str = ...,
+        ks: _abc.Iterable[_builtins.int] | None = ...,
+        configuration: _document_pb2.SearchConfiguration | None = ...,
+        baseline: _document_pb2.SearchConfiguration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "configuration", b"configuration", "name", b"name", "queries", b"queries", "query_set", b"query_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "collection", b"collection", "configuration", b"configuration", "ks", b"ks", "name", b"name", "queries", b"queries", "query_set", b"query_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_queries: _TypeAlias = _typing.Literal["name", "query_set"]  # noqa: Y015
+    _WhichOneofArgType_queries: _TypeAlias = _typing.Literal["queries", b"queries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_queries) -> _WhichOneofReturnType_queries | None: ...
+
+Global___EvaluateRequest: _TypeAlias = EvaluateRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluation(self) -> _quality_pb2.Evaluation: ...
+    def __init__(
+        self,
+        *,
+        evaluation: _quality_pb2.Evaluation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateResponse: _TypeAlias = EvaluateResponse  # noqa: Y015
+
+@_typing.final
+class GetQualityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQualityRequest: _TypeAlias = GetQualityRequest  # noqa: Y015
+
+@_typing.final
+class GetQualityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    DRIFTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QualityWindow]:
+        """The latest last."""
+
+    @_builtins.property
+    def drifts(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.Drift]:
+        """What drifts now."""
+
+    def __init__(
+        self,
+        *,
+        windows: _abc.Iterable[_quality_pb2.QualityWindow] | None = ...,
+        drifts: _abc.Iterable[_quality_pb2.Drift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifts", b"drifts", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQualityResponse: _TypeAlias = GetQualityResponse  # noqa: Y015

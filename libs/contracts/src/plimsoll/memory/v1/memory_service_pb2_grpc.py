@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MemoryServiceStub:
-    """Documents in, passages out.
+    """Documents and conversations in, passages, windows and facts out; and how good that is.
     """
 
     def __init__(self, channel):
@@ -60,10 +60,75 @@ class MemoryServiceStub:
                 request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentResponse.FromString,
                 _registered_method=True)
+        self.IngestDocuments = channel.stream_stream(
+                '/plimsoll.memory.v1.MemoryService/IngestDocuments',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ConfigureCollection = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/ConfigureCollection',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionResponse.FromString,
+                _registered_method=True)
+        self.DeleteCollection = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/DeleteCollection',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
+        self.Remember = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/Remember',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberResponse.FromString,
+                _registered_method=True)
+        self.ReadThread = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/ReadThread',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadResponse.FromString,
+                _registered_method=True)
+        self.ListFacts = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/ListFacts',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsResponse.FromString,
+                _registered_method=True)
+        self.Forget = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/Forget',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetResponse.FromString,
+                _registered_method=True)
+        self.ReportUse = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/ReportUse',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseResponse.FromString,
+                _registered_method=True)
+        self.PutQuerySet = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/PutQuerySet',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetResponse.FromString,
+                _registered_method=True)
+        self.ListQuerySets = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/ListQuerySets',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuerySet = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/DeleteQuerySet',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetResponse.FromString,
+                _registered_method=True)
+        self.Evaluate = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/Evaluate',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateResponse.FromString,
+                _registered_method=True)
+        self.GetQuality = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/GetQuality',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
-    """Documents in, passages out.
+    """Documents and conversations in, passages, windows and facts out; and how good that is.
     """
 
     def IngestDocument(self, request, context):
@@ -98,6 +163,95 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestDocuments(self, request_iterator, context):
+        """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfigureCollection(self, request, context):
+        """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCollection(self, request, context):
+        """Forgets a collection with all that it holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remember(self, request, context):
+        """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadThread(self, request, context):
+        """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFacts(self, request, context):
+        """Facts about a subject, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Forget(self, request, context):
+        """Forgets a thread, a subject or a fact: rows, chains and summaries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUse(self, request, context):
+        """Which passages of a search the answer used: a signal of quality that needs no labels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutQuerySet(self, request, context):
+        """Stores labelled queries under a name, in the place of what the name had before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuerySets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuerySet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Evaluate(self, request, context):
+        """Runs a query set and says how good the answers are; with two configurations, whether they differ.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuality(self, request, context):
+        """How retrieval went lately, without labels, and what drifted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +280,71 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentRequest.FromString,
                     response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentResponse.SerializeToString,
             ),
+            'IngestDocuments': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestDocuments,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.SerializeToString,
+            ),
+            'ConfigureCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfigureCollection,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionResponse.SerializeToString,
+            ),
+            'DeleteCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollection,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'Remember': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remember,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberResponse.SerializeToString,
+            ),
+            'ReadThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadThread,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadResponse.SerializeToString,
+            ),
+            'ListFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFacts,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsResponse.SerializeToString,
+            ),
+            'Forget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forget,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetResponse.SerializeToString,
+            ),
+            'ReportUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUse,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseResponse.SerializeToString,
+            ),
+            'PutQuerySet': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutQuerySet,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetResponse.SerializeToString,
+            ),
+            'ListQuerySets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuerySets,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsResponse.SerializeToString,
+            ),
+            'DeleteQuerySet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuerySet,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetResponse.SerializeToString,
+            ),
+            'Evaluate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Evaluate,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateResponse.SerializeToString,
+            ),
+            'GetQuality': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuality,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'plimsoll.memory.v1.MemoryService', rpc_method_handlers)
@@ -135,7 +354,7 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService:
-    """Documents in, passages out.
+    """Documents and conversations in, passages, windows and facts out; and how good that is.
     """
 
     @staticmethod
@@ -263,6 +482,357 @@ class MemoryService:
             '/plimsoll.memory.v1.MemoryService/DeleteDocument',
             plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentRequest.SerializeToString,
             plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestDocuments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/plimsoll.memory.v1.MemoryService/IngestDocuments',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfigureCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/ConfigureCollection',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/DeleteCollection',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/Remember',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.RememberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/ReadThread',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReadThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/ListFacts',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/Forget',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/ReportUse',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ReportUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutQuerySet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/PutQuerySet',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.PutQuerySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuerySets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/ListQuerySets',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ListQuerySetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuerySet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/DeleteQuerySet',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.DeleteQuerySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Evaluate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/Evaluate',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.EvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuality(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/GetQuality',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.GetQualityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MemoryServiceStub:
-    """Documents in, passages out."""
+    """Documents and conversations in, passages, windows and facts out; and how good that is."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,10 +40,34 @@ class MemoryServiceStub:
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListDocumentsRequest, _memory_service_pb2.ListDocumentsResponse]
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteDocumentRequest, _memory_service_pb2.DeleteDocumentResponse]
     """Forgets a document: text, passages and vectors."""
+    IngestDocuments: _grpc.StreamStreamMultiCallable[_memory_service_pb2.IngestDocumentsRequest, _memory_service_pb2.IngestDocumentsResponse]
+    """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+    ConfigureCollection: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ConfigureCollectionRequest, _memory_service_pb2.ConfigureCollectionResponse]
+    """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves."""
+    DeleteCollection: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]
+    """Forgets a collection with all that it holds."""
+    Remember: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.RememberRequest, _memory_service_pb2.RememberResponse]
+    """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+    ReadThread: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ReadThreadRequest, _memory_service_pb2.ReadThreadResponse]
+    """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one."""
+    ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListFactsRequest, _memory_service_pb2.ListFactsResponse]
+    """Facts about a subject, the latest first."""
+    Forget: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ForgetRequest, _memory_service_pb2.ForgetResponse]
+    """Forgets a thread, a subject or a fact: rows, chains and summaries."""
+    ReportUse: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ReportUseRequest, _memory_service_pb2.ReportUseResponse]
+    """Which passages of a search the answer used: a signal of quality that needs no labels."""
+    PutQuerySet: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.PutQuerySetRequest, _memory_service_pb2.PutQuerySetResponse]
+    """Stores labelled queries under a name, in the place of what the name had before."""
+    ListQuerySets: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListQuerySetsRequest, _memory_service_pb2.ListQuerySetsResponse]
+    DeleteQuerySet: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteQuerySetRequest, _memory_service_pb2.DeleteQuerySetResponse]
+    Evaluate: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EvaluateRequest, _memory_service_pb2.EvaluateResponse]
+    """Runs a query set and says how good the answers are; with two configurations, whether they differ."""
+    GetQuality: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetQualityRequest, _memory_service_pb2.GetQualityResponse]
+    """How retrieval went lately, without labels, and what drifted."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
-    """Documents in, passages out."""
+    """Documents and conversations in, passages, windows and facts out; and how good that is."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestDocument: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.IngestDocumentRequest, _memory_service_pb2.IngestDocumentResponse]  # type: ignore[assignment]
@@ -53,9 +77,33 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ListDocuments: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListDocumentsRequest, _memory_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteDocumentRequest, _memory_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
     """Forgets a document: text, passages and vectors."""
+    IngestDocuments: _aio.StreamStreamMultiCallable[_memory_service_pb2.IngestDocumentsRequest, _memory_service_pb2.IngestDocumentsResponse]  # type: ignore[assignment]
+    """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+    ConfigureCollection: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ConfigureCollectionRequest, _memory_service_pb2.ConfigureCollectionResponse]  # type: ignore[assignment]
+    """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves."""
+    DeleteCollection: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
+    """Forgets a collection with all that it holds."""
+    Remember: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.RememberRequest, _memory_service_pb2.RememberResponse]  # type: ignore[assignment]
+    """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+    ReadThread: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ReadThreadRequest, _memory_service_pb2.ReadThreadResponse]  # type: ignore[assignment]
+    """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one."""
+    ListFacts: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListFactsRequest, _memory_service_pb2.ListFactsResponse]  # type: ignore[assignment]
+    """Facts about a subject, the latest first."""
+    Forget: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ForgetRequest, _memory_service_pb2.ForgetResponse]  # type: ignore[assignment]
+    """Forgets a thread, a subject or a fact: rows, chains and summaries."""
+    ReportUse: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ReportUseRequest, _memory_service_pb2.ReportUseResponse]  # type: ignore[assignment]
+    """Which passages of a search the answer used: a signal of quality that needs no labels."""
+    PutQuerySet: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.PutQuerySetRequest, _memory_service_pb2.PutQuerySetResponse]  # type: ignore[assignment]
+    """Stores labelled queries under a name, in the place of what the name had before."""
+    ListQuerySets: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListQuerySetsRequest, _memory_service_pb2.ListQuerySetsResponse]  # type: ignore[assignment]
+    DeleteQuerySet: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteQuerySetRequest, _memory_service_pb2.DeleteQuerySetResponse]  # type: ignore[assignment]
+    Evaluate: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EvaluateRequest, _memory_service_pb2.EvaluateResponse]  # type: ignore[assignment]
+    """Runs a query set and says how good the answers are; with two configurations, whether they differ."""
+    GetQuality: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetQualityRequest, _memory_service_pb2.GetQualityResponse]  # type: ignore[assignment]
+    """How retrieval went lately, without labels, and what drifted."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Documents in, passages out."""
+    """Documents and conversations in, passages, windows and facts out; and how good that is."""
 
     @_abc_1.abstractmethod
     def IngestDocument(
@@ -93,5 +141,107 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.DeleteDocumentResponse, _abc.Awaitable[_memory_service_pb2.DeleteDocumentResponse]]:
         """Forgets a document: text, passages and vectors."""
+
+    @_abc_1.abstractmethod
+    def IngestDocuments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_memory_service_pb2.IngestDocumentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_memory_service_pb2.IngestDocumentsResponse], _abc.AsyncIterator[_memory_service_pb2.IngestDocumentsResponse]]:
+        """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+
+    @_abc_1.abstractmethod
+    def ConfigureCollection(
+        self,
+        request: _memory_service_pb2.ConfigureCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ConfigureCollectionResponse, _abc.Awaitable[_memory_service_pb2.ConfigureCollectionResponse]]:
+        """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves."""
+
+    @_abc_1.abstractmethod
+    def DeleteCollection(
+        self,
+        request: _memory_service_pb2.DeleteCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.DeleteCollectionResponse, _abc.Awaitable[_memory_service_pb2.DeleteCollectionResponse]]:
+        """Forgets a collection with all that it holds."""
+
+    @_abc_1.abstractmethod
+    def Remember(
+        self,
+        request: _memory_service_pb2.RememberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.RememberResponse, _abc.Awaitable[_memory_service_pb2.RememberResponse]]:
+        """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+
+    @_abc_1.abstractmethod
+    def ReadThread(
+        self,
+        request: _memory_service_pb2.ReadThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ReadThreadResponse, _abc.Awaitable[_memory_service_pb2.ReadThreadResponse]]:
+        """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one."""
+
+    @_abc_1.abstractmethod
+    def ListFacts(
+        self,
+        request: _memory_service_pb2.ListFactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ListFactsResponse, _abc.Awaitable[_memory_service_pb2.ListFactsResponse]]:
+        """Facts about a subject, the latest first."""
+
+    @_abc_1.abstractmethod
+    def Forget(
+        self,
+        request: _memory_service_pb2.ForgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ForgetResponse, _abc.Awaitable[_memory_service_pb2.ForgetResponse]]:
+        """Forgets a thread, a subject or a fact: rows, chains and summaries."""
+
+    @_abc_1.abstractmethod
+    def ReportUse(
+        self,
+        request: _memory_service_pb2.ReportUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ReportUseResponse, _abc.Awaitable[_memory_service_pb2.ReportUseResponse]]:
+        """Which passages of a search the answer used: a signal of quality that needs no labels."""
+
+    @_abc_1.abstractmethod
+    def PutQuerySet(
+        self,
+        request: _memory_service_pb2.PutQuerySetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.PutQuerySetResponse, _abc.Awaitable[_memory_service_pb2.PutQuerySetResponse]]:
+        """Stores labelled queries under a name, in the place of what the name had before."""
+
+    @_abc_1.abstractmethod
+    def ListQuerySets(
+        self,
+        request: _memory_service_pb2.ListQuerySetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.ListQuerySetsResponse, _abc.Awaitable[_memory_service_pb2.ListQuerySetsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteQuerySet(
+        self,
+        request: _memory_service_pb2.DeleteQuerySetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.DeleteQuerySetResponse, _abc.Awaitable[_memory_service_pb2.DeleteQuerySetResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Evaluate(
+        self,
+        request: _memory_service_pb2.EvaluateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.EvaluateResponse, _abc.Awaitable[_memory_service_pb2.EvaluateResponse]]:
+        """Runs a query set and says how good the answers are; with two configurations, whether they differ."""
+
+    @_abc_1.abstractmethod
+    def GetQuality(
+        self,
+        request: _memory_service_pb2.GetQualityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.GetQualityResponse, _abc.Awaitable[_memory_service_pb2.GetQualityResponse]]:
+        """How retrieval went lately, without labels, and what drifted."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/model_router/v1/message.proto\x12\x18plimsoll.model_router.v1\x1a\x1dplimsoll/common/v1/json.proto\"f\n\x07Message\x12,\n\x04role\x18\x01 \x01(\x0e\x32\x1e.plimsoll.model_router.v1.Role\x12-\n\x05parts\x18\x02 \x03(\x0b\x32\x1e.plimsoll.model_router.v1.Part\"\xa6\x03\n\x04Part\x12\x32\n\x04text\x18\x01 \x01(\x0b\x32\".plimsoll.model_router.v1.TextPartH\x00\x12\x34\n\x05media\x18\x02 \x01(\x0b\x32#.plimsoll.model_router.v1.MediaPartH\x00\x12;\n\ttool_call\x18\x03 \x01(\x0b\x32&.plimsoll.model_router.v1.ToolCallPartH\x00\x12?\n\x0btool_result\x18\x04 \x01(\x0b\x32(.plimsoll.model_router.v1.ToolResultPartH\x00\x12<\n\treasoning\x18\x05 \x01(\x0b\x32\'.plimsoll.model_router.v1.ReasoningPartH\x00\x12\x38\n\x07refusal\x18\x06 \x01(\x0b\x32%.plimsoll.model_router.v1.RefusalPartH\x00\x12\x36\n\x06opaque\x18\x07 \x01(\x0b\x32$.plimsoll.model_router.v1.OpaquePartH\x00\x42\x06\n\x04kind\"\x18\n\x08TextPart\x12\x0c\n\x04text\x18\x01 \x01(\t\",\n\tMediaPart\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"_\n\x0cToolCallPart\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x30\n\targuments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"q\n\x0eToolResultPart\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12.\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"D\n\rReasoningPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x12\n\nprovenance\x18\x03 \x01(\t\"\x1b\n\x0bRefusalPart\x12\x0c\n\x04text\x18\x01 \x01(\t\"P\n\nOpaquePart\x12\x12\n\nprovenance\x18\x01 \x01(\t\x12.\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"l\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x37\n\x10\x61rguments_schema\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*\xb3\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14STOP_REASON_END_TURN\x10\x01\x12\x1a\n\x16STOP_REASON_TOOL_CALLS\x10\x02\x12\x1a\n\x16STOP_REASON_MAX_TOKENS\x10\x03\x12\x1d\n\x19STOP_REASON_STOP_SEQUENCE\x10\x04\x12\x17\n\x13STOP_REASON_REFUSAL\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/model_router/v1/message.proto\x12\x18plimsoll.model_router.v1\x1a\x1dplimsoll/common/v1/json.proto\"f\n\x07Message\x12,\n\x04role\x18\x01 \x01(\x0e\x32\x1e.plimsoll.model_router.v1.Role\x12-\n\x05parts\x18\x02 \x03(\x0b\x32\x1e.plimsoll.model_router.v1.Part\"\xa6\x03\n\x04Part\x12\x32\n\x04text\x18\x01 \x01(\x0b\x32\".plimsoll.model_router.v1.TextPartH\x00\x12\x34\n\x05media\x18\x02 \x01(\x0b\x32#.plimsoll.model_router.v1.MediaPartH\x00\x12;\n\ttool_call\x18\x03 \x01(\x0b\x32&.plimsoll.model_router.v1.ToolCallPartH\x00\x12?\n\x0btool_result\x18\x04 \x01(\x0b\x32(.plimsoll.model_router.v1.ToolResultPartH\x00\x12<\n\treasoning\x18\x05 \x01(\x0b\x32\'.plimsoll.model_router.v1.ReasoningPartH\x00\x12\x38\n\x07refusal\x18\x06 \x01(\x0b\x32%.plimsoll.model_router.v1.RefusalPartH\x00\x12\x36\n\x06opaque\x18\x07 \x01(\x0b\x32$.plimsoll.model_router.v1.OpaquePartH\x00\x42\x06\n\x04kind\"\x18\n\x08TextPart\x12\x0c\n\x04text\x18\x01 \x01(\t\",\n\tMediaPart\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"_\n\x0cToolCallPart\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x30\n\targuments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"q\n\x0eToolResultPart\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12.\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"D\n\rReasoningPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x12\n\nprovenance\x18\x03 \x01(\t\"\x1b\n\x0bRefusalPart\x12\x0c\n\x04text\x18\x01 \x01(\t\"P\n\nOpaquePart\x12\x12\n\nprovenance\x18\x01 \x01(\t\x12.\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"l\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x37\n\x10\x61rguments_schema\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"|\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x04 \x03(\tB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"e\n\nConversion\x12\x36\n\x04kind\x18\x01 \x01(\x0e\x32(.plimsoll.model_router.v1.ConversionKind\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"P\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x86\x01\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03\x12\x15\n\x11TOOL_CHOICE_NAMED\x10\x04*\xb3\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14STOP_REASON_END_TURN\x10\x01\x12\x1a\n\x16STOP_REASON_TOOL_CALLS\x10\x02\x12\x1a\n\x16STOP_REASON_MAX_TOKENS\x10\x03\x12\x1d\n\x19STOP_REASON_STOP_SEQUENCE\x10\x04\x12\x17\n\x13STOP_REASON_REFUSAL\x10\x05*e\n\x06\x45\x66\x66ort\x12\x16\n\x12\x45\x46\x46ORT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45\x46\x46ORT_NONE\x10\x01\x12\x0e\n\nEFFORT_LOW\x10\x02\x12\x11\n\rEFFORT_MEDIUM\x10\x03\x12\x0f\n\x0b\x45\x46\x46ORT_HIGH\x10\x04*\x8e\x01\n\x0e\x43onversionKind\x12\x1f\n\x1b\x43ONVERSION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONVERSION_KIND_DROPPED\x10\x01\x12 \n\x1c\x43ONVERSION_KIND_APPROXIMATED\x10\x02\x12\x1c\n\x18\x43ONVERSION_KIND_EMULATED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.model_router.v1.message_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1203
-  _globals['_ROLE']._serialized_end=1298
-  _globals['_TOOLCHOICE']._serialized_start=1300
-  _globals['_TOOLCHOICE']._serialized_end=1411
-  _globals['_STOPREASON']._serialized_start=1414
-  _globals['_STOPREASON']._serialized_end=1593
+  _globals['_ROLE']._serialized_start=1514
+  _globals['_ROLE']._serialized_end=1609
+  _globals['_TOOLCHOICE']._serialized_start=1612
+  _globals['_TOOLCHOICE']._serialized_end=1746
+  _globals['_STOPREASON']._serialized_start=1749
+  _globals['_STOPREASON']._serialized_end=1928
+  _globals['_EFFORT']._serialized_start=1930
+  _globals['_EFFORT']._serialized_end=2031
+  _globals['_CONVERSIONKIND']._serialized_start=2034
+  _globals['_CONVERSIONKIND']._serialized_end=2176
   _globals['_MESSAGE']._serialized_start=99
   _globals['_MESSAGE']._serialized_end=201
   _globals['_PART']._serialized_start=204
@@ -58,4 +62,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPAQUEPART']._serialized_end=1091
   _globals['_TOOLDEFINITION']._serialized_start=1093
   _globals['_TOOLDEFINITION']._serialized_end=1201
+  _globals['_SAMPLING']._serialized_start=1203
+  _globals['_SAMPLING']._serialized_end=1327
+  _globals['_CONVERSION']._serialized_start=1329
+  _globals['_CONVERSION']._serialized_end=1430
+  _globals['_TOOLCALLDELTA']._serialized_start=1432
+  _globals['_TOOLCALLDELTA']._serialized_end=1512
 # @@protoc_insertion_point(module_scope)

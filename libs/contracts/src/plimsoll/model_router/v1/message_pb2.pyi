@@ -52,6 +52,8 @@ class _ToolChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolChoice
     """The model decides; also the meaning of unspecified."""
     TOOL_CHOICE_NONE: _ToolChoice.ValueType  # 2
     TOOL_CHOICE_REQUIRED: _ToolChoice.ValueType  # 3
+    TOOL_CHOICE_NAMED: _ToolChoice.ValueType  # 4
+    """The one tool that tool_choice_name names."""
 
 class ToolChoice(_ToolChoice, metaclass=_ToolChoiceEnumTypeWrapper): ...
 
@@ -60,6 +62,8 @@ TOOL_CHOICE_AUTO: ToolChoice.ValueType  # 1
 """The model decides; also the meaning of unspecified."""
 TOOL_CHOICE_NONE: ToolChoice.ValueType  # 2
 TOOL_CHOICE_REQUIRED: ToolChoice.ValueType  # 3
+TOOL_CHOICE_NAMED: ToolChoice.ValueType  # 4
+"""The one tool that tool_choice_name names."""
 Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
 
 class _StopReason:
@@ -84,6 +88,55 @@ STOP_REASON_MAX_TOKENS: StopReason.ValueType  # 3
 STOP_REASON_STOP_SEQUENCE: StopReason.ValueType  # 4
 STOP_REASON_REFUSAL: StopReason.ValueType  # 5
 Global___StopReason: _TypeAlias = StopReason  # noqa: Y015
+
+class _Effort:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Effort.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EFFORT_UNSPECIFIED: _Effort.ValueType  # 0
+    """The model's own default."""
+    EFFORT_NONE: _Effort.ValueType  # 1
+    EFFORT_LOW: _Effort.ValueType  # 2
+    EFFORT_MEDIUM: _Effort.ValueType  # 3
+    EFFORT_HIGH: _Effort.ValueType  # 4
+
+class Effort(_Effort, metaclass=_EffortEnumTypeWrapper):
+    """How much a model may think before it answers."""
+
+EFFORT_UNSPECIFIED: Effort.ValueType  # 0
+"""The model's own default."""
+EFFORT_NONE: Effort.ValueType  # 1
+EFFORT_LOW: Effort.ValueType  # 2
+EFFORT_MEDIUM: Effort.ValueType  # 3
+EFFORT_HIGH: Effort.ValueType  # 4
+Global___Effort: _TypeAlias = Effort  # noqa: Y015
+
+class _ConversionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConversionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConversionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONVERSION_KIND_UNSPECIFIED: _ConversionKind.ValueType  # 0
+    CONVERSION_KIND_DROPPED: _ConversionKind.ValueType  # 1
+    """Left out."""
+    CONVERSION_KIND_APPROXIMATED: _ConversionKind.ValueType  # 2
+    """Said as nearly as the provider can."""
+    CONVERSION_KIND_EMULATED: _ConversionKind.ValueType  # 3
+    """Done by other means, such as a schema put into words."""
+
+class ConversionKind(_ConversionKind, metaclass=_ConversionKindEnumTypeWrapper): ...
+
+CONVERSION_KIND_UNSPECIFIED: ConversionKind.ValueType  # 0
+CONVERSION_KIND_DROPPED: ConversionKind.ValueType  # 1
+"""Left out."""
+CONVERSION_KIND_APPROXIMATED: ConversionKind.ValueType  # 2
+"""Said as nearly as the provider can."""
+CONVERSION_KIND_EMULATED: ConversionKind.ValueType  # 3
+"""Done by other means, such as a schema put into words."""
+Global___ConversionKind: _TypeAlias = ConversionKind  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
@@ -353,3 +406,111 @@ class ToolDefinition(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolDefinition: _TypeAlias = ToolDefinition  # noqa: Y015
+
+@_typing.final
+class Sampling(_message.Message):
+    """How a model picks its words. What a provider cannot do is left out and told as a conversion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    temperature: _builtins.float
+    """0 to 2."""
+    top_p: _builtins.float
+    """Over 0 to 1."""
+    seed: _builtins.int
+    @_builtins.property
+    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts that end the answer; four at the most."""
+
+    def __init__(
+        self,
+        *,
+        temperature: _builtins.float | None = ...,
+        top_p: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        stop: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
+
+@_typing.final
+class Conversion(_message.Message):
+    """What the way to a provider's format and back did to a question or an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    kind: Global___ConversionKind.ValueType
+    subject: _builtins.str
+    """What it happened to: reasoning, output_schema, temperature, call_id …"""
+    detail: _builtins.str
+    """For people."""
+    def __init__(
+        self,
+        *,
+        kind: Global___ConversionKind.ValueType = ...,
+        subject: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "kind", b"kind", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
+
+@_typing.final
+class ToolCallDelta(_message.Message):
+    """A piece of a tool call while it is written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which call of the answer, from 0."""
+    call_id: _builtins.str
+    """Only in the first piece of a call."""
+    tool: _builtins.str
+    arguments: _builtins.str
+    """A piece of the arguments' JSON text."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        call_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "index", b"index", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallDelta: _TypeAlias = ToolCallDelta  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import usage_pb2 as _usage_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
+from plimsoll.model_router.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -43,6 +44,10 @@ class ModelCallCompleted(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
+    PRICED_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     tenant: _builtins.str
     call_id: _builtins.str
@@ -55,6 +60,12 @@ class ModelCallCompleted(_message.Message):
     confidence: _builtins.float
     """0 to 1; negative when the provider gives none."""
     attempts: _builtins.int
+    cached: _builtins.bool
+    """Answered with an earlier answer to the same question."""
+    priced: _builtins.bool
+    """False when an attempt has no known price: cost_micros then counts nothing for it."""
+    key: _builtins.str
+    """Who asked at the front door; empty for the mesh's own work."""
     @_builtins.property
     def work(self) -> _work_pb2.WorkContext: ...
     @_builtins.property
@@ -66,6 +77,10 @@ class ModelCallCompleted(_message.Message):
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Absent when the call succeeded."""
+
+    @_builtins.property
+    def choice(self) -> _routing_pb2.Choice:
+        """How the first model was chosen."""
 
     def __init__(
         self,
@@ -86,10 +101,14 @@ class ModelCallCompleted(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         confidence: _builtins.float = ...,
         attempts: _builtins.int = ...,
+        choice: _routing_pb2.Choice | None = ...,
+        cached: _builtins.bool = ...,
+        priced: _builtins.bool = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "duration", b"duration", "failure", b"failure", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "call_id", b"call_id", "confidence", b"confidence", "duration", b"duration", "event_id", b"event_id", "failure", b"failure", "model", b"model", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "provider", b"provider", "rehearsal", b"rehearsal", "start_time", b"start_time", "task", b"task", "tenant", b"tenant", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "call_id", b"call_id", "choice", b"choice", "confidence", b"confidence", "duration", b"duration", "event_id", b"event_id", "failure", b"failure", "key", b"key", "model", b"model", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "provider", b"provider", "rehearsal", b"rehearsal", "start_time", b"start_time", "task", b"task", "tenant", b"tenant", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

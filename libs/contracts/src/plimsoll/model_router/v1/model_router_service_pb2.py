@@ -23,15 +23,19 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage__pb2
 from plimsoll.common.v1 import work_pb2 as plimsoll_dot_common_dot_v1_dot_work__pb2
+from plimsoll.model_router.v1 import budget_pb2 as plimsoll_dot_model__router_dot_v1_dot_budget__pb2
 from plimsoll.model_router.v1 import message_pb2 as plimsoll_dot_model__router_dot_v1_dot_message__pb2
 from plimsoll.model_router.v1 import prompt_pb2 as plimsoll_dot_model__router_dot_v1_dot_prompt__pb2
+from plimsoll.model_router.v1 import registry_pb2 as plimsoll_dot_model__router_dot_v1_dot_registry__pb2
+from plimsoll.model_router.v1 import routing_pb2 as plimsoll_dot_model__router_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3plimsoll/model_router/v1/model_router_service.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a&plimsoll/model_router/v1/message.proto\x1a%plimsoll/model_router/v1/prompt.proto\"\xed\x03\n\nGeneration\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x39\n\x06prompt\x18\x02 \x01(\x0b\x32).plimsoll.model_router.v1.PromptReference\x12\x30\n\tvariables\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x33\n\x08messages\x18\x04 \x03(\x0b\x32!.plimsoll.model_router.v1.Message\x12\x37\n\x05tools\x18\x05 \x03(\x0b\x32(.plimsoll.model_router.v1.ToolDefinition\x12\x39\n\x0btool_choice\x18\x06 \x01(\x0e\x32$.plimsoll.model_router.v1.ToolChoice\x12\x34\n\routput_schema\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04task\x18\x08 \x01(\t\x12\x19\n\x11max_output_tokens\x18\t \x01(\x03\x12\r\n\x05model\x18\n \x01(\t\x12-\n\x04work\x18\x0b \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x17\n\x0fmax_cost_micros\x18\x0c \x01(\x03\"\xaf\x01\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"\xf6\x02\n\x06\x41nswer\x12\x32\n\x07message\x18\x01 \x01(\x0b\x32!.plimsoll.model_router.v1.Message\x12\x39\n\x0bstop_reason\x18\x02 \x01(\x0e\x32$.plimsoll.model_router.v1.StopReason\x12-\n\x06output\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\trehearsal\x18\x07 \x01(\x08\x12\x12\n\nconfidence\x18\x08 \x01(\x01\x12\x15\n\rprompt_digest\x18\t \x01(\t\x12\x33\n\x08\x61ttempts\x18\n \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\x12\x10\n\x08recorded\x18\x0b \x01(\x08\"K\n\x0fGenerateRequest\x12\x38\n\ngeneration\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.Generation\"\x91\x01\n\x10GenerateResponse\x12\x32\n\x06\x61nswer\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.AnswerH\x00\x12>\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32+.plimsoll.model_router.v1.GenerationFailureH\x00\x42\t\n\x07outcome\"\xa0\x01\n\x11GenerationFailure\x12,\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x33\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"Q\n\x15GenerateStreamRequest\x12\x38\n\ngeneration\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.Generation\"\xb6\x01\n\x16GenerateStreamResponse\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x32\n\x06\x61nswer\x18\x03 \x01(\x0b\x32 .plimsoll.model_router.v1.AnswerH\x00\x12>\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32+.plimsoll.model_router.v1.GenerationFailureH\x00\x42\x07\n\x05\x65vent\"Y\n\x15RegisterPromptRequest\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0e\n\x06labels\x18\x02 \x03(\t\"[\n\x16RegisterPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"P\n\x10GetPromptRequest\x12<\n\treference\x18\x01 \x01(\x0b\x32).plimsoll.model_router.v1.PromptReference\"E\n\x11GetPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\";\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListPromptsResponse\x12\x31\n\x07prompts\x18\x01 \x03(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x01\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\trehearsal\x18\x03 \x01(\x08\x12\x1a\n\x12input_price_micros\x18\x04 \x01(\x03\x12\x1b\n\x13output_price_micros\x18\x05 \x01(\x03\x12\x0e\n\x06priced\x18\x06 \x01(\x08\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Model2\xb7\x05\n\x12ModelRouterService\x12\x66\n\x08Generate\x12).plimsoll.model_router.v1.GenerateRequest\x1a*.plimsoll.model_router.v1.GenerateResponse\"\x03\x90\x02\x02\x12u\n\x0eGenerateStream\x12/.plimsoll.model_router.v1.GenerateStreamRequest\x1a\x30.plimsoll.model_router.v1.GenerateStreamResponse0\x01\x12x\n\x0eRegisterPrompt\x12/.plimsoll.model_router.v1.RegisterPromptRequest\x1a\x30.plimsoll.model_router.v1.RegisterPromptResponse\"\x03\x90\x02\x02\x12i\n\tGetPrompt\x12*.plimsoll.model_router.v1.GetPromptRequest\x1a+.plimsoll.model_router.v1.GetPromptResponse\"\x03\x90\x02\x01\x12o\n\x0bListPrompts\x12,.plimsoll.model_router.v1.ListPromptsRequest\x1a-.plimsoll.model_router.v1.ListPromptsResponse\"\x03\x90\x02\x01\x12l\n\nListModels\x12+.plimsoll.model_router.v1.ListModelsRequest\x1a,.plimsoll.model_router.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3plimsoll/model_router/v1/model_router_service.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a%plimsoll/model_router/v1/budget.proto\x1a&plimsoll/model_router/v1/message.proto\x1a%plimsoll/model_router/v1/prompt.proto\x1a\'plimsoll/model_router/v1/registry.proto\x1a&plimsoll/model_router/v1/routing.proto\"n\n\x0b\x43\x61\x63hePolicy\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x05scope\x18\x02 \x01(\x0e\x32$.plimsoll.model_router.v1.CacheScope\"\xd5\x05\n\nGeneration\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x39\n\x06prompt\x18\x02 \x01(\x0b\x32).plimsoll.model_router.v1.PromptReference\x12\x30\n\tvariables\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x33\n\x08messages\x18\x04 \x03(\x0b\x32!.plimsoll.model_router.v1.Message\x12\x37\n\x05tools\x18\x05 \x03(\x0b\x32(.plimsoll.model_router.v1.ToolDefinition\x12\x39\n\x0btool_choice\x18\x06 \x01(\x0e\x32$.plimsoll.model_router.v1.ToolChoice\x12\x34\n\routput_schema\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04task\x18\x08 \x01(\t\x12\x19\n\x11max_output_tokens\x18\t \x01(\x03\x12\r\n\x05model\x18\n \x01(\t\x12-\n\x04work\x18\x0b \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x17\n\x0fmax_cost_micros\x18\x0c \x01(\x03\x12\x34\n\x08sampling\x18\r \x01(\x0b\x32\".plimsoll.model_router.v1.Sampling\x12\x30\n\x06\x65\x66\x66ort\x18\x0e \x01(\x0e\x32 .plimsoll.model_router.v1.Effort\x12\x18\n\x10tool_choice_name\x18\x0f \x01(\t\x12\x18\n\x10single_tool_call\x18\x10 \x01(\x08\x12\x14\n\x0c\x63\x61\x63he_prefix\x18\x11 \x01(\x08\x12\x34\n\x05\x63\x61\x63he\x18\x14 \x01(\x0b\x32%.plimsoll.model_router.v1.CachePolicy\"\xfe\x01\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x39\n\x0b\x63onversions\x18\x06 \x03(\x0b\x32$.plimsoll.model_router.v1.Conversion\x12\x12\n\ncredential\x18\x07 \x01(\t\"\xa7\x03\n\x06\x41nswer\x12\x32\n\x07message\x18\x01 \x01(\x0b\x32!.plimsoll.model_router.v1.Message\x12\x39\n\x0bstop_reason\x18\x02 \x01(\x0e\x32$.plimsoll.model_router.v1.StopReason\x12-\n\x06output\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\trehearsal\x18\x07 \x01(\x08\x12\x12\n\nconfidence\x18\x08 \x01(\x01\x12\x15\n\rprompt_digest\x18\t \x01(\t\x12\x33\n\x08\x61ttempts\x18\n \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\x12\x10\n\x08recorded\x18\x0b \x01(\x08\x12\x0e\n\x06\x63\x61\x63hed\x18\x14 \x01(\x08\x12\x0f\n\x07\x63\x61ll_id\x18\x15 \x01(\t\x12\x0e\n\x06priced\x18\x16 \x01(\x08\"K\n\x0fGenerateRequest\x12\x38\n\ngeneration\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.Generation\"\x91\x01\n\x10GenerateResponse\x12\x32\n\x06\x61nswer\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.AnswerH\x00\x12>\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32+.plimsoll.model_router.v1.GenerationFailureH\x00\x42\t\n\x07outcome\"\xb1\x01\n\x11GenerationFailure\x12,\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x33\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x0f\n\x07\x63\x61ll_id\x18\x14 \x01(\t\"\x87\x01\n\x15GenerateStreamRequest\x12\x38\n\ngeneration\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.Generation\x12\x34\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\".plimsoll.model_router.v1.Delivery\"/\n\x0c\x41ttemptBegan\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xc2\x02\n\x16GenerateStreamResponse\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x32\n\x06\x61nswer\x18\x03 \x01(\x0b\x32 .plimsoll.model_router.v1.AnswerH\x00\x12>\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32+.plimsoll.model_router.v1.GenerationFailureH\x00\x12\x13\n\treasoning\x18\x05 \x01(\tH\x00\x12<\n\ttool_call\x18\x06 \x01(\x0b\x32\'.plimsoll.model_router.v1.ToolCallDeltaH\x00\x12\x37\n\x05\x62\x65gan\x18\x07 \x01(\x0b\x32&.plimsoll.model_router.v1.AttemptBeganH\x00\x42\x07\n\x05\x65vent\"o\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12-\n\x04work\x18\x04 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x96\x01\n\rEmbedResponse\x12:\n\nembeddings\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.EmbeddingsH\x00\x12>\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32+.plimsoll.model_router.v1.GenerationFailureH\x00\x42\t\n\x07outcome\"\xd5\x01\n\nEmbeddings\x12\x34\n\x07vectors\x18\x01 \x03(\x0b\x32#.plimsoll.model_router.v1.Embedding\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\trehearsal\x18\x04 \x01(\x08\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x33\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\"Y\n\x15RegisterPromptRequest\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0e\n\x06labels\x18\x02 \x03(\t\"[\n\x16RegisterPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"P\n\x10GetPromptRequest\x12<\n\treference\x18\x01 \x01(\x0b\x32).plimsoll.model_router.v1.PromptReference\"E\n\x11GetPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\";\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListPromptsResponse\x12\x31\n\x07prompts\x18\x01 \x03(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf7\x02\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\trehearsal\x18\x03 \x01(\x08\x12\x1a\n\x12input_price_micros\x18\x04 \x01(\x03\x12\x1b\n\x13output_price_micros\x18\x05 \x01(\x03\x12\x0e\n\x06priced\x18\x06 \x01(\x08\x12!\n\x19\x63\x61\x63hed_input_price_micros\x18\x14 \x01(\x03\x12\x14\n\x0cprice_source\x18\x15 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x16 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x17 \x01(\x03\x12\x38\n\x08\x66\x65\x61tures\x18\x18 \x03(\x0e\x32&.plimsoll.model_router.v1.ModelFeature\x12\r\n\x05\x65ntry\x18\x19 \x01(\t\x12*\n\x07latency\x18\x1a \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tavailable\x18\x1b \x01(\x08\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Model\"[\n\x14RegisterModelRequest\x12\x33\n\x05model\x18\x01 \x01(\x0b\x32$.plimsoll.model_router.v1.ModelEntry\x12\x0e\n\x06labels\x18\x02 \x03(\t\"X\n\x15RegisterModelResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1f.plimsoll.model_router.v1.Entry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"V\n\x14RegisterRouteRequest\x12.\n\x05route\x18\x01 \x01(\x0b\x32\x1f.plimsoll.model_router.v1.Route\x12\x0e\n\x06labels\x18\x02 \x03(\t\"X\n\x15RegisterRouteResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1f.plimsoll.model_router.v1.Entry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"N\n\x0fGetEntryRequest\x12;\n\treference\x18\x01 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\"B\n\x10GetEntryResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1f.plimsoll.model_router.v1.Entry\"|\n\x12ListEntriesRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x13ListEntriesResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x12\x44iffEntriesRequest\x12\x38\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\x12\x37\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\"U\n\x13\x44iffEntriesResponse\x12>\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32).plimsoll.model_router.v1.EntryDifference\"r\n\x10MoveLabelRequest\x12\x38\n\x06target\x18\x01 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\x12\r\n\x05label\x18\x02 \x01(\t\x12\x15\n\rreport_digest\x18\x03 \x01(\t\"U\n\x11MoveLabelResponse\x12\x31\n\x04move\x18\x01 \x01(\x0b\x32#.plimsoll.model_router.v1.LabelMove\x12\r\n\x05moved\x18\x02 \x01(\x08\"v\n\x14RollBackLabelRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"J\n\x15RollBackLabelResponse\x12\x31\n\x04move\x18\x01 \x01(\x0b\x32#.plimsoll.model_router.v1.LabelMove\"o\n\x14OverrideLabelRequest\x12\x38\n\x06target\x18\x01 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Y\n\x15OverrideLabelResponse\x12\x31\n\x04move\x18\x01 \x01(\x0b\x32#.plimsoll.model_router.v1.LabelMove\x12\r\n\x05moved\x18\x02 \x01(\x08\"\x7f\n\x15ListLabelMovesRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"e\n\x16ListLabelMovesResponse\x12\x32\n\x05moves\x18\x01 \x03(\x0b\x32#.plimsoll.model_router.v1.LabelMove\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x10SetBudgetRequest\x12\x30\n\x06\x62udget\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Budget\"K\n\x11SetBudgetResponse\x12\x36\n\x06status\x18\x01 \x01(\x0b\x32&.plimsoll.model_router.v1.BudgetStatus\"\x94\x01\n\x13\x44\x65leteBudgetRequest\x12\x34\n\x05scope\x18\x01 \x01(\x0e\x32%.plimsoll.model_router.v1.BudgetScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x36\n\x06period\x18\x03 \x01(\x0e\x32&.plimsoll.model_router.v1.BudgetPeriod\"\'\n\x14\x44\x65leteBudgetResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"\x14\n\x12ListBudgetsRequest\"N\n\x13ListBudgetsResponse\x12\x37\n\x07\x62udgets\x18\x01 \x03(\x0b\x32&.plimsoll.model_router.v1.BudgetStatus\"!\n\x0eGetCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\xd8\x03\n\x0fGetCallResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x13\n\x0bprompt_name\x18\x05 \x01(\t\x12\x15\n\rprompt_digest\x18\x06 \x01(\t\x12(\n\x05usage\x18\x07 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\x0e\n\x06priced\x18\x08 \x01(\x08\x12,\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x33\n\x08\x61ttempts\x18\n \x03(\x0b\x32!.plimsoll.model_router.v1.Attempt\x12\x30\n\x06\x63hoice\x18\x0b \x01(\x0b\x32 .plimsoll.model_router.v1.Choice\x12-\n\x04work\x18\x0c \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration*m\n\nCacheScope\x12\x1b\n\x17\x43\x41\x43HE_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_SCOPE_TENANT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_SCOPE_AGENT\x10\x02\x12\x13\n\x0f\x43\x41\x43HE_SCOPE_RUN\x10\x03*j\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45LIVERY_RETRACTABLE\x10\x01\x12\x15\n\x11\x44\x45LIVERY_BUFFERED\x10\x02\x12\x13\n\x0f\x44\x45LIVERY_STRICT\x10\x03\x32\xd1\x11\n\x12ModelRouterService\x12\x66\n\x08Generate\x12).plimsoll.model_router.v1.GenerateRequest\x1a*.plimsoll.model_router.v1.GenerateResponse\"\x03\x90\x02\x02\x12u\n\x0eGenerateStream\x12/.plimsoll.model_router.v1.GenerateStreamRequest\x1a\x30.plimsoll.model_router.v1.GenerateStreamResponse0\x01\x12]\n\x05\x45mbed\x12&.plimsoll.model_router.v1.EmbedRequest\x1a\'.plimsoll.model_router.v1.EmbedResponse\"\x03\x90\x02\x01\x12x\n\x0eRegisterPrompt\x12/.plimsoll.model_router.v1.RegisterPromptRequest\x1a\x30.plimsoll.model_router.v1.RegisterPromptResponse\"\x03\x90\x02\x02\x12i\n\tGetPrompt\x12*.plimsoll.model_router.v1.GetPromptRequest\x1a+.plimsoll.model_router.v1.GetPromptResponse\"\x03\x90\x02\x01\x12o\n\x0bListPrompts\x12,.plimsoll.model_router.v1.ListPromptsRequest\x1a-.plimsoll.model_router.v1.ListPromptsResponse\"\x03\x90\x02\x01\x12l\n\nListModels\x12+.plimsoll.model_router.v1.ListModelsRequest\x1a,.plimsoll.model_router.v1.ListModelsResponse\"\x03\x90\x02\x01\x12u\n\rRegisterModel\x12..plimsoll.model_router.v1.RegisterModelRequest\x1a/.plimsoll.model_router.v1.RegisterModelResponse\"\x03\x90\x02\x02\x12u\n\rRegisterRoute\x12..plimsoll.model_router.v1.RegisterRouteRequest\x1a/.plimsoll.model_router.v1.RegisterRouteResponse\"\x03\x90\x02\x02\x12\x66\n\x08GetEntry\x12).plimsoll.model_router.v1.GetEntryRequest\x1a*.plimsoll.model_router.v1.GetEntryResponse\"\x03\x90\x02\x01\x12o\n\x0bListEntries\x12,.plimsoll.model_router.v1.ListEntriesRequest\x1a-.plimsoll.model_router.v1.ListEntriesResponse\"\x03\x90\x02\x01\x12o\n\x0b\x44iffEntries\x12,.plimsoll.model_router.v1.DiffEntriesRequest\x1a-.plimsoll.model_router.v1.DiffEntriesResponse\"\x03\x90\x02\x01\x12i\n\tMoveLabel\x12*.plimsoll.model_router.v1.MoveLabelRequest\x1a+.plimsoll.model_router.v1.MoveLabelResponse\"\x03\x90\x02\x02\x12p\n\rRollBackLabel\x12..plimsoll.model_router.v1.RollBackLabelRequest\x1a/.plimsoll.model_router.v1.RollBackLabelResponse\x12u\n\rOverrideLabel\x12..plimsoll.model_router.v1.OverrideLabelRequest\x1a/.plimsoll.model_router.v1.OverrideLabelResponse\"\x03\x90\x02\x02\x12x\n\x0eListLabelMoves\x12/.plimsoll.model_router.v1.ListLabelMovesRequest\x1a\x30.plimsoll.model_router.v1.ListLabelMovesResponse\"\x03\x90\x02\x01\x12i\n\tSetBudget\x12*.plimsoll.model_router.v1.SetBudgetRequest\x1a+.plimsoll.model_router.v1.SetBudgetResponse\"\x03\x90\x02\x02\x12r\n\x0c\x44\x65leteBudget\x12-.plimsoll.model_router.v1.DeleteBudgetRequest\x1a..plimsoll.model_router.v1.DeleteBudgetResponse\"\x03\x90\x02\x02\x12o\n\x0bListBudgets\x12,.plimsoll.model_router.v1.ListBudgetsRequest\x1a-.plimsoll.model_router.v1.ListBudgetsResponse\"\x03\x90\x02\x01\x12\x63\n\x07GetCall\x12(.plimsoll.model_router.v1.GetCallRequest\x1a).plimsoll.model_router.v1.GetCallResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELROUTERSERVICE'].methods_by_name['Generate']._loaded_options = None
   _globals['_MODELROUTERSERVICE'].methods_by_name['Generate']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['Embed']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['Embed']._serialized_options = b'\220\002\001'
   _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterPrompt']._loaded_options = None
   _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterPrompt']._serialized_options = b'\220\002\002'
   _globals['_MODELROUTERSERVICE'].methods_by_name['GetPrompt']._loaded_options = None
@@ -48,40 +54,132 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELROUTERSERVICE'].methods_by_name['ListPrompts']._serialized_options = b'\220\002\001'
   _globals['_MODELROUTERSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELROUTERSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_GENERATION']._serialized_start=321
-  _globals['_GENERATION']._serialized_end=814
-  _globals['_ATTEMPT']._serialized_start=817
-  _globals['_ATTEMPT']._serialized_end=992
-  _globals['_ANSWER']._serialized_start=995
-  _globals['_ANSWER']._serialized_end=1369
-  _globals['_GENERATEREQUEST']._serialized_start=1371
-  _globals['_GENERATEREQUEST']._serialized_end=1446
-  _globals['_GENERATERESPONSE']._serialized_start=1449
-  _globals['_GENERATERESPONSE']._serialized_end=1594
-  _globals['_GENERATIONFAILURE']._serialized_start=1597
-  _globals['_GENERATIONFAILURE']._serialized_end=1757
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=1759
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=1840
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1843
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=2025
-  _globals['_REGISTERPROMPTREQUEST']._serialized_start=2027
-  _globals['_REGISTERPROMPTREQUEST']._serialized_end=2116
-  _globals['_REGISTERPROMPTRESPONSE']._serialized_start=2118
-  _globals['_REGISTERPROMPTRESPONSE']._serialized_end=2209
-  _globals['_GETPROMPTREQUEST']._serialized_start=2211
-  _globals['_GETPROMPTREQUEST']._serialized_end=2291
-  _globals['_GETPROMPTRESPONSE']._serialized_start=2293
-  _globals['_GETPROMPTRESPONSE']._serialized_end=2362
-  _globals['_LISTPROMPTSREQUEST']._serialized_start=2364
-  _globals['_LISTPROMPTSREQUEST']._serialized_end=2423
-  _globals['_LISTPROMPTSRESPONSE']._serialized_start=2425
-  _globals['_LISTPROMPTSRESPONSE']._serialized_end=2522
-  _globals['_MODEL']._serialized_start=2525
-  _globals['_MODEL']._serialized_end=2656
-  _globals['_LISTMODELSREQUEST']._serialized_start=2658
-  _globals['_LISTMODELSREQUEST']._serialized_end=2677
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2679
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2748
-  _globals['_MODELROUTERSERVICE']._serialized_start=2751
-  _globals['_MODELROUTERSERVICE']._serialized_end=3446
+  _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterModel']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterModel']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterRoute']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['RegisterRoute']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['GetEntry']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['GetEntry']._serialized_options = b'\220\002\001'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListEntries']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\220\002\001'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['DiffEntries']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['DiffEntries']._serialized_options = b'\220\002\001'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['MoveLabel']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['MoveLabel']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['OverrideLabel']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['OverrideLabel']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListLabelMoves']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListLabelMoves']._serialized_options = b'\220\002\001'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['SetBudget']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['SetBudget']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['DeleteBudget']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['DeleteBudget']._serialized_options = b'\220\002\002'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListBudgets']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['ListBudgets']._serialized_options = b'\220\002\001'
+  _globals['_MODELROUTERSERVICE'].methods_by_name['GetCall']._loaded_options = None
+  _globals['_MODELROUTERSERVICE'].methods_by_name['GetCall']._serialized_options = b'\220\002\001'
+  _globals['_CACHESCOPE']._serialized_start=7135
+  _globals['_CACHESCOPE']._serialized_end=7244
+  _globals['_DELIVERY']._serialized_start=7246
+  _globals['_DELIVERY']._serialized_end=7352
+  _globals['_CACHEPOLICY']._serialized_start=473
+  _globals['_CACHEPOLICY']._serialized_end=583
+  _globals['_GENERATION']._serialized_start=586
+  _globals['_GENERATION']._serialized_end=1311
+  _globals['_ATTEMPT']._serialized_start=1314
+  _globals['_ATTEMPT']._serialized_end=1568
+  _globals['_ANSWER']._serialized_start=1571
+  _globals['_ANSWER']._serialized_end=1994
+  _globals['_GENERATEREQUEST']._serialized_start=1996
+  _globals['_GENERATEREQUEST']._serialized_end=2071
+  _globals['_GENERATERESPONSE']._serialized_start=2074
+  _globals['_GENERATERESPONSE']._serialized_end=2219
+  _globals['_GENERATIONFAILURE']._serialized_start=2222
+  _globals['_GENERATIONFAILURE']._serialized_end=2399
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=2402
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=2537
+  _globals['_ATTEMPTBEGAN']._serialized_start=2539
+  _globals['_ATTEMPTBEGAN']._serialized_end=2586
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=2589
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=2911
+  _globals['_EMBEDREQUEST']._serialized_start=2913
+  _globals['_EMBEDREQUEST']._serialized_end=3024
+  _globals['_EMBEDDING']._serialized_start=3026
+  _globals['_EMBEDDING']._serialized_end=3053
+  _globals['_EMBEDRESPONSE']._serialized_start=3056
+  _globals['_EMBEDRESPONSE']._serialized_end=3206
+  _globals['_EMBEDDINGS']._serialized_start=3209
+  _globals['_EMBEDDINGS']._serialized_end=3422
+  _globals['_REGISTERPROMPTREQUEST']._serialized_start=3424
+  _globals['_REGISTERPROMPTREQUEST']._serialized_end=3513
+  _globals['_REGISTERPROMPTRESPONSE']._serialized_start=3515
+  _globals['_REGISTERPROMPTRESPONSE']._serialized_end=3606
+  _globals['_GETPROMPTREQUEST']._serialized_start=3608
+  _globals['_GETPROMPTREQUEST']._serialized_end=3688
+  _globals['_GETPROMPTRESPONSE']._serialized_start=3690
+  _globals['_GETPROMPTRESPONSE']._serialized_end=3759
+  _globals['_LISTPROMPTSREQUEST']._serialized_start=3761
+  _globals['_LISTPROMPTSREQUEST']._serialized_end=3820
+  _globals['_LISTPROMPTSRESPONSE']._serialized_start=3822
+  _globals['_LISTPROMPTSRESPONSE']._serialized_end=3919
+  _globals['_MODEL']._serialized_start=3922
+  _globals['_MODEL']._serialized_end=4297
+  _globals['_LISTMODELSREQUEST']._serialized_start=4299
+  _globals['_LISTMODELSREQUEST']._serialized_end=4318
+  _globals['_LISTMODELSRESPONSE']._serialized_start=4320
+  _globals['_LISTMODELSRESPONSE']._serialized_end=4389
+  _globals['_REGISTERMODELREQUEST']._serialized_start=4391
+  _globals['_REGISTERMODELREQUEST']._serialized_end=4482
+  _globals['_REGISTERMODELRESPONSE']._serialized_start=4484
+  _globals['_REGISTERMODELRESPONSE']._serialized_end=4572
+  _globals['_REGISTERROUTEREQUEST']._serialized_start=4574
+  _globals['_REGISTERROUTEREQUEST']._serialized_end=4660
+  _globals['_REGISTERROUTERESPONSE']._serialized_start=4662
+  _globals['_REGISTERROUTERESPONSE']._serialized_end=4750
+  _globals['_GETENTRYREQUEST']._serialized_start=4752
+  _globals['_GETENTRYREQUEST']._serialized_end=4830
+  _globals['_GETENTRYRESPONSE']._serialized_start=4832
+  _globals['_GETENTRYRESPONSE']._serialized_end=4898
+  _globals['_LISTENTRIESREQUEST']._serialized_start=4900
+  _globals['_LISTENTRIESREQUEST']._serialized_end=5024
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=5026
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=5122
+  _globals['_DIFFENTRIESREQUEST']._serialized_start=5125
+  _globals['_DIFFENTRIESREQUEST']._serialized_end=5260
+  _globals['_DIFFENTRIESRESPONSE']._serialized_start=5262
+  _globals['_DIFFENTRIESRESPONSE']._serialized_end=5347
+  _globals['_MOVELABELREQUEST']._serialized_start=5349
+  _globals['_MOVELABELREQUEST']._serialized_end=5463
+  _globals['_MOVELABELRESPONSE']._serialized_start=5465
+  _globals['_MOVELABELRESPONSE']._serialized_end=5550
+  _globals['_ROLLBACKLABELREQUEST']._serialized_start=5552
+  _globals['_ROLLBACKLABELREQUEST']._serialized_end=5670
+  _globals['_ROLLBACKLABELRESPONSE']._serialized_start=5672
+  _globals['_ROLLBACKLABELRESPONSE']._serialized_end=5746
+  _globals['_OVERRIDELABELREQUEST']._serialized_start=5748
+  _globals['_OVERRIDELABELREQUEST']._serialized_end=5859
+  _globals['_OVERRIDELABELRESPONSE']._serialized_start=5861
+  _globals['_OVERRIDELABELRESPONSE']._serialized_end=5950
+  _globals['_LISTLABELMOVESREQUEST']._serialized_start=5952
+  _globals['_LISTLABELMOVESREQUEST']._serialized_end=6079
+  _globals['_LISTLABELMOVESRESPONSE']._serialized_start=6081
+  _globals['_LISTLABELMOVESRESPONSE']._serialized_end=6182
+  _globals['_SETBUDGETREQUEST']._serialized_start=6184
+  _globals['_SETBUDGETREQUEST']._serialized_end=6252
+  _globals['_SETBUDGETRESPONSE']._serialized_start=6254
+  _globals['_SETBUDGETRESPONSE']._serialized_end=6329
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=6332
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=6480
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=6482
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=6521
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=6523
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=6543
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=6545
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=6623
+  _globals['_GETCALLREQUEST']._serialized_start=6625
+  _globals['_GETCALLREQUEST']._serialized_end=6658
+  _globals['_GETCALLRESPONSE']._serialized_start=6661
+  _globals['_GETCALLRESPONSE']._serialized_end=7133
+  _globals['_MODELROUTERSERVICE']._serialized_start=7355
+  _globals['_MODELROUTERSERVICE']._serialized_end=9612
 # @@protoc_insertion_point(module_scope)

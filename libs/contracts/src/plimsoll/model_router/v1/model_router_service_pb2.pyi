@@ -7,13 +7,18 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.common.v1 import usage_pb2 as _usage_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
+from plimsoll.model_router.v1 import budget_pb2 as _budget_pb2
 from plimsoll.model_router.v1 import message_pb2 as _message_pb2
 from plimsoll.model_router.v1 import prompt_pb2 as _prompt_pb2
+from plimsoll.model_router.v1 import registry_pb2 as _registry_pb2
+from plimsoll.model_router.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +29,88 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CacheScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_SCOPE_UNSPECIFIED: _CacheScope.ValueType  # 0
+    """As TENANT."""
+    CACHE_SCOPE_TENANT: _CacheScope.ValueType  # 1
+    """Answers given to anybody of the tenant."""
+    CACHE_SCOPE_AGENT: _CacheScope.ValueType  # 2
+    """Answers given to the same agent."""
+    CACHE_SCOPE_RUN: _CacheScope.ValueType  # 3
+    """Answers given in the same run."""
+
+class CacheScope(_CacheScope, metaclass=_CacheScopeEnumTypeWrapper): ...
+
+CACHE_SCOPE_UNSPECIFIED: CacheScope.ValueType  # 0
+"""As TENANT."""
+CACHE_SCOPE_TENANT: CacheScope.ValueType  # 1
+"""Answers given to anybody of the tenant."""
+CACHE_SCOPE_AGENT: CacheScope.ValueType  # 2
+"""Answers given to the same agent."""
+CACHE_SCOPE_RUN: CacheScope.ValueType  # 3
+"""Answers given in the same run."""
+Global___CacheScope: _TypeAlias = CacheScope  # noqa: Y015
+
+class _Delivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
+    """As RETRACTABLE."""
+    DELIVERY_RETRACTABLE: _Delivery.ValueType  # 1
+    """At once; a later attempt may void it."""
+    DELIVERY_BUFFERED: _Delivery.ValueType  # 2
+    """After the verified end of its attempt: nothing is ever voided."""
+    DELIVERY_STRICT: _Delivery.ValueType  # 3
+    """At once; a stream that breaks after its first piece is a failure, never another attempt."""
+
+class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
+    """How text of an attempt that may still fail reaches the client."""
+
+DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
+"""As RETRACTABLE."""
+DELIVERY_RETRACTABLE: Delivery.ValueType  # 1
+"""At once; a later attempt may void it."""
+DELIVERY_BUFFERED: Delivery.ValueType  # 2
+"""After the verified end of its attempt: nothing is ever voided."""
+DELIVERY_STRICT: Delivery.ValueType  # 3
+"""At once; a stream that breaks after its first piece is a failure, never another attempt."""
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
+class CachePolicy(_message.Message):
+    """Leave to answer the very same question with an earlier answer. Nothing is cached without it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    scope: Global___CacheScope.ValueType
+    @_builtins.property
+    def max_age(self) -> _duration_pb2.Duration:
+        """How old an answer may be; also how long this one is kept. At most 30 days."""
+
+    def __init__(
+        self,
+        *,
+        max_age: _duration_pb2.Duration | None = ...,
+        scope: Global___CacheScope.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CachePolicy: _TypeAlias = CachePolicy  # noqa: Y015
 
 @_typing.final
 class Generation(_message.Message):
@@ -43,6 +130,12 @@ class Generation(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     WORK_FIELD_NUMBER: _builtins.int
     MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    EFFORT_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_NAME_FIELD_NUMBER: _builtins.int
+    SINGLE_TOOL_CALL_FIELD_NUMBER: _builtins.int
+    CACHE_PREFIX_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     request_key: _builtins.str
     """Fixed by the caller before the first try; empty means every call is a new one."""
     tool_choice: _message_pb2.ToolChoice.ValueType
@@ -53,6 +146,13 @@ class Generation(_message.Message):
     """Asks for one model by name instead of a route."""
     max_cost_micros: _builtins.int
     """What the call may cost at most; zero means the tenant's own limits."""
+    effort: _message_pb2.Effort.ValueType
+    tool_choice_name: _builtins.str
+    """With TOOL_CHOICE_NAMED."""
+    single_tool_call: _builtins.bool
+    """At most one tool call in an answer."""
+    cache_prefix: _builtins.bool
+    """Ask the provider to keep the beginning of the conversation warm, where that is not automatic."""
     @_builtins.property
     def prompt(self) -> _prompt_pb2.PromptReference: ...
     @_builtins.property
@@ -71,6 +171,12 @@ class Generation(_message.Message):
 
     @_builtins.property
     def work(self) -> _work_pb2.WorkContext: ...
+    @_builtins.property
+    def sampling(self) -> _message_pb2.Sampling: ...
+    @_builtins.property
+    def cache(self) -> Global___CachePolicy:
+        """Absent means: ask anew."""
+
     def __init__(
         self,
         *,
@@ -86,10 +192,16 @@ class Generation(_message.Message):
         model: _builtins.str = ...,
         work: _work_pb2.WorkContext | None = ...,
         max_cost_micros: _builtins.int = ...,
+        sampling: _message_pb2.Sampling | None = ...,
+        effort: _message_pb2.Effort.ValueType = ...,
+        tool_choice_name: _builtins.str = ...,
+        single_tool_call: _builtins.bool = ...,
+        cache_prefix: _builtins.bool = ...,
+        cache: Global___CachePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output_schema", b"output_schema", "prompt", b"prompt", "variables", b"variables", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "output_schema", b"output_schema", "prompt", b"prompt", "sampling", b"sampling", "variables", b"variables", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost_micros", b"max_cost_micros", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "prompt", b"prompt", "request_key", b"request_key", "task", b"task", "tool_choice", b"tool_choice", "tools", b"tools", "variables", b"variables", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_prefix", b"cache_prefix", "effort", b"effort", "max_cost_micros", b"max_cost_micros", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "prompt", b"prompt", "request_key", b"request_key", "sampling", b"sampling", "single_tool_call", b"single_tool_call", "task", b"task", "tool_choice", b"tool_choice", "tool_choice_name", b"tool_choice_name", "tools", b"tools", "variables", b"variables", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,8 +218,12 @@ class Attempt(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    CONVERSIONS_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     model: _builtins.str
+    credential: _builtins.str
+    """Name of the credential that was used; never the credential."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Absent for the try that succeeded."""
@@ -116,6 +232,10 @@ class Attempt(_message.Message):
     def duration(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage: ...
+    @_builtins.property
+    def conversions(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Conversion]:
+        """What the provider's format did to the question and the answer."""
+
     def __init__(
         self,
         *,
@@ -124,10 +244,12 @@ class Attempt(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         usage: _usage_pb2.Usage | None = ...,
+        conversions: _abc.Iterable[_message_pb2.Conversion] | None = ...,
+        credential: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "model", b"model", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversions", b"conversions", "credential", b"credential", "duration", b"duration", "failure", b"failure", "model", b"model", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -148,6 +270,9 @@ class Answer(_message.Message):
     PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    PRICED_FIELD_NUMBER: _builtins.int
     stop_reason: _message_pb2.StopReason.ValueType
     provider: _builtins.str
     model: _builtins.str
@@ -158,6 +283,12 @@ class Answer(_message.Message):
     prompt_digest: _builtins.str
     recorded: _builtins.bool
     """True when the answer was recorded under the request_key before."""
+    cached: _builtins.bool
+    """True when it was given before to the very same question; it cost nothing now."""
+    call_id: _builtins.str
+    """Names what is kept of the call; see GetCall."""
+    priced: _builtins.bool
+    """False when the model has no known price: cost_micros then counts nothing for it."""
     @_builtins.property
     def message(self) -> _message_pb2.Message: ...
     @_builtins.property
@@ -182,10 +313,13 @@ class Answer(_message.Message):
         prompt_digest: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         recorded: _builtins.bool = ...,
+        cached: _builtins.bool = ...,
+        call_id: _builtins.str = ...,
+        priced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "output", b"output", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "confidence", b"confidence", "message", b"message", "model", b"model", "output", b"output", "prompt_digest", b"prompt_digest", "provider", b"provider", "recorded", b"recorded", "rehearsal", b"rehearsal", "stop_reason", b"stop_reason", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "call_id", b"call_id", "confidence", b"confidence", "message", b"message", "model", b"model", "output", b"output", "priced", b"priced", "prompt_digest", b"prompt_digest", "provider", b"provider", "recorded", b"recorded", "rehearsal", b"rehearsal", "stop_reason", b"stop_reason", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,6 +380,8 @@ class GenerationFailure(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure: ...
     @_builtins.property
@@ -258,10 +394,11 @@ class GenerationFailure(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         usage: _usage_pb2.Usage | None = ...,
+        call_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "call_id", b"call_id", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,20 +409,47 @@ class GenerateStreamRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GENERATION_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    delivery: Global___Delivery.ValueType
     @_builtins.property
     def generation(self) -> Global___Generation: ...
     def __init__(
         self,
         *,
         generation: Global___Generation | None = ...,
+        delivery: Global___Delivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "generation", b"generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateStreamRequest: _TypeAlias = GenerateStreamRequest  # noqa: Y015
+
+@_typing.final
+class AttemptBegan(_message.Message):
+    """An attempt begins; what lower attempts said is void."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    model: _builtins.str
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptBegan: _TypeAlias = AttemptBegan  # noqa: Y015
 
 @_typing.final
 class GenerateStreamResponse(_message.Message):
@@ -295,9 +459,14 @@ class GenerateStreamResponse(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts up from 1; a higher attempt voids the text of the lower ones."""
     text: _builtins.str
+    reasoning: _builtins.str
+    """A piece of thinking that the model shows."""
     @_builtins.property
     def answer(self) -> Global___Answer:
         """Last event of a stream that succeeded."""
@@ -306,6 +475,14 @@ class GenerateStreamResponse(_message.Message):
     def failure(self) -> Global___GenerationFailure:
         """Last event of a stream that failed."""
 
+    @_builtins.property
+    def tool_call(self) -> _message_pb2.ToolCallDelta:
+        """A piece of a tool call."""
+
+    @_builtins.property
+    def began(self) -> Global___AttemptBegan:
+        """First event of every attempt."""
+
     def __init__(
         self,
         *,
@@ -313,16 +490,138 @@ class GenerateStreamResponse(_message.Message):
         text: _builtins.str = ...,
         answer: Global___Answer | None = ...,
         failure: Global___GenerationFailure | None = ...,
+        reasoning: _builtins.str = ...,
+        tool_call: _message_pb2.ToolCallDelta | None = ...,
+        began: Global___AttemptBegan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "failure", b"failure", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "began", b"began", "event", b"event", "failure", b"failure", "reasoning", b"reasoning", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempt", b"attempt", "event", b"event", "failure", b"failure", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempt", b"attempt", "began", b"began", "event", b"event", "failure", b"failure", "reasoning", b"reasoning", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["text", "answer", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["text", "answer", "failure", "reasoning", "tool_call", "began"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___GenerateStreamResponse: _TypeAlias = GenerateStreamResponse  # noqa: Y015
+
+@_typing.final
+class EmbedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Asks for one model by name instead of the route of the task `embedding`."""
+    dimensions: _builtins.int
+    """Zero means the model's own."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 2,048 texts."""
+
+    @_builtins.property
+    def work(self) -> _work_pb2.WorkContext: ...
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        dimensions: _builtins.int = ...,
+        work: _work_pb2.WorkContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "model", b"model", "texts", b"texts", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class Embedding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class EmbedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def embeddings(self) -> Global___Embeddings: ...
+    @_builtins.property
+    def failure(self) -> Global___GenerationFailure: ...
+    def __init__(
+        self,
+        *,
+        embeddings: Global___Embeddings | None = ...,
+        failure: Global___GenerationFailure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "failure", b"failure", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "failure", b"failure", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["embeddings", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
+
+@_typing.final
+class Embeddings(_message.Message):
+    """One vector for each text, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REHEARSAL_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    model: _builtins.str
+    rehearsal: _builtins.bool
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]: ...
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Iterable[Global___Embedding] | None = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        rehearsal: _builtins.bool = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "model", b"model", "provider", b"provider", "rehearsal", b"rehearsal", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Embeddings: _TypeAlias = Embeddings  # noqa: Y015
 
 @_typing.final
 class RegisterPromptRequest(_message.Message):
@@ -472,6 +771,14 @@ class Model(_message.Message):
     INPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     OUTPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     PRICED_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
+    PRICE_SOURCE_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     name: _builtins.str
     rehearsal: _builtins.bool
@@ -480,6 +787,23 @@ class Model(_message.Message):
     output_price_micros: _builtins.int
     priced: _builtins.bool
     """False when no price is known: its calls are counted in tokens only."""
+    cached_input_price_micros: _builtins.int
+    price_source: _builtins.str
+    """The price table's version, or the entry that tells it."""
+    context_tokens: _builtins.int
+    """What it reads at the most, answer included; zero when unknown."""
+    max_output_tokens: _builtins.int
+    """What it writes at the most; zero when unknown."""
+    entry: _builtins.str
+    """The registry entry that tells of it; empty for models of the configuration."""
+    available: _builtins.bool
+    """False while its breaker is open."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_routing_pb2.ModelFeature.ValueType]: ...
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """How long its answers lately took here; absent when nobody asked it."""
+
     def __init__(
         self,
         *,
@@ -489,10 +813,18 @@ class Model(_message.Message):
         input_price_micros: _builtins.int = ...,
         output_price_micros: _builtins.int = ...,
         priced: _builtins.bool = ...,
+        cached_input_price_micros: _builtins.int = ...,
+        price_source: _builtins.str = ...,
+        context_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+        features: _abc.Iterable[_routing_pb2.ModelFeature.ValueType] | None = ...,
+        entry: _builtins.str = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        available: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_price_micros", b"input_price_micros", "name", b"name", "output_price_micros", b"output_price_micros", "priced", b"priced", "provider", b"provider", "rehearsal", b"rehearsal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "cached_input_price_micros", b"cached_input_price_micros", "context_tokens", b"context_tokens", "entry", b"entry", "features", b"features", "input_price_micros", b"input_price_micros", "latency", b"latency", "max_output_tokens", b"max_output_tokens", "name", b"name", "output_price_micros", b"output_price_micros", "price_source", b"price_source", "priced", b"priced", "provider", b"provider", "rehearsal", b"rehearsal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -532,3 +864,650 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class RegisterModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _routing_pb2.ModelEntry: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels to move to this version."""
+
+    def __init__(
+        self,
+        *,
+        model: _routing_pb2.ModelEntry | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterModelRequest: _TypeAlias = RegisterModelRequest  # noqa: Y015
+
+@_typing.final
+class RegisterModelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def entry(self) -> _registry_pb2.Entry: ...
+    def __init__(
+        self,
+        *,
+        entry: _registry_pb2.Entry | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterModelResponse: _TypeAlias = RegisterModelResponse  # noqa: Y015
+
+@_typing.final
+class RegisterRouteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def route(self) -> _routing_pb2.Route: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels to move to this version."""
+
+    def __init__(
+        self,
+        *,
+        route: _routing_pb2.Route | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "route", b"route"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterRouteRequest: _TypeAlias = RegisterRouteRequest  # noqa: Y015
+
+@_typing.final
+class RegisterRouteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def entry(self) -> _registry_pb2.Entry: ...
+    def __init__(
+        self,
+        *,
+        entry: _registry_pb2.Entry | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterRouteResponse: _TypeAlias = RegisterRouteResponse  # noqa: Y015
+
+@_typing.final
+class GetEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reference(self) -> _registry_pb2.EntryReference: ...
+    def __init__(
+        self,
+        *,
+        reference: _registry_pb2.EntryReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryRequest: _TypeAlias = GetEntryRequest  # noqa: Y015
+
+@_typing.final
+class GetEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _registry_pb2.Entry: ...
+    def __init__(
+        self,
+        *,
+        entry: _registry_pb2.Entry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryResponse: _TypeAlias = GetEntryResponse  # noqa: Y015
+
+@_typing.final
+class ListEntriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _registry_pb2.EntryKind.ValueType
+    name: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _registry_pb2.EntryKind.ValueType = ...,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListEntriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_registry_pb2.Entry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_registry_pb2.Entry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class DiffEntriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def before(self) -> _registry_pb2.EntryReference: ...
+    @_builtins.property
+    def after(self) -> _registry_pb2.EntryReference: ...
+    def __init__(
+        self,
+        *,
+        before: _registry_pb2.EntryReference | None = ...,
+        after: _registry_pb2.EntryReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffEntriesRequest: _TypeAlias = DiffEntriesRequest  # noqa: Y015
+
+@_typing.final
+class DiffEntriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[_registry_pb2.EntryDifference]:
+        """Empty when the two are the same."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[_registry_pb2.EntryDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffEntriesResponse: _TypeAlias = DiffEntriesResponse  # noqa: Y015
+
+@_typing.final
+class MoveLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    REPORT_DIGEST_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    report_digest: _builtins.str
+    """Digest of the evaluation report; needed for protected labels."""
+    @_builtins.property
+    def target(self) -> _registry_pb2.EntryReference:
+        """The version to point at, by number or digest."""
+
+    def __init__(
+        self,
+        *,
+        target: _registry_pb2.EntryReference | None = ...,
+        label: _builtins.str = ...,
+        report_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "report_digest", b"report_digest", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLabelRequest: _TypeAlias = MoveLabelRequest  # noqa: Y015
+
+@_typing.final
+class MoveLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVE_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.bool
+    """False when the label was there already."""
+    @_builtins.property
+    def move(self) -> _registry_pb2.LabelMove: ...
+    def __init__(
+        self,
+        *,
+        move: _registry_pb2.LabelMove | None = ...,
+        moved: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLabelResponse: _TypeAlias = MoveLabelResponse  # noqa: Y015
+
+@_typing.final
+class RollBackLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _registry_pb2.EntryKind.ValueType
+    name: _builtins.str
+    label: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _registry_pb2.EntryKind.ValueType = ...,
+        name: _builtins.str = ...,
+        label: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "label", b"label", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackLabelRequest: _TypeAlias = RollBackLabelRequest  # noqa: Y015
+
+@_typing.final
+class RollBackLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def move(self) -> _registry_pb2.LabelMove: ...
+    def __init__(
+        self,
+        *,
+        move: _registry_pb2.LabelMove | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackLabelResponse: _TypeAlias = RollBackLabelResponse  # noqa: Y015
+
+@_typing.final
+class OverrideLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    reason: _builtins.str
+    """Why, for those who read the record."""
+    @_builtins.property
+    def target(self) -> _registry_pb2.EntryReference:
+        """The version to point at, by number or digest."""
+
+    def __init__(
+        self,
+        *,
+        target: _registry_pb2.EntryReference | None = ...,
+        label: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideLabelRequest: _TypeAlias = OverrideLabelRequest  # noqa: Y015
+
+@_typing.final
+class OverrideLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVE_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.bool
+    """False when the label was there already."""
+    @_builtins.property
+    def move(self) -> _registry_pb2.LabelMove: ...
+    def __init__(
+        self,
+        *,
+        move: _registry_pb2.LabelMove | None = ...,
+        moved: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideLabelResponse: _TypeAlias = OverrideLabelResponse  # noqa: Y015
+
+@_typing.final
+class ListLabelMovesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _registry_pb2.EntryKind.ValueType
+    name: _builtins.str
+    """Empty means all names."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _registry_pb2.EntryKind.ValueType = ...,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelMovesRequest: _TypeAlias = ListLabelMovesRequest  # noqa: Y015
+
+@_typing.final
+class ListLabelMovesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[_registry_pb2.LabelMove]: ...
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[_registry_pb2.LabelMove] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moves", b"moves", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelMovesResponse: _TypeAlias = ListLabelMovesResponse  # noqa: Y015
+
+@_typing.final
+class SetBudgetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> _budget_pb2.Budget: ...
+    def __init__(
+        self,
+        *,
+        budget: _budget_pb2.Budget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetRequest: _TypeAlias = SetBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetBudgetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> _budget_pb2.BudgetStatus: ...
+    def __init__(
+        self,
+        *,
+        status: _budget_pb2.BudgetStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetResponse: _TypeAlias = SetBudgetResponse  # noqa: Y015
+
+@_typing.final
+class DeleteBudgetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    scope: _budget_pb2.BudgetScope.ValueType
+    subject: _builtins.str
+    period: _budget_pb2.BudgetPeriod.ValueType
+    def __init__(
+        self,
+        *,
+        scope: _budget_pb2.BudgetScope.ValueType = ...,
+        subject: _builtins.str = ...,
+        period: _budget_pb2.BudgetPeriod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "scope", b"scope", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBudgetRequest: _TypeAlias = DeleteBudgetRequest  # noqa: Y015
+
+@_typing.final
+class DeleteBudgetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.bool
+    """False when there was none."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBudgetResponse: _TypeAlias = DeleteBudgetResponse  # noqa: Y015
+
+@_typing.final
+class ListBudgetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBudgetsRequest: _TypeAlias = ListBudgetsRequest  # noqa: Y015
+
+@_typing.final
+class ListBudgetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_budget_pb2.BudgetStatus]: ...
+    def __init__(
+        self,
+        *,
+        budgets: _abc.Iterable[_budget_pb2.BudgetStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBudgetsResponse: _TypeAlias = ListBudgetsResponse  # noqa: Y015
+
+@_typing.final
+class GetCallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallRequest: _TypeAlias = GetCallRequest  # noqa: Y015
+
+@_typing.final
+class GetCallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_NAME_FIELD_NUMBER: _builtins.int
+    PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    PRICED_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    task: _builtins.str
+    provider: _builtins.str
+    model: _builtins.str
+    prompt_name: _builtins.str
+    prompt_digest: _builtins.str
+    priced: _builtins.bool
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage: ...
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Absent when the call succeeded."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
+    @_builtins.property
+    def choice(self) -> _routing_pb2.Choice: ...
+    @_builtins.property
+    def work(self) -> _work_pb2.WorkContext: ...
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        task: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        prompt_name: _builtins.str = ...,
+        prompt_digest: _builtins.str = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        priced: _builtins.bool = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        choice: _routing_pb2.Choice | None = ...,
+        work: _work_pb2.WorkContext | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "duration", b"duration", "failure", b"failure", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "call_id", b"call_id", "choice", b"choice", "duration", b"duration", "failure", b"failure", "model", b"model", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "provider", b"provider", "start_time", b"start_time", "task", b"task", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallResponse: _TypeAlias = GetCallResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class ModelRouterServiceStub:
                 request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/Embed',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.RegisterPrompt = channel.unary_unary(
                 '/plimsoll.model_router.v1.ModelRouterService/RegisterPrompt',
                 request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterPromptRequest.SerializeToString,
@@ -65,6 +70,71 @@ class ModelRouterServiceStub:
                 request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.RegisterModel = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/RegisterModel',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelResponse.FromString,
+                _registered_method=True)
+        self.RegisterRoute = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/RegisterRoute',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteResponse.FromString,
+                _registered_method=True)
+        self.GetEntry = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/GetEntry',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryResponse.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/ListEntries',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.DiffEntries = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/DiffEntries',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesResponse.FromString,
+                _registered_method=True)
+        self.MoveLabel = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/MoveLabel',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelResponse.FromString,
+                _registered_method=True)
+        self.RollBackLabel = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/RollBackLabel',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelResponse.FromString,
+                _registered_method=True)
+        self.OverrideLabel = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/OverrideLabel',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelResponse.FromString,
+                _registered_method=True)
+        self.ListLabelMoves = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/ListLabelMoves',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesResponse.FromString,
+                _registered_method=True)
+        self.SetBudget = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/SetBudget',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetResponse.FromString,
+                _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/DeleteBudget',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/ListBudgets',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.GetCall = channel.unary_unary(
+                '/plimsoll.model_router.v1.ModelRouterService/GetCall',
+                request_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallResponse.FromString,
+                _registered_method=True)
 
 
 class ModelRouterServiceServicer:
@@ -80,6 +150,13 @@ class ModelRouterServiceServicer:
 
     def GenerateStream(self, request, context):
         """The same, in chunks. Every chunk carries its attempt; text of a superseded attempt is void.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Embed(self, request, context):
+        """Vectors of texts. Vectors of different models never compare.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +188,94 @@ class ModelRouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterModel(self, request, context):
+        """Registers a version of a model entry; the same content again returns the version that exists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterRoute(self, request, context):
+        """Registers a version of a route; the same content again returns the version that exists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEntry(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """The versions of one name, newest first; without a name the newest version of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffEntries(self, request, context):
+        """What differs between two versions of one name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveLabel(self, request, context):
+        """Points a label at a version. A protected label moves only with a passing evaluation report of that version against the present one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackLabel(self, request, context):
+        """Points a label at the version it pointed at before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OverrideLabel(self, request, context):
+        """Points a protected label at a version without a report. Only the gateway may ask for it, which checks the right to do so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLabelMoves(self, request, context):
+        """Every move of labels, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBudget(self, request, context):
+        """Sets or changes a cap; what was spent stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBudgets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCall(self, request, context):
+        """What is kept of one call: what it consumed, and how its model was chosen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelRouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +288,11 @@ def add_ModelRouterServiceServicer_to_server(servicer, server):
                     servicer.GenerateStream,
                     request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamRequest.FromString,
                     response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedResponse.SerializeToString,
             ),
             'RegisterPrompt': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPrompt,
@@ -143,6 +313,71 @@ def add_ModelRouterServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsRequest.FromString,
                     response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'RegisterModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterModel,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelResponse.SerializeToString,
+            ),
+            'RegisterRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterRoute,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteResponse.SerializeToString,
+            ),
+            'GetEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntry,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'DiffEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffEntries,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesResponse.SerializeToString,
+            ),
+            'MoveLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveLabel,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelResponse.SerializeToString,
+            ),
+            'RollBackLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackLabel,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelResponse.SerializeToString,
+            ),
+            'OverrideLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.OverrideLabel,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelResponse.SerializeToString,
+            ),
+            'ListLabelMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabelMoves,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesResponse.SerializeToString,
+            ),
+            'SetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBudget,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'GetCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCall,
+                    request_deserializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallRequest.FromString,
+                    response_serializer=plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -200,6 +435,33 @@ class ModelRouterService:
             '/plimsoll.model_router.v1.ModelRouterService/GenerateStream',
             plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamRequest.SerializeToString,
             plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GenerateStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/Embed',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -308,6 +570,357 @@ class ModelRouterService:
             '/plimsoll.model_router.v1.ModelRouterService/ListModels',
             plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsRequest.SerializeToString,
             plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/RegisterModel',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/RegisterRoute',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RegisterRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/GetEntry',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/ListEntries',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/DiffEntries',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DiffEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/MoveLabel',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.MoveLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/RollBackLabel',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.RollBackLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OverrideLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/OverrideLabel',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.OverrideLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLabelMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/ListLabelMoves',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListLabelMovesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/SetBudget',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/DeleteBudget',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/ListBudgets',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.model_router.v1.ModelRouterService/GetCall',
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallRequest.SerializeToString,
+            plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2.GetCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,12 +37,37 @@ class ModelRouterServiceStub:
     """Answers one prompt. With a request_key, a repeat returns the recorded answer and costs nothing."""
     GenerateStream: _grpc.UnaryStreamMultiCallable[_model_router_service_pb2.GenerateStreamRequest, _model_router_service_pb2.GenerateStreamResponse]
     """The same, in chunks. Every chunk carries its attempt; text of a superseded attempt is void."""
+    Embed: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.EmbedRequest, _model_router_service_pb2.EmbedResponse]
+    """Vectors of texts. Vectors of different models never compare."""
     RegisterPrompt: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterPromptRequest, _model_router_service_pb2.RegisterPromptResponse]
     """Registers a prompt version; the same content again returns the version that exists."""
     GetPrompt: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.GetPromptRequest, _model_router_service_pb2.GetPromptResponse]
     ListPrompts: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListPromptsRequest, _model_router_service_pb2.ListPromptsResponse]
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListModelsRequest, _model_router_service_pb2.ListModelsResponse]
     """The models that can answer now, in the order of preference."""
+    RegisterModel: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterModelRequest, _model_router_service_pb2.RegisterModelResponse]
+    """Registers a version of a model entry; the same content again returns the version that exists."""
+    RegisterRoute: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterRouteRequest, _model_router_service_pb2.RegisterRouteResponse]
+    """Registers a version of a route; the same content again returns the version that exists."""
+    GetEntry: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.GetEntryRequest, _model_router_service_pb2.GetEntryResponse]
+    ListEntries: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListEntriesRequest, _model_router_service_pb2.ListEntriesResponse]
+    """The versions of one name, newest first; without a name the newest version of each."""
+    DiffEntries: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.DiffEntriesRequest, _model_router_service_pb2.DiffEntriesResponse]
+    """What differs between two versions of one name."""
+    MoveLabel: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.MoveLabelRequest, _model_router_service_pb2.MoveLabelResponse]
+    """Points a label at a version. A protected label moves only with a passing evaluation report of that version against the present one."""
+    RollBackLabel: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.RollBackLabelRequest, _model_router_service_pb2.RollBackLabelResponse]
+    """Points a label at the version it pointed at before."""
+    OverrideLabel: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.OverrideLabelRequest, _model_router_service_pb2.OverrideLabelResponse]
+    """Points a protected label at a version without a report. Only the gateway may ask for it, which checks the right to do so."""
+    ListLabelMoves: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListLabelMovesRequest, _model_router_service_pb2.ListLabelMovesResponse]
+    """Every move of labels, newest first."""
+    SetBudget: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.SetBudgetRequest, _model_router_service_pb2.SetBudgetResponse]
+    """Sets or changes a cap; what was spent stays."""
+    DeleteBudget: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.DeleteBudgetRequest, _model_router_service_pb2.DeleteBudgetResponse]
+    ListBudgets: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListBudgetsRequest, _model_router_service_pb2.ListBudgetsResponse]
+    GetCall: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.GetCallRequest, _model_router_service_pb2.GetCallResponse]
+    """What is kept of one call: what it consumed, and how its model was chosen."""
 
 @_typing.type_check_only
 class ModelRouterServiceAsyncStub(ModelRouterServiceStub):
@@ -53,12 +78,37 @@ class ModelRouterServiceAsyncStub(ModelRouterServiceStub):
     """Answers one prompt. With a request_key, a repeat returns the recorded answer and costs nothing."""
     GenerateStream: _aio.UnaryStreamMultiCallable[_model_router_service_pb2.GenerateStreamRequest, _model_router_service_pb2.GenerateStreamResponse]  # type: ignore[assignment]
     """The same, in chunks. Every chunk carries its attempt; text of a superseded attempt is void."""
+    Embed: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.EmbedRequest, _model_router_service_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Vectors of texts. Vectors of different models never compare."""
     RegisterPrompt: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterPromptRequest, _model_router_service_pb2.RegisterPromptResponse]  # type: ignore[assignment]
     """Registers a prompt version; the same content again returns the version that exists."""
     GetPrompt: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.GetPromptRequest, _model_router_service_pb2.GetPromptResponse]  # type: ignore[assignment]
     ListPrompts: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListPromptsRequest, _model_router_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
     ListModels: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListModelsRequest, _model_router_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models that can answer now, in the order of preference."""
+    RegisterModel: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterModelRequest, _model_router_service_pb2.RegisterModelResponse]  # type: ignore[assignment]
+    """Registers a version of a model entry; the same content again returns the version that exists."""
+    RegisterRoute: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.RegisterRouteRequest, _model_router_service_pb2.RegisterRouteResponse]  # type: ignore[assignment]
+    """Registers a version of a route; the same content again returns the version that exists."""
+    GetEntry: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.GetEntryRequest, _model_router_service_pb2.GetEntryResponse]  # type: ignore[assignment]
+    ListEntries: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListEntriesRequest, _model_router_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """The versions of one name, newest first; without a name the newest version of each."""
+    DiffEntries: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.DiffEntriesRequest, _model_router_service_pb2.DiffEntriesResponse]  # type: ignore[assignment]
+    """What differs between two versions of one name."""
+    MoveLabel: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.MoveLabelRequest, _model_router_service_pb2.MoveLabelResponse]  # type: ignore[assignment]
+    """Points a label at a version. A protected label moves only with a passing evaluation report of that version against the present one."""
+    RollBackLabel: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.RollBackLabelRequest, _model_router_service_pb2.RollBackLabelResponse]  # type: ignore[assignment]
+    """Points a label at the version it pointed at before."""
+    OverrideLabel: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.OverrideLabelRequest, _model_router_service_pb2.OverrideLabelResponse]  # type: ignore[assignment]
+    """Points a protected label at a version without a report. Only the gateway may ask for it, which checks the right to do so."""
+    ListLabelMoves: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListLabelMovesRequest, _model_router_service_pb2.ListLabelMovesResponse]  # type: ignore[assignment]
+    """Every move of labels, newest first."""
+    SetBudget: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.SetBudgetRequest, _model_router_service_pb2.SetBudgetResponse]  # type: ignore[assignment]
+    """Sets or changes a cap; what was spent stays."""
+    DeleteBudget: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.DeleteBudgetRequest, _model_router_service_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
+    ListBudgets: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListBudgetsRequest, _model_router_service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
+    GetCall: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.GetCallRequest, _model_router_service_pb2.GetCallResponse]  # type: ignore[assignment]
+    """What is kept of one call: what it consumed, and how its model was chosen."""
 
 class ModelRouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Any model provider behind one neutral contract."""
@@ -78,6 +128,14 @@ class ModelRouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_router_service_pb2.GenerateStreamResponse], _abc.AsyncIterator[_model_router_service_pb2.GenerateStreamResponse]]:
         """The same, in chunks. Every chunk carries its attempt; text of a superseded attempt is void."""
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _model_router_service_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.EmbedResponse, _abc.Awaitable[_model_router_service_pb2.EmbedResponse]]:
+        """Vectors of texts. Vectors of different models never compare."""
 
     @_abc_1.abstractmethod
     def RegisterPrompt(
@@ -108,5 +166,106 @@ class ModelRouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_router_service_pb2.ListModelsResponse, _abc.Awaitable[_model_router_service_pb2.ListModelsResponse]]:
         """The models that can answer now, in the order of preference."""
+
+    @_abc_1.abstractmethod
+    def RegisterModel(
+        self,
+        request: _model_router_service_pb2.RegisterModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.RegisterModelResponse, _abc.Awaitable[_model_router_service_pb2.RegisterModelResponse]]:
+        """Registers a version of a model entry; the same content again returns the version that exists."""
+
+    @_abc_1.abstractmethod
+    def RegisterRoute(
+        self,
+        request: _model_router_service_pb2.RegisterRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.RegisterRouteResponse, _abc.Awaitable[_model_router_service_pb2.RegisterRouteResponse]]:
+        """Registers a version of a route; the same content again returns the version that exists."""
+
+    @_abc_1.abstractmethod
+    def GetEntry(
+        self,
+        request: _model_router_service_pb2.GetEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.GetEntryResponse, _abc.Awaitable[_model_router_service_pb2.GetEntryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListEntries(
+        self,
+        request: _model_router_service_pb2.ListEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.ListEntriesResponse, _abc.Awaitable[_model_router_service_pb2.ListEntriesResponse]]:
+        """The versions of one name, newest first; without a name the newest version of each."""
+
+    @_abc_1.abstractmethod
+    def DiffEntries(
+        self,
+        request: _model_router_service_pb2.DiffEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.DiffEntriesResponse, _abc.Awaitable[_model_router_service_pb2.DiffEntriesResponse]]:
+        """What differs between two versions of one name."""
+
+    @_abc_1.abstractmethod
+    def MoveLabel(
+        self,
+        request: _model_router_service_pb2.MoveLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.MoveLabelResponse, _abc.Awaitable[_model_router_service_pb2.MoveLabelResponse]]:
+        """Points a label at a version. A protected label moves only with a passing evaluation report of that version against the present one."""
+
+    @_abc_1.abstractmethod
+    def RollBackLabel(
+        self,
+        request: _model_router_service_pb2.RollBackLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.RollBackLabelResponse, _abc.Awaitable[_model_router_service_pb2.RollBackLabelResponse]]:
+        """Points a label at the version it pointed at before."""
+
+    @_abc_1.abstractmethod
+    def OverrideLabel(
+        self,
+        request: _model_router_service_pb2.OverrideLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.OverrideLabelResponse, _abc.Awaitable[_model_router_service_pb2.OverrideLabelResponse]]:
+        """Points a protected label at a version without a report. Only the gateway may ask for it, which checks the right to do so."""
+
+    @_abc_1.abstractmethod
+    def ListLabelMoves(
+        self,
+        request: _model_router_service_pb2.ListLabelMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.ListLabelMovesResponse, _abc.Awaitable[_model_router_service_pb2.ListLabelMovesResponse]]:
+        """Every move of labels, newest first."""
+
+    @_abc_1.abstractmethod
+    def SetBudget(
+        self,
+        request: _model_router_service_pb2.SetBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.SetBudgetResponse, _abc.Awaitable[_model_router_service_pb2.SetBudgetResponse]]:
+        """Sets or changes a cap; what was spent stays."""
+
+    @_abc_1.abstractmethod
+    def DeleteBudget(
+        self,
+        request: _model_router_service_pb2.DeleteBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.DeleteBudgetResponse, _abc.Awaitable[_model_router_service_pb2.DeleteBudgetResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListBudgets(
+        self,
+        request: _model_router_service_pb2.ListBudgetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.ListBudgetsResponse, _abc.Awaitable[_model_router_service_pb2.ListBudgetsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetCall(
+        self,
+        request: _model_router_service_pb2.GetCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_router_service_pb2.GetCallResponse, _abc.Awaitable[_model_router_service_pb2.GetCallResponse]]:
+        """What is kept of one call: what it consumed, and how its model was chosen."""
 
 def add_ModelRouterServiceServicer_to_server(servicer: ModelRouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -50,6 +50,41 @@ class ToolDispatcherServiceStub:
                 request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsResponse.FromString,
                 _registered_method=True)
+        self.RegisterTools = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/RegisterTools',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsResponse.FromString,
+                _registered_method=True)
+        self.UnregisterTool = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/UnregisterTool',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolResponse.FromString,
+                _registered_method=True)
+        self.ListToolVersions = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListToolVersions',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsResponse.FromString,
+                _registered_method=True)
+        self.SetToolStanding = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/SetToolStanding',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingResponse.FromString,
+                _registered_method=True)
+        self.RevokeGrant = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/RevokeGrant',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantResponse.FromString,
+                _registered_method=True)
+        self.ListUnknownCalls = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListUnknownCalls',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsResponse.FromString,
+                _registered_method=True)
+        self.ResolveCall = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ResolveCall',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.FromString,
+                _registered_method=True)
 
 
 class ToolDispatcherServiceServicer:
@@ -75,6 +110,55 @@ class ToolDispatcherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterTools(self, request, context):
+        """Registers tools of the caller's tenant, all of them or none; a name that was registered before means the new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterTool(self, request, context):
+        """Takes a registered tool away; its versions stay known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListToolVersions(self, request, context):
+        """Every version of a tool that was ever offered, newest first, and what was decided about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetToolStanding(self, request, context):
+        """Disables, pins or accepts a tool for the caller's tenant. Holds everywhere within about a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeGrant(self, request, context):
+        """Takes a grant back before it is used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnknownCalls(self, request, context):
+        """Calls with an unknown outcome that nobody has settled, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveCall(self, request, context):
+        """A person says what became of a call with an unknown outcome.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolDispatcherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +176,41 @@ def add_ToolDispatcherServiceServicer_to_server(servicer, server):
                     servicer.ListTools,
                     request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsRequest.FromString,
                     response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsResponse.SerializeToString,
+            ),
+            'RegisterTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterTools,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsResponse.SerializeToString,
+            ),
+            'UnregisterTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterTool,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolResponse.SerializeToString,
+            ),
+            'ListToolVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListToolVersions,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsResponse.SerializeToString,
+            ),
+            'SetToolStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetToolStanding,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingResponse.SerializeToString,
+            ),
+            'RevokeGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeGrant,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantResponse.SerializeToString,
+            ),
+            'ListUnknownCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnknownCalls,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsResponse.SerializeToString,
+            ),
+            'ResolveCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveCall,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +295,195 @@ class ToolDispatcherService:
             '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListTools',
             plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsRequest.SerializeToString,
             plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/RegisterTools',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RegisterToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/UnregisterTool',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.UnregisterToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListToolVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListToolVersions',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListToolVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetToolStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/SetToolStanding',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.SetToolStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/RevokeGrant',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.RevokeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnknownCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListUnknownCalls',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListUnknownCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ResolveCall',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

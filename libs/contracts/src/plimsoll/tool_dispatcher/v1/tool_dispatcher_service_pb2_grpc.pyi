@@ -37,6 +37,20 @@ class ToolDispatcherServiceStub:
     """Executes a call, or returns what was recorded under its call key."""
     GetTool: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.GetToolRequest, _tool_dispatcher_service_pb2.GetToolResponse]
     ListTools: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListToolsRequest, _tool_dispatcher_service_pb2.ListToolsResponse]
+    RegisterTools: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.RegisterToolsRequest, _tool_dispatcher_service_pb2.RegisterToolsResponse]
+    """Registers tools of the caller's tenant, all of them or none; a name that was registered before means the new version."""
+    UnregisterTool: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.UnregisterToolRequest, _tool_dispatcher_service_pb2.UnregisterToolResponse]
+    """Takes a registered tool away; its versions stay known."""
+    ListToolVersions: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListToolVersionsRequest, _tool_dispatcher_service_pb2.ListToolVersionsResponse]
+    """Every version of a tool that was ever offered, newest first, and what was decided about it."""
+    SetToolStanding: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.SetToolStandingRequest, _tool_dispatcher_service_pb2.SetToolStandingResponse]
+    """Disables, pins or accepts a tool for the caller's tenant. Holds everywhere within about a second."""
+    RevokeGrant: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.RevokeGrantRequest, _tool_dispatcher_service_pb2.RevokeGrantResponse]
+    """Takes a grant back before it is used."""
+    ListUnknownCalls: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListUnknownCallsRequest, _tool_dispatcher_service_pb2.ListUnknownCallsResponse]
+    """Calls with an unknown outcome that nobody has settled, oldest first."""
+    ResolveCall: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ResolveCallRequest, _tool_dispatcher_service_pb2.ResolveCallResponse]
+    """A person says what became of a call with an unknown outcome."""
 
 @_typing.type_check_only
 class ToolDispatcherServiceAsyncStub(ToolDispatcherServiceStub):
@@ -47,6 +61,20 @@ class ToolDispatcherServiceAsyncStub(ToolDispatcherServiceStub):
     """Executes a call, or returns what was recorded under its call key."""
     GetTool: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.GetToolRequest, _tool_dispatcher_service_pb2.GetToolResponse]  # type: ignore[assignment]
     ListTools: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListToolsRequest, _tool_dispatcher_service_pb2.ListToolsResponse]  # type: ignore[assignment]
+    RegisterTools: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.RegisterToolsRequest, _tool_dispatcher_service_pb2.RegisterToolsResponse]  # type: ignore[assignment]
+    """Registers tools of the caller's tenant, all of them or none; a name that was registered before means the new version."""
+    UnregisterTool: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.UnregisterToolRequest, _tool_dispatcher_service_pb2.UnregisterToolResponse]  # type: ignore[assignment]
+    """Takes a registered tool away; its versions stay known."""
+    ListToolVersions: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListToolVersionsRequest, _tool_dispatcher_service_pb2.ListToolVersionsResponse]  # type: ignore[assignment]
+    """Every version of a tool that was ever offered, newest first, and what was decided about it."""
+    SetToolStanding: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.SetToolStandingRequest, _tool_dispatcher_service_pb2.SetToolStandingResponse]  # type: ignore[assignment]
+    """Disables, pins or accepts a tool for the caller's tenant. Holds everywhere within about a second."""
+    RevokeGrant: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.RevokeGrantRequest, _tool_dispatcher_service_pb2.RevokeGrantResponse]  # type: ignore[assignment]
+    """Takes a grant back before it is used."""
+    ListUnknownCalls: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListUnknownCallsRequest, _tool_dispatcher_service_pb2.ListUnknownCallsResponse]  # type: ignore[assignment]
+    """Calls with an unknown outcome that nobody has settled, oldest first."""
+    ResolveCall: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ResolveCallRequest, _tool_dispatcher_service_pb2.ResolveCallResponse]  # type: ignore[assignment]
+    """A person says what became of a call with an unknown outcome."""
 
 class ToolDispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
     """Validates, authorises, records and executes tool calls."""
@@ -72,5 +100,61 @@ class ToolDispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tool_dispatcher_service_pb2.ListToolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tool_dispatcher_service_pb2.ListToolsResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ListToolsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RegisterTools(
+        self,
+        request: _tool_dispatcher_service_pb2.RegisterToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.RegisterToolsResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.RegisterToolsResponse]]:
+        """Registers tools of the caller's tenant, all of them or none; a name that was registered before means the new version."""
+
+    @_abc_1.abstractmethod
+    def UnregisterTool(
+        self,
+        request: _tool_dispatcher_service_pb2.UnregisterToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.UnregisterToolResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.UnregisterToolResponse]]:
+        """Takes a registered tool away; its versions stay known."""
+
+    @_abc_1.abstractmethod
+    def ListToolVersions(
+        self,
+        request: _tool_dispatcher_service_pb2.ListToolVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.ListToolVersionsResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ListToolVersionsResponse]]:
+        """Every version of a tool that was ever offered, newest first, and what was decided about it."""
+
+    @_abc_1.abstractmethod
+    def SetToolStanding(
+        self,
+        request: _tool_dispatcher_service_pb2.SetToolStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.SetToolStandingResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.SetToolStandingResponse]]:
+        """Disables, pins or accepts a tool for the caller's tenant. Holds everywhere within about a second."""
+
+    @_abc_1.abstractmethod
+    def RevokeGrant(
+        self,
+        request: _tool_dispatcher_service_pb2.RevokeGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.RevokeGrantResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.RevokeGrantResponse]]:
+        """Takes a grant back before it is used."""
+
+    @_abc_1.abstractmethod
+    def ListUnknownCalls(
+        self,
+        request: _tool_dispatcher_service_pb2.ListUnknownCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.ListUnknownCallsResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ListUnknownCallsResponse]]:
+        """Calls with an unknown outcome that nobody has settled, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ResolveCall(
+        self,
+        request: _tool_dispatcher_service_pb2.ResolveCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.ResolveCallResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ResolveCallResponse]]:
+        """A person says what became of a call with an unknown outcome."""
 
 def add_ToolDispatcherServiceServicer_to_server(servicer: ToolDispatcherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

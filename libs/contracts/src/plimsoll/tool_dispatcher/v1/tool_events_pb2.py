@@ -26,15 +26,18 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import work_pb2 as plimsoll_dot_common_dot_v1_dot_work__pb2
+from plimsoll.tool_dispatcher.v1 import tool_pb2 as plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-plimsoll/tool_dispatcher/v1/tool_events.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/work.proto\"\xd9\x02\n\x11ToolCallCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x04 \x01(\t\x12-\n\x04work\x18\x05 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x06 \x01(\t\x12\x13\n\x0btool_digest\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12,\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x10\n\x08grant_id\x18\x0c \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-plimsoll/tool_dispatcher/v1/tool_events.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"\x94\x04\n\x11ToolCallCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x04 \x01(\t\x12-\n\x04work\x18\x05 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x06 \x01(\t\x12\x13\n\x0btool_digest\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12,\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x10\n\x08grant_id\x18\x0c \x01(\t\x12\x15\n\rpolicy_digest\x18\r \x01(\t\x12\x14\n\x0cpolicy_rules\x18\x0e \x03(\t\x12\x13\n\x0b\x61pproved_by\x18\x0f \x03(\t\x12\x13\n\x0b\x63\x61ll_digest\x18\x10 \x01(\t\x12\x38\n\x06\x65\x66\x66\x65\x63t\x18\x11 \x01(\x0e\x32(.plimsoll.tool_dispatcher.v1.EffectClass\x12\x13\n\x0b\x64\x65graded_by\x18\x12 \x01(\t\x12\x13\n\x0bresolved_by\x18\x13 \x01(\t\"\xea\x01\n\x11ToolCallEscalated\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x04 \x01(\t\x12-\n\x04work\x18\x05 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x06 \x01(\t\x12\x13\n\x0btool_digest\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12.\n\nsince_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.tool_dispatcher.v1.tool_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOOLCALLCOMPLETED']._serialized_start=209
-  _globals['_TOOLCALLCOMPLETED']._serialized_end=554
+  _globals['_TOOLCALLCOMPLETED']._serialized_start=249
+  _globals['_TOOLCALLCOMPLETED']._serialized_end=781
+  _globals['_TOOLCALLESCALATED']._serialized_start=784
+  _globals['_TOOLCALLESCALATED']._serialized_end=1018
 # @@protoc_insertion_point(module_scope)

@@ -3,12 +3,15 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
+from plimsoll.tool_dispatcher.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -38,6 +41,13 @@ class ToolCallCompleted(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     GRANT_ID_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    POLICY_RULES_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    DEGRADED_BY_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     tenant: _builtins.str
     call_id: _builtins.str
@@ -46,6 +56,14 @@ class ToolCallCompleted(_message.Message):
     tool_digest: _builtins.str
     attempts: _builtins.int
     grant_id: _builtins.str
+    policy_digest: _builtins.str
+    """Digest of the policy that judged the call, and the names of the rules that decided."""
+    call_digest: _builtins.str
+    effect: _tool_pb2.EffectClass.ValueType
+    degraded_by: _builtins.str
+    """What was given instead of the tool's own result: tool:NAME, cached or fixed; empty for its own."""
+    resolved_by: _builtins.str
+    """Who settled an outcome that had been unknown: a person, or reconcile."""
     @_builtins.property
     def work(self) -> _work_pb2.WorkContext: ...
     @_builtins.property
@@ -55,6 +73,12 @@ class ToolCallCompleted(_message.Message):
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Absent when the call succeeded."""
+
+    @_builtins.property
+    def policy_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who approved, when people were asked."""
 
     def __init__(
         self,
@@ -71,11 +95,65 @@ class ToolCallCompleted(_message.Message):
         attempts: _builtins.int = ...,
         failure: _failure_pb2.Failure | None = ...,
         grant_id: _builtins.str = ...,
+        policy_digest: _builtins.str = ...,
+        policy_rules: _abc.Iterable[_builtins.str] | None = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        call_digest: _builtins.str = ...,
+        effect: _tool_pb2.EffectClass.ValueType = ...,
+        degraded_by: _builtins.str = ...,
+        resolved_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "start_time", b"start_time", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "call_id", b"call_id", "call_key", b"call_key", "duration", b"duration", "event_id", b"event_id", "failure", b"failure", "grant_id", b"grant_id", "start_time", b"start_time", "tenant", b"tenant", "tool", b"tool", "tool_digest", b"tool_digest", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "attempts", b"attempts", "call_digest", b"call_digest", "call_id", b"call_id", "call_key", b"call_key", "degraded_by", b"degraded_by", "duration", b"duration", "effect", b"effect", "event_id", b"event_id", "failure", b"failure", "grant_id", b"grant_id", "policy_digest", b"policy_digest", "policy_rules", b"policy_rules", "resolved_by", b"resolved_by", "start_time", b"start_time", "tenant", b"tenant", "tool", b"tool", "tool_digest", b"tool_digest", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCallCompleted: _TypeAlias = ToolCallCompleted  # noqa: Y015
+
+@_typing.final
+class ToolCallEscalated(_message.Message):
+    """A call with an unknown outcome that a person has to settle. Published to plimsoll.v1.tool_dispatcher.call.escalated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    CALL_KEY_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    TOOL_DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    tenant: _builtins.str
+    call_id: _builtins.str
+    call_key: _builtins.str
+    tool: _builtins.str
+    tool_digest: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def work(self) -> _work_pb2.WorkContext: ...
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        call_key: _builtins.str = ...,
+        work: _work_pb2.WorkContext | None = ...,
+        tool: _builtins.str = ...,
+        tool_digest: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "call_key", b"call_key", "event_id", b"event_id", "reason", b"reason", "since_time", b"since_time", "tenant", b"tenant", "tool", b"tool", "tool_digest", b"tool_digest", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallEscalated: _TypeAlias = ToolCallEscalated  # noqa: Y015

@@ -23,24 +23,31 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/tool_dispatcher/v1/tool.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dplimsoll/common/v1/json.proto\"\xe2\x02\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x37\n\x10\x61rguments_schema\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x34\n\rresult_schema\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x38\n\x06\x65\x66\x66\x65\x63t\x18\x08 \x01(\x0e\x32(.plimsoll.tool_dispatcher.v1.EffectClass\x12/\n\x04risk\x18\t \x01(\x0e\x32!.plimsoll.tool_dispatcher.v1.Risk\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x08Proposal\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x13\n\x0btool_digest\x18\x02 \x01(\t\x12:\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x13\n\x0b\x63\x61ll_digest\x18\x04 \x01(\t\"B\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61ll_digest\x18\x02 \x01(\t\x12\x12\n\ngranted_by\x18\x03 \x01(\t*\x9d\x01\n\x0b\x45\x66\x66\x65\x63tClass\x12\x1c\n\x18\x45\x46\x46\x45\x43T_CLASS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45\x46\x46\x45\x43T_CLASS_READ_ONLY\x10\x01\x12\x1b\n\x17\x45\x46\x46\x45\x43T_CLASS_IDEMPOTENT\x10\x02\x12\x16\n\x12\x45\x46\x46\x45\x43T_CLASS_KEYED\x10\x03\x12\x1f\n\x1b\x45\x46\x46\x45\x43T_CLASS_NON_IDEMPOTENT\x10\x04*9\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\r\n\tRISK_HIGH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/tool_dispatcher/v1/tool.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/common/v1/json.proto\"\xa2\x03\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x37\n\x10\x61rguments_schema\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x34\n\rresult_schema\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x38\n\x06\x65\x66\x66\x65\x63t\x18\x08 \x01(\x0e\x32(.plimsoll.tool_dispatcher.v1.EffectClass\x12/\n\x04risk\x18\t \x01(\x0e\x32!.plimsoll.tool_dispatcher.v1.Risk\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06labels\x18\x0b \x03(\t\x12\x0e\n\x06origin\x18\x0c \x01(\t\x12\x0e\n\x06shared\x18\r \x01(\x08\x12\x0e\n\x06\x62\x61rred\x18\x0e \x01(\t\"\x8f\x01\n\x0bToolVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x0e\n\x06shared\x18\x05 \x01(\x08\x12\x31\n\rregister_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x0cToolStanding\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x15\n\rpinned_digest\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x63\x63\x65pted_digest\x18\x03 \x01(\t\"a\n\rApprovalTerms\x12\x0e\n\x06quorum\x18\x01 \x01(\x05\x12\x11\n\tfour_eyes\x18\x02 \x01(\x08\x12-\n\nexpires_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfd\x01\n\x08Proposal\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x13\n\x0btool_digest\x18\x02 \x01(\t\x12:\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x13\n\x0b\x63\x61ll_digest\x18\x04 \x01(\t\x12\x39\n\x05terms\x18\x05 \x01(\x0b\x32*.plimsoll.tool_dispatcher.v1.ApprovalTerms\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\x9e\x01\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61ll_digest\x18\x02 \x01(\t\x12\x12\n\ngranted_by\x18\x03 \x01(\t\x12\x13\n\x0b\x61pproved_by\x18\x04 \x03(\t\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9d\x01\n\x0b\x45\x66\x66\x65\x63tClass\x12\x1c\n\x18\x45\x46\x46\x45\x43T_CLASS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45\x46\x46\x45\x43T_CLASS_READ_ONLY\x10\x01\x12\x1b\n\x17\x45\x46\x46\x45\x43T_CLASS_IDEMPOTENT\x10\x02\x12\x16\n\x12\x45\x46\x46\x45\x43T_CLASS_KEYED\x10\x03\x12\x1f\n\x1b\x45\x46\x46\x45\x43T_CLASS_NON_IDEMPOTENT\x10\x04*9\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\r\n\tRISK_HIGH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.tool_dispatcher.v1.tool_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECTCLASS']._serialized_start=688
-  _globals['_EFFECTCLASS']._serialized_end=845
-  _globals['_RISK']._serialized_start=847
-  _globals['_RISK']._serialized_end=904
-  _globals['_TOOL']._serialized_start=135
-  _globals['_TOOL']._serialized_end=489
-  _globals['_PROPOSAL']._serialized_start=491
-  _globals['_PROPOSAL']._serialized_end=617
-  _globals['_GRANT']._serialized_start=619
-  _globals['_GRANT']._serialized_end=685
+  _globals['_EFFECTCLASS']._serialized_start=1333
+  _globals['_EFFECTCLASS']._serialized_end=1490
+  _globals['_RISK']._serialized_start=1492
+  _globals['_RISK']._serialized_end=1549
+  _globals['_TOOL']._serialized_start=168
+  _globals['_TOOL']._serialized_end=586
+  _globals['_TOOLVERSION']._serialized_start=589
+  _globals['_TOOLVERSION']._serialized_end=732
+  _globals['_TOOLSTANDING']._serialized_start=734
+  _globals['_TOOLSTANDING']._serialized_end=814
+  _globals['_APPROVALTERMS']._serialized_start=816
+  _globals['_APPROVALTERMS']._serialized_end=913
+  _globals['_PROPOSAL']._serialized_start=916
+  _globals['_PROPOSAL']._serialized_end=1169
+  _globals['_GRANT']._serialized_start=1172
+  _globals['_GRANT']._serialized_end=1330
 # @@protoc_insertion_point(module_scope)

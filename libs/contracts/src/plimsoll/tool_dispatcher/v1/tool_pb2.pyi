@@ -3,9 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 import builtins as _builtins
@@ -78,6 +81,10 @@ class Tool(_message.Message):
     EFFECT_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    BARRED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     digest: _builtins.str
@@ -85,12 +92,22 @@ class Tool(_message.Message):
     description: _builtins.str
     effect: Global___EffectClass.ValueType
     risk: Global___Risk.ValueType
+    origin: _builtins.str
+    """What offers it, such as file:accounts or mcp:github."""
+    shared: _builtins.bool
+    """Whether all tenants share it."""
+    barred: _builtins.str
+    """Why it does not run, such as TOOL_DISABLED; empty when it does."""
     @_builtins.property
     def arguments_schema(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
     def result_schema(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a call does with data, such as reads:private or leaves:tenant."""
+
     def __init__(
         self,
         *,
@@ -104,14 +121,116 @@ class Tool(_message.Message):
         effect: Global___EffectClass.ValueType = ...,
         risk: Global___Risk.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        barred: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments_schema", b"arguments_schema", "result_schema", b"result_schema", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_schema", b"arguments_schema", "category", b"category", "description", b"description", "digest", b"digest", "effect", b"effect", "name", b"name", "result_schema", b"result_schema", "risk", b"risk", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_schema", b"arguments_schema", "barred", b"barred", "category", b"category", "description", b"description", "digest", b"digest", "effect", b"effect", "labels", b"labels", "name", b"name", "origin", b"origin", "result_schema", b"result_schema", "risk", b"risk", "shared", b"shared", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class ToolVersion(_message.Message):
+    """A definition that was offered once; it stays known for ever."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    REGISTER_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    digest: _builtins.str
+    origin: _builtins.str
+    shared: _builtins.bool
+    @_builtins.property
+    def register_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        register_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["register_time", b"register_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "origin", b"origin", "register_time", b"register_time", "shared", b"shared", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolVersion: _TypeAlias = ToolVersion  # noqa: Y015
+
+@_typing.final
+class ToolStanding(_message.Message):
+    """What operators decided about a name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISABLED_FIELD_NUMBER: _builtins.int
+    PINNED_DIGEST_FIELD_NUMBER: _builtins.int
+    ACCEPTED_DIGEST_FIELD_NUMBER: _builtins.int
+    disabled: _builtins.bool
+    pinned_digest: _builtins.str
+    """The digest that the name means, whatever its source offers; empty for what is offered."""
+    accepted_digest: _builtins.str
+    """The digest that may run of a tool whose source is not trusted."""
+    def __init__(
+        self,
+        *,
+        disabled: _builtins.bool = ...,
+        pinned_digest: _builtins.str = ...,
+        accepted_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_digest", b"accepted_digest", "disabled", b"disabled", "pinned_digest", b"pinned_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolStanding: _TypeAlias = ToolStanding  # noqa: Y015
+
+@_typing.final
+class ApprovalTerms(_message.Message):
+    """What an approval takes, as policy says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUORUM_FIELD_NUMBER: _builtins.int
+    FOUR_EYES_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    quorum: _builtins.int
+    """How many people have to approve."""
+    four_eyes: _builtins.bool
+    """Whether who asked for the run may not be one of them."""
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """How long the approval holds."""
+
+    def __init__(
+        self,
+        *,
+        quorum: _builtins.int = ...,
+        four_eyes: _builtins.bool = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "four_eyes", b"four_eyes", "quorum", b"quorum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalTerms: _TypeAlias = ApprovalTerms  # noqa: Y015
 
 @_typing.final
 class Proposal(_message.Message):
@@ -123,14 +242,26 @@ class Proposal(_message.Message):
     TOOL_DIGEST_FIELD_NUMBER: _builtins.int
     EFFECTIVE_ARGUMENTS_FIELD_NUMBER: _builtins.int
     CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     tool: _builtins.str
     tool_digest: _builtins.str
     call_digest: _builtins.str
-    """SHA-256 over tenant, run, call key, tool digest and effective arguments, hex."""
+    """SHA-256 over tenant, run, call key, tool digest, effective arguments, policy digest and credential version, hex."""
+    policy_digest: _builtins.str
+    """Digest of the rules that ask for the approval."""
+    credential_version: _builtins.str
+    """Changes when a credential of the tool is rotated."""
+    message: _builtins.str
+    """Why people are asked."""
     @_builtins.property
     def effective_arguments(self) -> _json_pb2.JsonValue:
         """After defaults, canonical (RFC 8785)."""
 
+    @_builtins.property
+    def terms(self) -> Global___ApprovalTerms: ...
     def __init__(
         self,
         *,
@@ -138,10 +269,14 @@ class Proposal(_message.Message):
         tool_digest: _builtins.str = ...,
         effective_arguments: _json_pb2.JsonValue | None = ...,
         call_digest: _builtins.str = ...,
+        terms: Global___ApprovalTerms | None = ...,
+        policy_digest: _builtins.str = ...,
+        credential_version: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_arguments", b"effective_arguments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_arguments", b"effective_arguments", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_digest", b"call_digest", "effective_arguments", b"effective_arguments", "tool", b"tool", "tool_digest", b"tool_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_digest", b"call_digest", "credential_version", b"credential_version", "effective_arguments", b"effective_arguments", "message", b"message", "policy_digest", b"policy_digest", "terms", b"terms", "tool", b"tool", "tool_digest", b"tool_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,19 +291,35 @@ class Grant(_message.Message):
     GRANT_ID_FIELD_NUMBER: _builtins.int
     CALL_DIGEST_FIELD_NUMBER: _builtins.int
     GRANTED_BY_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     call_digest: _builtins.str
     granted_by: _builtins.str
+    requested_by: _builtins.str
+    """Who asked for the run; may not approve where policy wants four eyes."""
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who approved, when there is more than one."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it stops to hold, by the clock of the dispatcher's database; absent for never."""
+
     def __init__(
         self,
         *,
         grant_id: _builtins.str = ...,
         call_digest: _builtins.str = ...,
         granted_by: _builtins.str = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        requested_by: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_digest", b"call_digest", "grant_id", b"grant_id", "granted_by", b"granted_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "call_digest", b"call_digest", "expire_time", b"expire_time", "grant_id", b"grant_id", "granted_by", b"granted_by", "requested_by", b"requested_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,177 @@
+"""The history checker: reads everything that runs left behind, and names every invariant that does not hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
+from plimsoll_orchestrator.domain.fold import fold
+from plimsoll_orchestrator.domain.journal import (
+    ChildrenJoined,
+    ChildrenStarted,
+    Entry,
+    ModelTurn,
+    RunFinished,
+    RunStarted,
+    StepFailed,
+    StepFinished,
+    StepProgressed,
+    StepStarted,
+    ToolTurn,
+    decode_entry,
+)
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.snapshot import decode_run
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    seq: int
+    epoch: int
+    at: object
+    entry: Entry
+
+
+async def violations(pool: asyncpg.Pool, canaries: Sequence[str] = ()) -> list[str]:
+    """What does not hold, in words; empty when all is well. A canary is a text that only one run was given, as `canary` in its input."""
+    found: list[str] = []
+    agents = PostgresAgentStore(pool)
+    rows = await pool.fetch("select * from runs order by run_id")
+    journals: dict[str, list[Written]] = {row["run_id"]: [] for row in rows}
+    texts: dict[str, str] = {}
+    for row in await pool.fetch("select * from journal order by run_id, seq"):
+        if row["run_id"] not in journals:
+            found.append(f"{row['run_id']}: a journal without a run")
+            continue
+        journals[row["run_id"]].append(Written(row["seq"], row["epoch"], row["at"], decode_entry(row["entry"])))
+        texts[row["run_id"]] = texts.get(row["run_id"], "") + row["entry"]
+    for row in rows:
+        journal = journals[row["run_id"]]
+        found += [f"{row['run_id']}: {problem}" for problem in (*_order(row, journal), *_steps(journal), *_end(row, journal))]
+        if not found:
+            found += [f"{row['run_id']}: {problem}" for problem in await _fold(pool, agents, row, journal)]
+    found += _children(journals)
+    found += _isolation(journals, texts, canaries)
+    found += await _outbox(pool, journals)
+    return found
+
+
+def _order(row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+    """A journal has no gap and no fork, epochs only rise, and the run's row says what the journal says."""
+    problems = []
+    if [one.seq for one in journal] != list(range(1, len(journal) + 1)):
+        problems.append(f"the journal has a gap: {[one.seq for one in journal]}")
+    by_workers = [one.epoch for one in journal if one.epoch]
+    if by_workers != sorted(by_workers):
+        problems.append(f"epochs fall: {by_workers}")
+    if journal and row["seq"] != journal[-1].seq:
+        problems.append(f"its row says {row['seq']}, its journal ends with {journal[-1].seq}")
+    if row["epoch"] < max(by_workers, default=0):
+        problems.append("its row's epoch is below that of an entry")
+    if not journal or not isinstance(journal[0].entry, RunStarted):
+        problems.append("it does not begin with its start")
+    return problems
+
+
+def _steps(journal: Sequence[Written]) -> list[str]:
+    """No step commits twice; no step ends that did not begin; every call that a model asked for is answered or the step ended."""
+    problems, open_step = [], ""
+    for one in journal:
+        match one.entry:
+            case StepStarted(node=node):
+                if open_step:
+                    problems.append(f"entry {one.seq} starts {node} while {open_step} is under way")
+                open_step = node
+            case StepFinished(node=node) | StepFailed(node=node):
+                if open_step and open_step != node:
+                    problems.append(f"entry {one.seq} ends {node} while {open_step} is under way")
+                open_step = ""
+            case _:
+                pass
+    asked = [
+        call.call_id
+        for one in journal
+        if isinstance(one.entry, StepProgressed) and isinstance(one.entry.turn, ModelTurn)
+        for call in one.entry.turn.calls
+    ]
+    told = [
+        said.call_id
+        for one in journal
+        if isinstance(one.entry, StepProgressed) and isinstance(one.entry.turn, ToolTurn)
+        for said in one.entry.turn.answers
+    ]
+    if journal and isinstance(journal[-1].entry, RunFinished) and sorted(told) != sorted(set(told) & set(asked)):
+        problems.append("a call was answered twice, or one that nobody asked for")
+    return problems
+
+
+def _end(row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+    """A finished run never changes: its end is its last entry, and its row says so."""
+    ends = [one.seq for one in journal if isinstance(one.entry, RunFinished)]
+    problems = []
+    if len(ends) > 1 or (ends and ends[0] != journal[-1].seq):
+        problems.append(f"it goes on after its end: {ends}")
+    if bool(ends) != (row["finished_at"] is not None):
+        problems.append("its row and its journal differ about its end")
+    if ends and (row["wake_at"] is not None or row["worker"] is not None):
+        problems.append("it is finished and somebody holds it, or it would be woken")
+    return problems
+
+
+async def _fold(pool: asyncpg.Pool, agents: PostgresAgentStore, row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+    """The journal folds, to what its row shows; a snapshot is the fold up to its position."""
+    graph = await agents.graph(row["tenant"], row["agent"], row["agent_digest"])
+    assert graph is not None
+    fresh = Run(run_id=row["run_id"], tenant=row["tenant"], agent=row["agent"], agent_digest=row["agent_digest"])
+    run = fold(fresh, ((one.seq, one.at, one.entry) for one in journal), graph.start)
+    problems = []
+    if run.is_final and run.status.value != row["status"]:
+        problems.append(f"its row says {row['status']}, its journal {run.status.value}")
+    if (run.steps, run.usage.tokens) != (row["steps"], row["input_tokens"] + row["output_tokens"]):
+        problems.append("its row and its journal differ about what it used")
+    body = await pool.fetchval("select body from snapshots where run_id = $1", row["run_id"])
+    if body:
+        snapshot = decode_run(body)
+        again = fold(fresh, ((one.seq, one.at, one.entry) for one in journal if one.seq <= snapshot.seq), graph.start)
+        if (again.state, again.node, again.attempts, again.usage) != (snapshot.state, snapshot.node, snapshot.attempts, snapshot.usage):
+            problems.append("its snapshot is not the fold of its journal")
+    return problems
+
+
+def _children(journals: dict[str, list[Written]]) -> list[str]:
+    """Every child that a step started exists, and came back once at the most."""
+    problems = []
+    for run_id, journal in journals.items():
+        started = [child.run_id for one in journal if isinstance(one.entry, ChildrenStarted) for child in one.entry.children]
+        joined = [child.run_id for one in journal if isinstance(one.entry, ChildrenJoined) for child in one.entry.children]
+        problems += [f"{run_id}: its child {child} does not exist" for child in started if child not in journals]
+        if len(set(started)) != len(started) or len(set(joined)) != len(joined) or not set(joined) <= set(started):
+            problems.append(f"{run_id}: a child was started or joined twice")
+    return problems
+
+
+def _isolation(journals: dict[str, list[Written]], texts: dict[str, str], canaries: Sequence[str]) -> list[str]:
+    """No run reads another's state."""
+    owners = {}
+    for run_id, journal in journals.items():
+        value = journal[0].entry.input if journal and isinstance(journal[0].entry, RunStarted) else None
+        if isinstance(value, dict) and value.get("canary") in canaries:
+            owners.setdefault(value["canary"], set()).add(run_id.split(".")[0])
+    problems = []
+    for canary, runs in owners.items():
+        strangers = [run_id for run_id, text in texts.items() if f'"{canary}"' in text and run_id.split(".")[0] not in runs]
+        problems += [f"{run_id}: it has read the canary {canary} of another run" for run_id in strangers]
+    return problems
+
+
+async def _outbox(pool: asyncpg.Pool, journals: dict[str, list[Written]]) -> list[str]:
+    """What waits to be published exists; where nothing was published yet, that is everything, once."""
+    covered: dict[str, list[int]] = {}
+    for row in await pool.fetch("select run_ids, first_seqs, last_seqs from journal_outbox order by position"):
+        for run_id, first, last in zip(row["run_ids"], row["first_seqs"], row["last_seqs"], strict=True):
+            covered.setdefault(run_id, []).extend(range(first, last + 1))
+    return [
+        f"{run_id}: the outbox has {sorted(seqs)} of {len(journals.get(run_id, []))} entries"
+        for run_id, seqs in covered.items()
+        if sorted(seqs) != [one.seq for one in journals.get(run_id, [])]
+    ]
