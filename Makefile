@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 JOBS   ?= 2
-PACKAGES := libs/contracts libs/runtime libs/graph libs/client libs/devstack libs/testkit \
+PACKAGES := libs/contracts libs/runtime libs/graph libs/client libs/devstack libs/testkit libs/toolhost \
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help
@@ -38,10 +38,10 @@ test: $(STAMP) ## run every test
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 unit: $(STAMP) ## run the tests that need no server
-	@$(BIN)/pytest -n $(JOBS) libs/*/tests/unit services/*/tests/unit deploy/agents/tests
+	@$(BIN)/pytest -n $(JOBS) libs/*/tests/unit services/*/tests/unit deploy/agents/tests deploy/tools/tests
 
 fuzz: $(STAMP) ## run the property tests with examples they have not seen before
-	@$(BIN)/pytest -n $(JOBS) --hypothesis-profile=explore -m hypothesis libs/*/tests/unit services/*/tests/unit deploy/agents/tests
+	@$(BIN)/pytest -n $(JOBS) --hypothesis-profile=explore -m hypothesis libs/*/tests/unit services/*/tests/unit deploy/agents/tests deploy/tools/tests
 
 integration: $(STAMP) ## run the tests of one service with real servers
 	@$(BIN)/pytest -n $(JOBS) libs/*/tests/integration services/*/tests/integration

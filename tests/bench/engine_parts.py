@@ -65,6 +65,7 @@ async def orchestrator(servers: Servers, *, works: bool = True, tools: object | 
             store=claims,
             speaker=Speaker(signals),
             find_graph=agents.graph,
+            find_newest=agents.newest_graph,
             clock=clock,
             ids=RandomIds(),
             log=log,

@@ -16,7 +16,7 @@ import aiohttp
 import grpc
 import orjson
 from gateways import KEY, Process, litellm, router, upstream
-from plimsoll.model_router.v1 import budget_pb2, message_pb2
+from plimsoll.model_router.v1 import budget_pb2, message_pb2, routing_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
 from plimsoll_devstack.servers import Servers
@@ -167,6 +167,8 @@ async def _ours(process: Process) -> AsyncIterator[tuple[Call, "rpc.ModelRouterS
                 scope=scope, subject=subject, period=budget_pb2.BUDGET_PERIOD_DAY, max_tokens=10**12, max_cost_micros=10**14
             )
             await stub.SetBudget(pb.SetBudgetRequest(budget=budget), metadata=METADATA)
+        paced = routing_pb2.ModelEntry(name="paced", provider="compatible", model="fine-paced")
+        await stub.RegisterModel(pb.RegisterModelRequest(model=paced, labels=["production"]), metadata=METADATA)
         request = pb.GenerateRequest(generation=_generation("fine"))
 
         async def call() -> None:

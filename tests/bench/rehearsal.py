@@ -5,6 +5,7 @@ by default. Which examples are shown matters by some percent, so the figure is t
 """
 
 import csv
+import itertools
 import json
 import os
 import random
@@ -48,7 +49,7 @@ async def measure(_: Servers) -> list[Row]:
     slow = statistics.quantiles(took, n=100)[98] * 1e3
     better = all(
         statistics.mean(share for share, _ in figures[less]) < statistics.mean(share for share, _ in figures[more])
-        for less, more in zip(SHOWN, SHOWN[1:], strict=False)
+        for less, more in itertools.pairwise(SHOWN)
     )
     return [
         Row(name="rehearsal-quality", value=right, unit="% right", target=">= 70, rising", passed=right >= 70 and better, seed=1),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 from plimsoll_runtime.json_types import JsonObject, parse_object
+from plimsoll_testkit.waiting import eventually
 
 PLIMSOLL = Path(sys.executable).parent / "plimsoll"
 _CAP_S = 90.0
@@ -57,6 +58,40 @@ async def get(http: aiohttp.ClientSession, path: str) -> JsonObject:
         body = parse_object(await response.read())
         assert response.status == 200, body
         return body
+
+
+async def send(http: aiohttp.ClientSession, method: str, path: str, body: JsonObject | None = None, key: str = "") -> JsonObject:
+    """Do something over REST."""
+    status, answer = await ask(http, method, path, body, key)
+    assert status == 200, answer
+    return answer
+
+
+async def ask(http: aiohttp.ClientSession, method: str, path: str, body: JsonObject | None = None, key: str = "") -> tuple[int, JsonObject]:
+    """The same, when the answer may be a refusal."""
+    async with http.request(method, path, json=body, headers={"Idempotency-Key": key} if key else {}) as response:
+        return response.status, parse_object(await response.read())
+
+
+async def until(http: aiohttp.ClientSession, run_id: str, *statuses: str) -> JsonObject:
+    """The run, once it is in one of these states."""
+    found: JsonObject = {}
+
+    async def is_there() -> bool:
+        run = (await get(http, f"/v1/runs/{run_id}"))["run"]
+        assert isinstance(run, dict)
+        found.update(run)
+        return str(run["status"]).removeprefix("RUN_STATUS_") in statuses
+
+    await eventually(is_there, within_s=_CAP_S)
+    return found
+
+
+async def reasons(http: aiohttp.ClientSession, run_id: str) -> list[str]:
+    """What a run waits for."""
+    obstacles = (await get(http, f"/v1/runs/{run_id}:explain"))["obstacles"]
+    assert isinstance(obstacles, list)
+    return [str(obstacle["reason"]) for obstacle in obstacles if isinstance(obstacle, dict)]
 
 
 async def follow(http: aiohttp.ClientSession, run_id: str, after: int = 0) -> list[JsonObject]:

@@ -1,4 +1,4 @@
-"""Makes the fakes importable as `client_fakes`, a name that no other package's tests use, and runs the fake gateway."""
+"""Makes the fakes importable as `client_…`, names that no other package's tests use, and runs the fake gateway."""
 
 import importlib.util
 import sys
@@ -8,14 +8,16 @@ from pathlib import Path
 import grpc
 import pytest
 
-_spec = importlib.util.spec_from_file_location("client_fakes", Path(__file__).with_name("fakes.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _module
-_spec.loader.exec_module(_module)
+for _name in ("control", "fakes", "shell"):  # in this order: the second imports the first
+    _spec = importlib.util.spec_from_file_location(f"client_{_name}", Path(__file__).with_name(f"{_name}.py"))
+    assert _spec is not None
+    assert _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    sys.modules[_spec.name] = _module
+    _spec.loader.exec_module(_module)
 
 from client_fakes import KEY, FakeGateway  # noqa: E402 - importable from here on
+from client_shell import Shell  # noqa: E402
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc  # noqa: E402
 from plimsoll_client import connect  # noqa: E402
 from plimsoll_client.mesh import Mesh  # noqa: E402
@@ -39,3 +41,9 @@ async def mesh(gateway: FakeGateway) -> AsyncIterator[Mesh]:
     """A client of that gateway."""
     async with connect() as opened:
         yield opened
+
+
+@pytest.fixture
+def plimsoll(capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line."""
+    return Shell(capsys)

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+from client_control import FakeControl
 from grpc_status import rpc_status
 from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, memory_pb2, models_pb2, runs_pb2, tools_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
-from plimsoll.memory.v1 import document_pb2
+from plimsoll.memory.v1 import document_pb2, quality_pb2
 from plimsoll.orchestrator.v1 import agent_pb2, orchestrator_service_pb2, run_events_pb2, run_pb2
 from plimsoll_runtime.errors import Conflict, FieldProblem, Invalid, NotFound, PlimsollError, Unauthenticated
 from plimsoll_runtime.json_types import JsonObject, JsonValue, parse_object
@@ -48,20 +49,36 @@ def question(approval_id: str, arguments: JsonObject, *, tool: str = "issue_refu
     return run_events_pb2.RunEvent(approval_asked=run_events_pb2.ApprovalAsked(approval=approval))
 
 
+def tokens(node: str, text: str, *, offset: int = 0, attempt: int = 1) -> run_events_pb2.RunEvent:
+    """Text of a step under way."""
+    told = run_events_pb2.TokensReceived(node=node, step_seq=1, attempt=attempt, offset=offset, text=text)
+    return run_events_pb2.RunEvent(tokens_received=told)
+
+
+def void(node: str, *, attempt: int) -> run_events_pb2.RunEvent:
+    """What a step told up to this attempt does not count."""
+    return run_events_pb2.RunEvent(tokens_retracted=run_events_pb2.TokensRetracted(node=node, step_seq=1, attempt=attempt))
+
+
 @dataclass
 class FakeRun:
-    """A run that plays `script`: each entry of its journal in turn, waiting at questions."""
+    """A run that plays `script`: each entry of its journal in turn, waiting at questions.
+
+    `provisional` is the text that is told after an entry; tokens in the script go there.
+    """
 
     message: run_pb2.Run
     script: list[run_events_pb2.RunEvent]
     journal: list[run_events_pb2.RunEvent] = field(default_factory=list)
+    provisional: dict[int, list[run_events_pb2.RunEvent]] = field(default_factory=dict)
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
-class FakeGateway(rpc.GatewayServiceServicer):
+class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
     """`scripts` says what runs of an agent do; `refusals` fails the next calls of a method; `cuts` ends streams after so many entries."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.address = ""
         self.agents: dict[str, agent_pb2.Agent] = {}
         self.scripts: dict[str, list[run_events_pb2.RunEvent]] = {}
@@ -77,6 +94,7 @@ class FakeGateway(rpc.GatewayServiceServicer):
         self.prompts: dict[str, models_pb2.RegisterPromptRequest] = {}
         self.documents: dict[tuple[str, str], memory_pb2.IngestDocumentRequest] = {}
         self.signals: list[feedback_pb2.RecordSignalRequest] = []
+        self.evaluated: list[memory_pb2.EvaluateCollectionRequest] = []
 
     def add_agent(self, name: str, *, script: Sequence[run_events_pb2.RunEvent] = (), accepts: agent_pb2.FileMapping | None = None) -> None:
         """Register an agent and what its runs do."""
@@ -98,16 +116,14 @@ class FakeGateway(rpc.GatewayServiceServicer):
             await _abort(
                 context, NotFound(f"no agent is called {request.agent}", reason="AGENT_NOT_FOUND", remedy="See `plimsoll agents list`")
             )
-        run = run_pb2.Run(run_id=f"run_{len(self.runs) + 1}", agent=request.agent, input=request.input, status=run_pb2.RUN_STATUS_RUNNING)
-        run.create_time.CopyFrom(timestamp_to_proto(AT))
-        kept = FakeRun(
-            run, [run_events_pb2.RunEvent(run_started=run_events_pb2.RunStarted(input=request.input)), *self.scripts[request.agent]]
-        )
-        self.runs[run.run_id] = kept
+        under_way = [run for run in self.runs.values() if run.message.options.thread_id == request.options.thread_id and not _is_final(run)]
+        if request.options.thread_policy == run_pb2.THREAD_POLICY_STEER and under_way:
+            return runs_pb2.SubmitRunResponse(run=under_way[0].message, steered=True)
+        run = run_pb2.Run(agent=request.agent, input=request.input, options=request.options if request.HasField("options") else None)
+        await self._begin(run)
         if request.idempotency_key:
             self.by_key[request.idempotency_key] = run.run_id
-        await self._play(kept)
-        return runs_pb2.SubmitRunResponse(run=run)
+        return runs_pb2.SubmitRunResponse(run=run, created=True)
 
     async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> runs_pb2.GetRunResponse:
         await self._enter("GetRun", context)
@@ -115,7 +131,7 @@ class FakeGateway(rpc.GatewayServiceServicer):
 
     async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> runs_pb2.ListRunsResponse:
         await self._enter("ListRuns", context)
-        wanted = [run.message for run in reversed(self.runs.values()) if request.status in {0, run.message.status}]
+        wanted = [run.message for run in reversed(self.runs.values()) if _is_wanted(run.message, request)]
         begin = int(request.page_token or 0)
         shown = wanted[begin : begin + request.page_size]
         more = begin + len(shown) < len(wanted)
@@ -131,18 +147,25 @@ class FakeGateway(rpc.GatewayServiceServicer):
         await self._enter("FollowRun", context)
         run = await self._run(request.run_id, context)
         budget = self.cuts.pop(0) if self.cuts else 1_000_000
+        async for event in self._entries(run, request):
+            if budget == 0:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            yield runs_pb2.FollowRunResponse(event=event)
+            budget -= 1
+
+    async def _entries(self, run: FakeRun, request: runs_pb2.FollowRunRequest) -> AsyncIterator[run_events_pb2.RunEvent]:
+        """The journal after the cursor; text is told anew from its beginning."""
         seen = request.after_seq
         while True:
+            for told in run.provisional.get(seen, ()) if request.tokens else ():
+                yield told
             async with run.grown:
                 await run.grown.wait_for(lambda after=seen: len(run.journal) > after or _is_final(run))
             if len(run.journal) <= seen:
                 return
-            if budget == 0:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
-            event = run.journal[seen]
-            yield runs_pb2.FollowRunResponse(event=event)
-            seen, budget = event.seq, budget - 1
-            if event.WhichOneof("event") == "run_finished":
+            seen = run.journal[seen].seq
+            yield run.journal[seen - 1]
+            if run.journal[seen - 1].WhichOneof("event") == "run_finished":
                 return
 
     async def ListApprovals(self, request: approvals_pb2.ListApprovalsRequest, context: Context) -> approvals_pb2.ListApprovalsResponse:
@@ -233,6 +256,21 @@ class FakeGateway(rpc.GatewayServiceServicer):
             passages=passages, receipt=document_pb2.Receipt(requested=request.limit, returned=len(passages))
         )
 
+    async def EvaluateCollection(self, request: memory_pb2.EvaluateCollectionRequest, context: Context) -> memory_pb2.EvaluateCollectionResponse:
+        await self._enter("EvaluateCollection", context)
+        self.evaluated.append(request)
+        evaluation = quality_pb2.Evaluation(
+            collection=request.collection,
+            embedder="latent-128-v1.1",
+            queries=len(request.queries),
+            measures=[quality_pb2.Measure(name="ndcg", k=10, value=0.5, low=0.4, high=0.6)],
+            worst=[quality_pb2.QueryOutcome(query_id="1")],
+            left_out=["2: nothing is judged relevant"],
+        )
+        if request.HasField("baseline"):
+            evaluation.comparisons.add(name="ndcg", k=10, difference=0.1, low=0.05, high=0.2, wins=3, verdict="better")
+        return memory_pb2.EvaluateCollectionResponse(evaluation=evaluation)
+
     async def ListCollections(self, request: memory_pb2.ListCollectionsRequest, context: Context) -> memory_pb2.ListCollectionsResponse:
         await self._enter("ListCollections", context)
         return memory_pb2.ListCollectionsResponse(
@@ -284,12 +322,27 @@ class FakeGateway(rpc.GatewayServiceServicer):
             await _abort(context, NotFound(f"no run is called {run_id}", reason="RUN_NOT_FOUND", remedy="See `plimsoll runs list`"))
         return self.runs[run_id]
 
+    async def _refuse(self, context: Context, error: PlimsollError) -> None:
+        await _abort(context, error)
+
+    async def _begin(self, run: run_pb2.Run) -> None:
+        """Take a run in and play what its agent's script says."""
+        run.run_id, run.status = f"run_{len(self.runs) + 1}", run_pb2.RUN_STATUS_RUNNING
+        run.create_time.CopyFrom(timestamp_to_proto(AT))
+        started = run_events_pb2.RunStarted(input=run.input, options=run.options, origin=run.origin if run.HasField("origin") else None)
+        self.runs[run.run_id] = FakeRun(run, [run_events_pb2.RunEvent(run_started=started), *self.scripts[run.agent]])
+        await self._play(self.runs[run.run_id])
+
     async def _play(self, run: FakeRun) -> None:
         """Write the journal up to the next question, or to the end."""
         asks = False
         while run.script and not asks:
             event = run_events_pb2.RunEvent()
             event.CopyFrom(run.script.pop(0))
+            if (event.WhichOneof("event") or "").startswith("tokens_"):
+                event.run_id, event.seq = run.message.run_id, len(run.journal)
+                run.provisional.setdefault(event.seq, []).append(event)
+                continue
             asks = event.WhichOneof("event") == "approval_asked"
             if asks:
                 event.approval_asked.approval.run_id = run.message.run_id
@@ -320,6 +373,14 @@ class FakeGateway(rpc.GatewayServiceServicer):
 def input_of(run: FakeRun) -> JsonObject:
     """What a run was given."""
     return parse_object(run.message.input.text)
+
+
+def _is_wanted(run: run_pb2.Run, request: runs_pb2.ListRunsRequest) -> bool:
+    return (
+        request.status in {0, run.status}
+        and request.thread_id in {"", run.options.thread_id}
+        and request.parent_run_id == run.origin.parent_run_id
+    )
 
 
 def _is_final(run: FakeRun) -> bool:

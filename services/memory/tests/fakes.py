@@ -1,27 +1,42 @@
 """Ports kept in memory, with the promises that the behaviour suites state."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from math import log, sqrt
 
+from memory_fake_threads import FakeThreads
 from plimsoll_memory.domain.chunking import ChunkPlan
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, context_of, passage_metadata
+from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
 from plimsoll_memory.domain.hashing import HashingSpace
 from plimsoll_memory.domain.media import Format
 from plimsoll_memory.domain.paging import PageRequest
+from plimsoll_memory.domain.quality import Drift, QualityWindow
+from plimsoll_memory.domain.query_set import QuerySet, QuerySetSummary
 from plimsoll_memory.domain.ranking import Candidate
 from plimsoll_memory.domain.reading import Reading, cut, parse
 from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted, VectorQuestion
+from plimsoll_memory.domain.upload import Mark, UploadKey
 from plimsoll_memory.errors import CollectionChanged
-from plimsoll_memory.service import Defaults, Memory
+from plimsoll_memory.ports import PassageIndex, SearchUse
+from plimsoll_memory.service.conversations import Conversations
+from plimsoll_memory.service.evaluating import Evaluating
+from plimsoll_memory.service.memory import Defaults, Memory
+from plimsoll_memory.service.searching import Searching
+from plimsoll_memory.service.uploads import Uploads
+from plimsoll_memory.service.watching import Watching
+from plimsoll_memory.transport.grpc import Verbs
+from plimsoll_runtime import logs
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.json_types import JsonValue
 from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.ids import FakeIds
 
 _STOP_WORDS = frozenset(["a", "and", "be", "for", "in", "is", "it", "not", "of", "on", "or", "the", "to", "what", "with"])
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Key = tuple[str, str]
 
 
@@ -75,6 +90,7 @@ class FakeLibrary:
             size_bytes=len(incoming.content),
             metadata=incoming.metadata,
             updated_at=draft.made_at,
+            labels=incoming.labels,
         )
         self._collections[tenant, incoming.collection] = settled
         self._drafts[key] = document, draft
@@ -87,17 +103,48 @@ class FakeLibrary:
                 return True
         return False
 
+    async def delete_collection(self, tenant: str, name: str) -> int | None:
+        if self._collections.pop((tenant, name), None) is None:
+            return None
+        gone = [key for key in self._drafts if key[:2] == (tenant, name)]
+        for key in gone:
+            del self._drafts[key]
+        return len(gone)
+
+    async def configure(self, tenant: str, name: str, wanted: Wanted) -> bool:
+        if (tenant, name) not in self._collections:
+            return False
+        one = self._collections[tenant, name]
+        self._collections[tenant, name] = replace(one, reranker=one.reranker if wanted.reranker is None else wanted.reranker)
+        return True
+
+    async def unknown_fields(self, tenant: str, collection: str, fields: Sequence[str]) -> Sequence[str]:
+        known = {
+            name
+            for document, draft in self._of(tenant, collection)
+            for one in _passages(document, draft)
+            for name in one.candidate.metadata
+        }
+        return [name for name in fields if name not in known]
+
     async def candidates(self, tenant: str, question: Question) -> Candidates:
         passages = [one for document, draft in self._of(tenant, question.collection) for one in _passages(document, draft)]
         frequency = Counter(word for one in passages for word in set(one.words))
         asked = {word for word in _words(question.query) if word in frequency}
+        ranking = asked if question.words else set()
         allowed = [one for one in passages if _holds(one.candidate.metadata, question.filter)]
-        rarity = {word: log(1 + len(passages) / frequency[word]) for word in asked}
-        by_text = _ranked({one.candidate.chunk_id: sum(rarity.get(word, 0) for word in set(one.words)) for one in allowed}, question)
+        rarity = {word: log(1 + len(passages) / frequency[word]) for word in ranking}
+        by_text = _ranked({one.candidate.chunk_id: _text_score(one, rarity) for one in allowed}, question)
         near = {one.candidate.chunk_id: _similarity(one, question.vector) for one in allowed} if question.vector else {}
         by_vector = _ranked(near, question)
         candidates = [
-            replace(one.candidate, text_rank=by_text.get(one.candidate.chunk_id, 0), vector_rank=by_vector.get(one.candidate.chunk_id, 0))
+            replace(
+                one.candidate,
+                text_rank=by_text.get(one.candidate.chunk_id, 0),
+                vector_rank=by_vector.get(one.candidate.chunk_id, 0),
+                similarity=near.get(one.candidate.chunk_id, 0.0) if one.candidate.chunk_id in by_vector else 0.0,
+                text_score=_text_score(one, rarity) if one.candidate.chunk_id in by_text else 0.0,
+            )
             for one in allowed
         ]
         return Candidates(
@@ -134,6 +181,7 @@ def _passages(document: Document, draft: Draft) -> list[_Stored]:
                 metadata=passage_metadata(document.metadata, chunk),
                 text_rank=0,
                 vector_rank=0,
+                labels=document.labels,
             ),
             words=_words(f"{context_of(draft.title, chunk)} {chunk.text}"),
             vector=vector,
@@ -143,12 +191,16 @@ def _passages(document: Document, draft: Draft) -> list[_Stored]:
     ]
 
 
+def _text_score(one: _Stored, rarity: dict[str, float]) -> float:
+    return sum(rarity.get(word, 0) for word in set(one.words))
+
+
 def _words(text: str) -> list[str]:
     return [word.removesuffix("s") for word in re.findall(r"\w+", text.lower()) if word not in _STOP_WORDS]
 
 
 def _similarity(one: _Stored, asked: VectorQuestion) -> float:
-    if one.embedder != asked.embedder:
+    if one.embedder != asked.embedder or asked.vector is None:
         return 0.0
     lengths = sqrt(sum(x * x for x in one.vector)) * sqrt(sum(x * x for x in asked.vector))
     cosine = sum(x * y for x, y in zip(one.vector, asked.vector, strict=True)) / lengths if lengths else 0.0
@@ -205,11 +257,98 @@ class FakeEmbedder:
 
 
 @dataclass
+class FakeReranker:
+    """Likes long texts; fails or dawdles when told to."""
+
+    name: str = "length-1"
+    error: PlimsollError | None = None
+    never: bool = False
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        if self.error:
+            raise self.error
+        if self.never:
+            await asyncio.Event().wait()
+        return [float(len(text)) for text in texts]
+
+
+@dataclass
 class FakeSearchLog:
     completed: list[SearchCompleted] = field(default_factory=list)
+    error: PlimsollError | None = None
 
     async def record(self, completed: SearchCompleted) -> None:
+        if self.error:
+            raise self.error
         self.completed.append(completed)
+
+
+@dataclass
+class FakeUploads:
+    """An UploadStore; `finished` is what was told to be whole."""
+
+    marks: dict[tuple[str, UploadKey], Mark] = field(default_factory=dict)
+    finished: list[tuple[str, int]] = field(default_factory=list)
+
+    async def find_upload(self, tenant: str, key: UploadKey) -> Mark | None:
+        return self.marks.get((tenant, key))
+
+    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, at: datetime) -> None:
+        self.marks[tenant, key] = mark
+
+    async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
+        self.marks.pop((tenant, key), None)
+        self.finished.append((key.source, parts))
+
+
+@dataclass
+class FakeQuality:
+    """A QuerySetStore and a QualityStore that knows no searches but those it is given."""
+
+    sets: dict[Key, QuerySet] = field(default_factory=dict)
+    sources: frozenset[str] | None = None
+    searches: dict[Key, dict[str, str]] = field(default_factory=dict)
+    used: dict[Key, int] = field(default_factory=dict)
+    closing: list[tuple[Drift, bool]] = field(default_factory=list)
+
+    async def put_query_set(self, tenant: str, query_set: QuerySet, at: datetime) -> QuerySetSummary:
+        self.sets[tenant, query_set.name] = query_set
+        return _summary(query_set, at)
+
+    async def find_query_set(self, tenant: str, name: str) -> QuerySet | None:
+        return self.sets.get((tenant, name))
+
+    async def list_query_sets(self, tenant: str) -> Sequence[QuerySetSummary]:
+        return [_summary(one, NOON) for (owner, _), one in sorted(self.sets.items()) if owner == tenant]
+
+    async def delete_query_set(self, tenant: str, name: str) -> None:
+        self.sets.pop((tenant, name), None)
+
+    async def known_sources(self, tenant: str, collection: str, sources: Sequence[str]) -> frozenset[str]:
+        return frozenset(sources) if self.sources is None else self.sources & frozenset(sources)
+
+    async def passages(self, tenant: str, search_id: str) -> SearchUse | None:
+        return self.searches.get((tenant, search_id))
+
+    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
+        self.used[tenant, search_id] = used
+
+    async def windows(self, tenant: str, collection: str, now: datetime) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:
+        return [], [drift for drift, over in self.closing if not over]
+
+    async def close_windows(self, now: datetime) -> Sequence[tuple[Drift, bool]]:
+        return self.closing
+
+
+def _summary(query_set: QuerySet, at: datetime) -> QuerySetSummary:
+    return QuerySetSummary(
+        name=query_set.name,
+        collection=query_set.collection,
+        queries=len(query_set.queries),
+        judgements=sum(len(one.judgements) for one in query_set.queries),
+        digest=query_set.digest,
+        updated_at=at,
+    )
 
 
 @dataclass
@@ -222,17 +361,45 @@ class Desk:
     reader: FakeReader = field(default_factory=FakeReader)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     search_log: FakeSearchLog = field(default_factory=FakeSearchLog)
+    rerankers: list[FakeReranker] = field(default_factory=list)
+    uploads: FakeUploads = field(default_factory=FakeUploads)
+    quality: FakeQuality = field(default_factory=FakeQuality)
 
     def memory(self, *embedders: FakeEmbedder, recipe: str = "1", language: str = "english") -> Memory:
         """The first of the embedders is the default."""
         known = embedders or (self.embedder,)
         return Memory(
             library=self.library,
-            index=self.library,
             reader=self.reader,
             embedders={one.name: one for one in known},
-            search_log=self.search_log,
+            rerankers={one.name: one for one in self.rerankers},
             defaults=Defaults(embedder=known[0].name, language=language, recipe=recipe),
             clock=self.clock,
             ids=self.ids,
+        )
+
+    def searching(self, *embedders: FakeEmbedder, index: PassageIndex | None = None, rerank_cap_s: float = 5.0) -> Searching:
+        """On the same documents."""
+        return Searching(
+            library=self.library,
+            index=index or self.library,
+            embedders={one.name: one for one in embedders or (self.embedder,)},
+            rerankers={one.name: one for one in self.rerankers},
+            search_log=self.search_log,
+            rerank_cap_s=rerank_cap_s,
+            clock=self.clock,
+            ids=self.ids,
+            log=logs.get("memory"),
+        )
+
+    def verbs(self, *, index: PassageIndex | None = None) -> Verbs:
+        """The whole service."""
+        memory, searching = self.memory(), self.searching(index=index)
+        return Verbs(
+            memory=memory,
+            searching=searching,
+            uploads=Uploads(memory=memory, store=self.uploads, limit_bytes=4_000, clock=self.clock),
+            conversations=Conversations(threads=FakeThreads(ids=self.ids), memory=memory, clock=self.clock, log=logs.get("memory")),
+            evaluating=Evaluating(store=self.quality, searching=searching, clock=self.clock),
+            watching=Watching(store=self.quality, clock=self.clock, log=logs.get("memory")),
         )

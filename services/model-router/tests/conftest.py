@@ -1,13 +1,22 @@
-"""Makes what these tests share importable, under names that no other service's tests use."""
+"""Makes what these tests share importable, as `model_router_<file>`: a name that no other service's tests use."""
 
 import importlib.util
 import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-for _name in ("samples", "fakes", "behaviour", "upstream"):
-    _spec = importlib.util.spec_from_file_location(f"model_router_{_name}", Path(__file__).with_name(f"{_name}.py"))
-    assert _spec is not None
-    assert _spec.loader is not None
-    _module = importlib.util.module_from_spec(_spec)
-    sys.modules[_spec.name] = _module
-    _spec.loader.exec_module(_module)
+_PREFIX = "model_router_"
+
+
+class _Shared(MetaPathFinder):
+    """Finds the modules beside this file."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        file = Path(__file__).with_name(f"{name.removeprefix(_PREFIX)}.py")
+        if not name.startswith(_PREFIX) or not file.is_file():
+            return None
+        return importlib.util.spec_from_file_location(name, file)
+
+
+sys.meta_path.append(_Shared())

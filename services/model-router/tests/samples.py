@@ -3,7 +3,11 @@
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st
-from plimsoll_model_router.domain.generation import Answer, Attempt, CompletedCall, Generation, Outcome, Question, Reply, Unanswered
+from plimsoll_model_router.domain.budgets import Estimate
+from plimsoll_model_router.domain.calls import CompletedCall, Opening
+from plimsoll_model_router.domain.endpoints import Feature
+from plimsoll_model_router.domain.entries import ModelEntry
+from plimsoll_model_router.domain.generation import Answer, Attempt, Generation, Outcome, Question, Reply, Unanswered
 from plimsoll_model_router.domain.messages import (
     Media,
     Message,
@@ -20,7 +24,9 @@ from plimsoll_model_router.domain.messages import (
     system,
     user,
 )
+from plimsoll_model_router.domain.pricing import Price
 from plimsoll_model_router.domain.prompts import ByLabel, Example, PromptReference, Template
+from plimsoll_model_router.domain.routes import CheapOrStrong, Route, RouteCandidate, Strategy
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.usage import Usage
@@ -48,11 +54,35 @@ TEMPLATE = Template(
     examples=(Example(user="Where is my parcel?", assistant={"intent": "delivery"}),),
     user="{{message}}",
 )
+MODEL = ModelEntry(
+    name="fast",
+    description="A fast one",
+    provider="openai",
+    model="gpt-x",
+    context_tokens=1000,
+    max_output_tokens=100,
+    features=frozenset({Feature.TOOLS, Feature.IMAGES}),
+    price=Price(input_micros=1, output_micros=2, cached_input_micros=0),
+)
+ROUTE = Route(
+    name="classification",
+    description="Cheap first",
+    candidates=(
+        RouteCandidate(model="fast", weight=2.0, quality=0.8, tier=CheapOrStrong.CHEAP),
+        RouteCandidate(model="openai/strong", tier=CheapOrStrong.STRONG),
+    ),
+    strategy=Strategy.ADAPTIVE,
+    latency_target_s=1.5,
+    max_output_price_micros=9_000_000,
+    hedge_after_s=0.5,
+    explore=0.1,
+    refusal_moves_on=True,
+)
 REFERENCE = PromptReference(name="support-classify", selector=ByLabel(label="production"))
 
 
-def question(*messages: Message, model: str = "m-1", schema: JsonObject | None = None, tools: tuple[ToolDefinition, ...] = ()) -> Question:
-    return Question(model=model, messages=messages or (user("Hello?"),), output_schema=schema, tools=tools)
+def question(*messages: Message, schema: JsonObject | None = None, tools: tuple[ToolDefinition, ...] = ()) -> Question:
+    return Question(messages=messages or (user("Hello?"),), output_schema=schema, tools=tools)
 
 
 def generation(text: str = "Where is it?", *, key: str = "", model: str = "", schema: JsonObject | None = None) -> Generation:
@@ -112,6 +142,24 @@ def call(number: int = 1, *, tenant: str = ACME, key: str = "", outcome: Outcome
         outcome=outcome or answer(),
         started_at=NOON,
         duration_s=1.5,
+    )
+
+
+NOTHING = Estimate()
+
+
+def opening(
+    number: int = 1,
+    *,
+    tenant: str = ACME,
+    key: str = "",
+    fingerprint: str = "f",
+    agent: str = "support",
+    api_key: str = "",
+    wanted: Estimate = NOTHING,
+) -> Opening:
+    return Opening(
+        call_id=f"call_{number}", tenant=tenant, request_key=key, fingerprint=fingerprint, agent=agent, key=api_key, wanted=wanted
     )
 
 

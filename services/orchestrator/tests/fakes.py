@@ -10,6 +10,7 @@ from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
 from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
+from plimsoll_orchestrator.adapters.postgres_workers import PostgresWorkers
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, ToolCall
 from plimsoll_orchestrator.domain.options import USUAL, RunOptions
@@ -267,12 +268,13 @@ class Bench:
             store=store,
             speaker=Speaker(self.signals),
             find_graph=self.agents.graph,
+            find_newest=self.agents.newest_graph,
             clock=clock,
             ids=RandomIds(),
             log=log,
             draining=asyncio.Event(),
         )
-        worker = Worker(name, store, engine, log, slots=slots, drain_s=drain_s)
+        worker = Worker(name, store, engine, log, slots=slots, drain_s=drain_s, beat=PostgresWorkers(self.pool).beat)
         if isinstance(self.signals, LocalSignals):
             self.signals.workers.append(worker)
         return worker
@@ -309,7 +311,8 @@ async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncItera
         agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
         signals = signals or LocalSignals()
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=RandomIds())
-        control = Control(orchestrator=service, clock=clock, ids=RandomIds())
+        workers = PostgresWorkers(pool)
+        control = Control(orchestrator=service, workers=workers, clock=clock, ids=RandomIds())
         following = Following(runs=runs, watch=signals, listening=signals)
         async with runs.accepting():
             yield Bench(

@@ -1,7 +1,8 @@
 """The history checker: reads everything that runs left behind, and names every invariant that does not hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
@@ -28,35 +29,108 @@ from plimsoll_orchestrator.domain.snapshot import decode_run
 class Written:
     seq: int
     epoch: int
-    at: object
+    at: datetime
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What the table of runs says of one."""
+
+    run_id: str
+    tenant: str
+    agent: str
+    agent_digest: str
+    status: str
+    epoch: int
+    seq: int
+    steps: int
+    tokens: int
+    wakes: bool
+    held: bool
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Everything that runs left behind.
+
+    Attributes:
+    texts      the entries of each run, as they are stored
+    snapshots  by run
+    starts     (agent, digest) → first node of the graph
+    outbox     (run id, first seq, last seq) of what waits to be published
+    """
+
+    rows: Sequence[Row]
+    journals: Mapping[str, Sequence[Written]]
+    texts: Mapping[str, str]
+    snapshots: Mapping[str, Run]
+    starts: Mapping[tuple[str, str], str]
+    outbox: Sequence[tuple[str, int, int]]
+
+
 async def violations(pool: asyncpg.Pool, canaries: Sequence[str] = ()) -> list[str]:
+    """What does not hold in the database; see `problems`."""
+    return problems(await _read(pool), canaries)
+
+
+def problems(history: History, canaries: Sequence[str] = ()) -> list[str]:
     """What does not hold, in words; empty when all is well. A canary is a text that only one run was given, as `canary` in its input."""
-    found: list[str] = []
-    agents = PostgresAgentStore(pool)
-    rows = await pool.fetch("select * from runs order by run_id")
-    journals: dict[str, list[Written]] = {row["run_id"]: [] for row in rows}
-    texts: dict[str, str] = {}
-    for row in await pool.fetch("select * from journal order by run_id, seq"):
-        if row["run_id"] not in journals:
-            found.append(f"{row['run_id']}: a journal without a run")
-            continue
-        journals[row["run_id"]].append(Written(row["seq"], row["epoch"], row["at"], decode_entry(row["entry"])))
-        texts[row["run_id"]] = texts.get(row["run_id"], "") + row["entry"]
-    for row in rows:
-        journal = journals[row["run_id"]]
-        found += [f"{row['run_id']}: {problem}" for problem in (*_order(row, journal), *_steps(journal), *_end(row, journal))]
-        if not found:
-            found += [f"{row['run_id']}: {problem}" for problem in await _fold(pool, agents, row, journal)]
-    found += _children(journals)
-    found += _isolation(journals, texts, canaries)
-    found += await _outbox(pool, journals)
+    known = {row.run_id for row in history.rows}
+    found = [f"{run_id}: a journal without a run" for run_id in history.journals if run_id not in known]
+    for row in history.rows:
+        journal = history.journals.get(row.run_id, ())
+        wrong = [*_order(row, journal), *_steps(journal), *_end(row, journal)]
+        wrong = wrong or _fold(history, row, journal)
+        found += [f"{row.run_id}: {problem}" for problem in wrong]
+    found += _children(history.journals)
+    found += _isolation(history.journals, history.texts, canaries)
+    found += _outbox(history)
     return found
 
 
-def _order(row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+async def _read(pool: asyncpg.Pool) -> History:
+    agents = PostgresAgentStore(pool)
+    rows = [_row(record) for record in await pool.fetch("select * from runs order by run_id")]
+    journals: dict[str, list[Written]] = {row.run_id: [] for row in rows}
+    texts: dict[str, str] = {}
+    for record in await pool.fetch("select * from journal order by run_id, seq"):
+        run_id = record["run_id"]
+        journals.setdefault(run_id, []).append(Written(record["seq"], record["epoch"], record["at"], decode_entry(record["entry"])))
+        texts[run_id] = texts.get(run_id, "") + record["entry"]
+    starts = {}
+    for tenant, agent, digest in {(row.tenant, row.agent, row.agent_digest) for row in rows}:
+        graph = await agents.graph(tenant, agent, digest)
+        assert graph is not None
+        starts[agent, digest] = graph.start
+    outbox = [
+        stretch
+        for record in await pool.fetch("select run_ids, first_seqs, last_seqs from journal_outbox order by position")
+        for stretch in zip(record["run_ids"], record["first_seqs"], record["last_seqs"], strict=True)
+    ]
+    snapshots = {record["run_id"]: decode_run(record["body"]) for record in await pool.fetch("select run_id, body from snapshots")}
+    return History(rows=rows, journals=journals, texts=texts, snapshots=snapshots, starts=starts, outbox=outbox)
+
+
+def _row(record: asyncpg.Record) -> Row:
+    return Row(
+        run_id=record["run_id"],
+        tenant=record["tenant"],
+        agent=record["agent"],
+        agent_digest=record["agent_digest"],
+        status=record["status"],
+        epoch=record["epoch"],
+        seq=record["seq"],
+        steps=record["steps"],
+        tokens=record["input_tokens"] + record["output_tokens"],
+        wakes=record["wake_at"] is not None,
+        held=record["worker"] is not None,
+        finished=record["finished_at"] is not None,
+    )
+
+
+def _order(row: Row, journal: Sequence[Written]) -> list[str]:
     """A journal has no gap and no fork, epochs only rise, and the run's row says what the journal says."""
     problems = []
     if [one.seq for one in journal] != list(range(1, len(journal) + 1)):
@@ -64,9 +138,9 @@ def _order(row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
     by_workers = [one.epoch for one in journal if one.epoch]
     if by_workers != sorted(by_workers):
         problems.append(f"epochs fall: {by_workers}")
-    if journal and row["seq"] != journal[-1].seq:
+    if journal and row.seq != journal[-1].seq:
         problems.append(f"its row says {row['seq']}, its journal ends with {journal[-1].seq}")
-    if row["epoch"] < max(by_workers, default=0):
+    if row.epoch < max(by_workers, default=0):
         problems.append("its row's epoch is below that of an entry")
     if not journal or not isinstance(journal[0].entry, RunStarted):
         problems.append("it does not begin with its start")
@@ -105,40 +179,38 @@ def _steps(journal: Sequence[Written]) -> list[str]:
     return problems
 
 
-def _end(row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+def _end(row: Row, journal: Sequence[Written]) -> list[str]:
     """A finished run never changes: its end is its last entry, and its row says so."""
     ends = [one.seq for one in journal if isinstance(one.entry, RunFinished)]
     problems = []
     if len(ends) > 1 or (ends and ends[0] != journal[-1].seq):
         problems.append(f"it goes on after its end: {ends}")
-    if bool(ends) != (row["finished_at"] is not None):
+    if bool(ends) != row.finished:
         problems.append("its row and its journal differ about its end")
-    if ends and (row["wake_at"] is not None or row["worker"] is not None):
+    if ends and (row.wakes or row.held):
         problems.append("it is finished and somebody holds it, or it would be woken")
     return problems
 
 
-async def _fold(pool: asyncpg.Pool, agents: PostgresAgentStore, row: asyncpg.Record, journal: Sequence[Written]) -> list[str]:
+def _fold(history: History, row: Row, journal: Sequence[Written]) -> list[str]:
     """The journal folds, to what its row shows; a snapshot is the fold up to its position."""
-    graph = await agents.graph(row["tenant"], row["agent"], row["agent_digest"])
-    assert graph is not None
-    fresh = Run(run_id=row["run_id"], tenant=row["tenant"], agent=row["agent"], agent_digest=row["agent_digest"])
-    run = fold(fresh, ((one.seq, one.at, one.entry) for one in journal), graph.start)
+    start = history.starts[row.agent, row.agent_digest]
+    fresh = Run(run_id=row.run_id, tenant=row.tenant, agent=row.agent, agent_digest=row.agent_digest)
+    run = fold(fresh, ((one.seq, one.at, one.entry) for one in journal), start)
     problems = []
-    if run.is_final and run.status.value != row["status"]:
-        problems.append(f"its row says {row['status']}, its journal {run.status.value}")
-    if (run.steps, run.usage.tokens) != (row["steps"], row["input_tokens"] + row["output_tokens"]):
+    if run.is_final and run.status.value != row.status:
+        problems.append(f"its row says {row.status}, its journal {run.status.value}")
+    if (run.steps, run.usage.tokens) != (row.steps, row.tokens):
         problems.append("its row and its journal differ about what it used")
-    body = await pool.fetchval("select body from snapshots where run_id = $1", row["run_id"])
-    if body:
-        snapshot = decode_run(body)
-        again = fold(fresh, ((one.seq, one.at, one.entry) for one in journal if one.seq <= snapshot.seq), graph.start)
+    snapshot = history.snapshots.get(row.run_id)
+    if snapshot is not None:
+        again = fold(fresh, ((one.seq, one.at, one.entry) for one in journal if one.seq <= snapshot.seq), start)
         if (again.state, again.node, again.attempts, again.usage) != (snapshot.state, snapshot.node, snapshot.attempts, snapshot.usage):
             problems.append("its snapshot is not the fold of its journal")
     return problems
 
 
-def _children(journals: dict[str, list[Written]]) -> list[str]:
+def _children(journals: Mapping[str, Sequence[Written]]) -> list[str]:
     """Every child that a step started exists, and came back once at the most."""
     problems = []
     for run_id, journal in journals.items():
@@ -150,7 +222,7 @@ def _children(journals: dict[str, list[Written]]) -> list[str]:
     return problems
 
 
-def _isolation(journals: dict[str, list[Written]], texts: dict[str, str], canaries: Sequence[str]) -> list[str]:
+def _isolation(journals: Mapping[str, Sequence[Written]], texts: Mapping[str, str], canaries: Sequence[str]) -> list[str]:
     """No run reads another's state."""
     owners = {}
     for run_id, journal in journals.items():
@@ -164,14 +236,14 @@ def _isolation(journals: dict[str, list[Written]], texts: dict[str, str], canari
     return problems
 
 
-async def _outbox(pool: asyncpg.Pool, journals: dict[str, list[Written]]) -> list[str]:
+def _outbox(history: History) -> list[str]:
     """What waits to be published exists; where nothing was published yet, that is everything, once."""
     covered: dict[str, list[int]] = {}
-    for row in await pool.fetch("select run_ids, first_seqs, last_seqs from journal_outbox order by position"):
-        for run_id, first, last in zip(row["run_ids"], row["first_seqs"], row["last_seqs"], strict=True):
-            covered.setdefault(run_id, []).extend(range(first, last + 1))
+    for run_id, first, last in history.outbox:
+        covered.setdefault(run_id, []).extend(range(first, last + 1))
+    lengths = {run_id: len(history.journals.get(run_id, ())) for run_id in covered}
     return [
-        f"{run_id}: the outbox has {sorted(seqs)} of {len(journals.get(run_id, []))} entries"
+        f"{run_id}: the outbox has {sorted(seqs)} of {lengths[run_id]} entries"
         for run_id, seqs in covered.items()
-        if sorted(seqs) != [one.seq for one in journals.get(run_id, [])]
+        if sorted(seqs) != list(range(1, lengths[run_id] + 1))
     ]

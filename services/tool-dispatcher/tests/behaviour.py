@@ -1,259 +1,80 @@
 """What every implementation of a port promises: run against the fakes and against the real adapters."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from plimsoll_runtime.failures import Category
-from plimsoll_tool_dispatcher.domain.call import Failed, Succeeded
+from plimsoll_tool_dispatcher.domain.definition import tool_of
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Invocation, Stopped
-from plimsoll_tool_dispatcher.domain.ledger import (
-    CallState,
-    Claim,
-    GrantSpent,
-    KeyTaken,
-    NoEntry,
-    Recorded,
-    StaleEpoch,
-    Unfinished,
-    abandoned,
-    outcome_unknown,
-)
-from plimsoll_tool_dispatcher.domain.tool import Risk, Tool
-from plimsoll_tool_dispatcher.ports import CallLedger, Executor, ToolRegistry
-from tool_dispatcher_samples import ACME, UMBRELLA, call, completed, failure, grant_for, reservation, tool
-
-Announced: TypeAlias = Callable[[], Awaitable[list[str]]]
-FOUND = Succeeded(result={"found": True, "big": 12345678901234567, "text": "ünï\0"})
-GONE = 0.0  # a lease that is over at once: its owner went away
-NON_IDEMPOTENT = tool(EffectClass.NON_IDEMPOTENT)
+from plimsoll_tool_dispatcher.domain.registry import Standing
+from plimsoll_tool_dispatcher.domain.sources import HttpSource
+from plimsoll_tool_dispatcher.domain.tool import identified
+from plimsoll_tool_dispatcher.ports import Executor, ResultCache, ToolRegistry, ToolShelf
+from tool_dispatcher_samples import ACME, UMBRELLA, tool
 
 
-async def claimed(ledger: CallLedger, one: Tool | None = None, *, lease_s: float = 60.0) -> Claim:
-    claim = await ledger.reserve(reservation(one=one, lease_s=lease_s))
-    assert isinstance(claim, Claim)
-    return claim
+class ResultCacheBehaviour:
+    """Subclasses give the fixture `cache`."""
+
+    async def test_the_last_result_comes_back_with_its_age(self, cache: ResultCache) -> None:
+        for number in (1, 12345678901234567):
+            await cache.put(ACME, "d1", "a1", {"n": number})
+        found = await cache.get(ACME, "d1", "a1", 60.0)
+        assert found is not None
+        assert found[0] == {"n": 12345678901234567}
+        assert 0 <= found[1] < 60
+
+    async def test_a_result_that_is_too_old_is_none(self, cache: ResultCache) -> None:
+        await cache.put(ACME, "d1", "a1", 1)
+        assert await cache.get(ACME, "d1", "a1", 0.0) is None
+
+    async def test_results_of_tenants_tools_and_arguments_do_not_meet(self, cache: ResultCache) -> None:
+        await cache.put(ACME, "d1", "a1", 1)
+        assert await cache.get(UMBRELLA, "d1", "a1", 60.0) is None
+        assert await cache.get(ACME, "d2", "a1", 60.0) is None
+        assert await cache.get(ACME, "d1", "a2", 60.0) is None
 
 
-async def unfinished(ledger: CallLedger) -> Unfinished:
-    found = await ledger.find(call())
-    assert isinstance(found, Unfinished)
-    return found
+class ToolShelfBehaviour:
+    """Subclasses give the fixture `shelf`."""
 
+    async def test_versions_are_kept_for_ever_newest_first(self, shelf: ToolShelf) -> None:
+        first, second = tool(description="First"), tool(description="Second")
+        for one in (first, second, first):
+            await shelf.keep([one], first_accepted=False)
+        assert [version.digest for version in await shelf.versions(ACME, "look_up")] == [second.digest, first.digest]
 
-class CallLedgerBehaviour:
-    """Subclasses give the fixtures `ledger` and `announced`: the ids of the events announced so far, in order."""
+    async def test_what_is_registered_is_loaded_as_it_was(self, shelf: ToolShelf) -> None:
+        one = replace(tool(), source=HttpSource(source="crm", tool="find", shape="s"), tenant=ACME, origin="api")
+        await shelf.register(identified(one), "ada")
+        [definition] = (await shelf.load()).registered
+        assert tool_of(definition, None) == identified(one)
 
-    async def test_a_fresh_call_is_claimed_and_a_repeat_finds_it_in_flight(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger)
-        repeat = await ledger.reserve(reservation(call_id="call_2"))
-        assert repeat == await unfinished(ledger)
-        assert isinstance(repeat, Unfinished)
-        assert (repeat.claim, repeat.held, repeat.state) == (claim, True, CallState.RESERVED)
+    async def test_a_name_means_what_was_registered_last(self, shelf: ToolShelf) -> None:
+        tools = [identified(replace(tool(description=word), tenant=ACME)) for word in ("First", "Second")]
+        for one in tools:
+            await shelf.register(one, "ada")
+        [definition] = (await shelf.load()).registered
+        assert definition["digest"] == tools[1].digest
+        assert await shelf.unregister(ACME, "look_up")
+        assert not await shelf.unregister(ACME, "look_up")
+        assert (await shelf.load()).registered == []
 
-    async def test_of_many_that_reserve_one_call_at_once_one_gets_it(self, ledger: CallLedger) -> None:
-        found = await asyncio.gather(*(ledger.reserve(reservation(call_id=f"call_{number}")) for number in range(16)))
-        assert sum(isinstance(one, Claim) for one in found) == 1
-        assert sum(isinstance(one, Unfinished) for one in found) == 15
+    async def test_decisions_are_loaded_and_raise_the_revision(self, shelf: ToolShelf) -> None:
+        one = tool()
+        await shelf.keep([one], first_accepted=False)
+        before = await shelf.revision()
+        await shelf.decide(ACME, "look_up", Standing(disabled=True, pinned=one.digest), "ada")
+        loaded = await shelf.load()
+        assert loaded.revision == await shelf.revision() > before
+        assert loaded.standings == {(ACME, "look_up"): Standing(disabled=True, pinned=one.digest)}
+        assert [definition["digest"] for definition in loaded.pinned] == [one.digest]
 
-    async def test_a_result_is_recorded_to_the_last_digit(self, ledger: CallLedger, announced: Announced) -> None:
-        claim = await claimed(ledger)
-        assert await ledger.settle(claim, FOUND, completed(FOUND))
-        recorded = Recorded(call_id="call_1", outcome=FOUND, attempts=2, duration_s=0.5)
-        assert await ledger.find(call()) == recorded
-        assert await ledger.reserve(reservation(call_id="call_2")) == recorded
-        assert await announced() == ["evt_1"]
-
-    async def test_a_result_of_null_is_a_result(self, ledger: CallLedger) -> None:
-        nothing = Succeeded(result=None)
-        assert await ledger.settle(await claimed(ledger), nothing, completed(nothing))
-        found = await ledger.find(call())
-        assert isinstance(found, Recorded)
-        assert found.outcome == nothing
-
-    async def test_a_failure_is_recorded_whole(self, ledger: CallLedger) -> None:
-        failed = Failed(failure=failure())
-        assert await ledger.settle(await claimed(ledger), failed, completed(failed))
-        found = await ledger.find(call())
-        assert isinstance(found, Recorded)
-        assert found.outcome == failed
-
-    async def test_an_unknown_outcome_is_recorded_as_one(self, ledger: CallLedger) -> None:
-        unknown = Failed(failure=outcome_unknown("look_up", "TOOL_TIMEOUT", "it may have acted"))
-        assert await ledger.settle(await claimed(ledger), unknown, completed(unknown))
-        found = await ledger.find(call())
-        assert isinstance(found, Recorded)
-        assert found.outcome == unknown
-
-    async def test_a_call_ends_once(self, ledger: CallLedger, announced: Announced) -> None:
-        claim = await claimed(ledger)
-        failed = Failed(failure=failure())
-        assert await ledger.settle(claim, FOUND, completed(FOUND, "evt_1"))
-        assert not await ledger.settle(claim, failed, completed(failed, "evt_2"))
-        found = await ledger.find(call())
-        assert isinstance(found, Recorded)
-        assert found.outcome == FOUND
-        assert await announced() == ["evt_1"]
-
-    async def test_a_key_stands_for_one_request(self, ledger: CallLedger) -> None:
-        await claimed(ledger)
-        other = call(arguments={"id": 8})
-        assert await ledger.reserve(reservation(other)) == KeyTaken()
-        assert await ledger.find(other) == KeyTaken()
-
-    async def test_keys_of_tenants_do_not_meet(self, ledger: CallLedger) -> None:
-        await claimed(ledger)
-        assert await ledger.find(call(tenant=UMBRELLA)) == NoEntry()
-        assert isinstance(await ledger.reserve(reservation(call(tenant=UMBRELLA))), Claim)
-
-    async def test_a_lower_epoch_is_refused_once_a_higher_one_acted(self, ledger: CallLedger) -> None:
-        assert isinstance(await ledger.reserve(reservation(call("key_1", epoch=5))), Claim)
-        assert await ledger.reserve(reservation(call("key_2", epoch=4))) == StaleEpoch(highest=5)
-        assert await ledger.find(call("key_1", epoch=4)) == StaleEpoch(highest=5)
-        assert isinstance(await ledger.reserve(reservation(call("key_2", epoch=5))), Claim)
-        assert isinstance(await ledger.reserve(reservation(call("key_3", epoch=6))), Claim)
-        assert isinstance(await ledger.find(call("key_1", epoch=6)), Unfinished)
-        assert isinstance(await ledger.reserve(reservation(call("key_4", epoch=1, run_id="run_2"))), Claim)
-
-    async def test_a_repeat_raises_the_epoch_as_well(self, ledger: CallLedger) -> None:
-        await claimed(ledger)
-        await ledger.reserve(reservation(call(epoch=9)))
-        assert await ledger.find(call(epoch=8)) == StaleEpoch(highest=9)
-
-    async def test_a_grant_is_spent_by_one_call(self, ledger: CallLedger) -> None:
-        first, second = reservation(call("key_1")), reservation(call("key_2"))
-        assert isinstance(await ledger.reserve(grant_for(first)), Claim)
-        assert await ledger.reserve(grant_for(second)) == GrantSpent()
-        assert await ledger.find(second.call) == NoEntry()
-        assert isinstance(await ledger.reserve(grant_for(second, "apr_2")), Claim)
-
-    async def test_of_many_calls_with_one_grant_one_gets_it(self, ledger: CallLedger) -> None:
-        found = await asyncio.gather(*(ledger.reserve(grant_for(reservation(call(f"key_{number}")))) for number in range(8)))
-        assert sum(isinstance(one, Claim) for one in found) == 1
-        assert sum(isinstance(one, GrantSpent) for one in found) == 7
-
-    async def test_a_repeat_with_its_own_grant_finds_its_call(self, ledger: CallLedger) -> None:
-        asked = grant_for(reservation())
-        assert isinstance(await ledger.reserve(asked), Claim)
-        assert isinstance(await ledger.reserve(asked), Unfinished)
-
-    async def test_grants_of_tenants_do_not_meet(self, ledger: CallLedger) -> None:
-        assert isinstance(await ledger.reserve(grant_for(reservation())), Claim)
-        assert isinstance(await ledger.reserve(grant_for(reservation(call(tenant=UMBRELLA)))), Claim)
-
-    async def test_a_risky_call_without_a_grant_never_begins(self, ledger: CallLedger) -> None:
-        risky = reservation(one=tool(risk=Risk.HIGH))
-        assert await ledger.reserve(risky) == NoEntry()
-        assert await ledger.find(risky.call) == NoEntry()
-
-    async def test_a_call_whose_owner_went_away_is_taken_over_and_the_owner_fenced_off(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, lease_s=GONE)
-        entry = await unfinished(ledger)
-        assert not entry.held
-        taken = await ledger.take_over(reservation(call(epoch=2)), entry)
-        assert taken == replace(claim, fence=claim.fence + 1)
-        assert taken is not None
-        assert not await ledger.settle(claim, FOUND, completed(FOUND, "evt_late"))
-        assert not await ledger.mark_dispatched(claim, 60)
-        assert await ledger.settle(taken, FOUND, completed(FOUND, "evt_2"))
-
-    async def test_a_call_with_an_owner_is_not_taken_over(self, ledger: CallLedger) -> None:
-        await claimed(ledger)
-        assert await ledger.take_over(reservation(), await unfinished(ledger)) is None
-
-    async def test_of_two_that_take_over_one_succeeds(self, ledger: CallLedger) -> None:
-        await claimed(ledger, lease_s=GONE)
-        entry = await unfinished(ledger)
-        taken = await asyncio.gather(*(ledger.take_over(reservation(), entry) for _ in range(8)))
-        assert sum(one is not None for one in taken) == 1
-
-    async def test_a_call_that_must_not_run_twice_is_taken_over_only_before_it_was_sent(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, NON_IDEMPOTENT, lease_s=GONE)
-        again = await ledger.take_over(reservation(one=NON_IDEMPOTENT), await unfinished(ledger))
-        assert again is not None
-        assert again.fence > claim.fence
-        assert await ledger.mark_dispatched(again, GONE)
-        entry = await unfinished(ledger)
-        assert (entry.state, entry.held) == (CallState.DISPATCHED, False)
-        assert await ledger.take_over(reservation(one=NON_IDEMPOTENT), entry) is None
-
-    async def test_a_call_is_marked_as_dispatched_once(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, NON_IDEMPOTENT)
-        assert await ledger.mark_dispatched(claim, 60)
-        assert not await ledger.mark_dispatched(claim, 60)
-
-    async def test_taking_over_with_a_grant_spends_it(self, ledger: CallLedger) -> None:
-        await claimed(ledger, lease_s=GONE)
-        asked = grant_for(reservation())
-        assert await ledger.take_over(asked, await unfinished(ledger)) is not None
-        assert await ledger.reserve(grant_for(reservation(call("key_2")))) == GrantSpent()
-
-    async def test_taking_over_with_a_grant_of_another_call_fails(self, ledger: CallLedger) -> None:
-        assert isinstance(await ledger.reserve(grant_for(reservation(call("key_2")))), Claim)
-        await claimed(ledger, lease_s=GONE)
-        assert await ledger.take_over(grant_for(reservation()), await unfinished(ledger)) is None
-
-    async def test_renewing_keeps_a_claim_alive(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, lease_s=GONE)
-        await ledger.renew([claim], 60)
-        assert (await unfinished(ledger)).held
-
-    async def test_a_lost_claim_cannot_be_renewed(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, lease_s=GONE)
-        assert await ledger.take_over(reservation(lease_s=GONE), await unfinished(ledger)) is not None
-        await ledger.renew([claim], 60)
-        assert not (await unfinished(ledger)).held
-
-    async def test_a_released_call_may_run_again_at_once(self, ledger: CallLedger, announced: Announced) -> None:
-        claim = await claimed(ledger, NON_IDEMPOTENT)
-        busy = Failed(failure=failure(Category.RATE_LIMITED))
-        await ledger.release(claim, completed(busy))
-        entry = await unfinished(ledger)
-        assert (entry.held, entry.state) == (False, CallState.RESERVED)
-        assert await ledger.take_over(reservation(one=NON_IDEMPOTENT), entry) is not None
-        assert await announced() == ["evt_1"]
-
-    async def test_a_call_released_in_silence_announces_nothing(self, ledger: CallLedger, announced: Announced) -> None:
-        await ledger.release(await claimed(ledger), None)
-        assert await announced() == []
-
-    async def test_only_calls_that_nobody_may_repeat_count_as_abandoned(self, ledger: CallLedger) -> None:
-        for number, effect in enumerate(EffectClass):
-            asked = reservation(call(f"key_{number}"), tool(effect), lease_s=GONE)
-            claim = await ledger.reserve(asked)
-            assert isinstance(claim, Claim)
-            assert await ledger.mark_dispatched(claim, GONE)
-        alive = await ledger.reserve(reservation(call("alive"), NON_IDEMPOTENT))
-        assert isinstance(alive, Claim)
-        assert await ledger.mark_dispatched(alive, 60)
-        await ledger.reserve(reservation(call("unsent"), NON_IDEMPOTENT, lease_s=GONE))
-        assert [(entry.effect, entry.claim.call_key) for entry in await ledger.abandoned(10)] == [(EffectClass.NON_IDEMPOTENT, "key_3")]
-        assert await ledger.abandoned(0) == []
-
-    async def test_an_abandoned_call_is_given_up_once(self, ledger: CallLedger, announced: Announced) -> None:
-        claim = await claimed(ledger, NON_IDEMPOTENT, lease_s=GONE)
-        assert await ledger.mark_dispatched(claim, GONE)
-        [entry] = await ledger.abandoned(10)
-        unknown = abandoned(entry)
-        assert await ledger.give_up(entry, unknown, "evt_1")
-        assert not await ledger.give_up(entry, unknown, "evt_2")
-        assert not await ledger.settle(claim, FOUND, completed(FOUND, "evt_3"))
-        found = await ledger.find(call())
-        assert isinstance(found, Recorded)
-        assert found.outcome == Failed(failure=unknown)
-        assert await announced() == ["evt_1"]
-
-    async def test_a_call_with_an_owner_is_not_given_up(self, ledger: CallLedger) -> None:
-        claim = await claimed(ledger, NON_IDEMPOTENT)
-        assert await ledger.mark_dispatched(claim, 60)
-        entry = await unfinished(ledger)
-        assert not await ledger.give_up(entry, abandoned(entry), "evt_1")
-
-    async def test_a_refused_call_is_announced(self, ledger: CallLedger, announced: Announced) -> None:
-        await ledger.announce(completed(Failed(failure=failure()), "evt_7"))
-        assert await announced() == ["evt_7"]
+    async def test_the_first_definition_of_an_untrusted_source_is_accepted_and_no_other(self, shelf: ToolShelf) -> None:
+        first, second = tool(description="First"), tool(description="Second")
+        await shelf.keep([first], first_accepted=True)
+        await shelf.keep([second], first_accepted=True)
+        assert (await shelf.load()).standings == {("", "look_up"): Standing(accepted=first.digest)}
 
 
 HANDLERS = """

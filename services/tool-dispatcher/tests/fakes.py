@@ -3,33 +3,26 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeAlias
 
+from plimsoll_runtime.breaker import LocalBreaker, Open, Verdict
 from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.guard import Decision, Entered, Upstream
+from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
+from plimsoll_runtime.limiter import LocalLimiter
 from plimsoll_testkit.clock import FakeClock
-from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome
+from plimsoll_tool_dispatcher.domain.call import Secrets
+from plimsoll_tool_dispatcher.domain.definition import definition_of
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
-from plimsoll_tool_dispatcher.domain.ledger import (
-    CallState,
-    Claim,
-    Completed,
-    Found,
-    GrantSpent,
-    KeyTaken,
-    NoEntry,
-    Recorded,
-    Reservation,
-    Reserved,
-    StaleEpoch,
-    Unfinished,
-    may_run_again,
-    state_of,
-)
+from plimsoll_tool_dispatcher.domain.policy import Policy
+from plimsoll_tool_dispatcher.domain.registry import Barred, KeptVersion, Names, Resolved, Standing
 from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.handler import ToolContext, ToolRejected, ToolUnavailable
+from plimsoll_tool_dispatcher.ports import Shelved
+
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 Function: TypeAlias = Callable[[JsonObject, ToolContext], Awaitable[JsonValue]]
 
@@ -38,13 +31,141 @@ class FakeToolRegistry:
     """Tools as the test puts them there."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
-        self.tools = {tool.name: tool for tool in tools}
+        self.tools: dict[str, Tool | Barred] = {tool.name: tool for tool in tools}
 
-    def find(self, tenant: str, name: str) -> Tool | None:
+    def find(self, tenant: str, name: str) -> Resolved:
         return self.tools.get(name)
 
     def list(self, tenant: str) -> Sequence[Tool]:
-        return [self.tools[name] for name in sorted(self.tools)]
+        return [found for _, found in sorted(self.tools.items()) if isinstance(found, Tool)]
+
+
+@dataclass
+class FakePolicies:
+    """The policy of the test."""
+
+    policy: Policy
+
+    def current(self) -> Policy:
+        return self.policy
+
+
+@dataclass
+class FakeVault:
+    """Credentials of the test; the version is their values."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def secrets(self, names: Sequence[str]) -> Secrets:
+        there = {name: self.values[name] for name in names if name in self.values}
+        return Secrets(values=there, missing=tuple(name for name in names if name not in there), version=digest(there) if there else "")
+
+
+class FakeGate:
+    """Limits and breakers that only this process knows, by the clock of the test."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._limiter = LocalLimiter(clock)
+        self._breakers: dict[str, LocalBreaker] = {}
+        self.entered: list[Upstream] = []
+        self.verdicts: list[Verdict] = []
+
+    async def enter(self, upstream: Upstream, token: str) -> Decision:
+        self.entered.append(upstream)
+        refusal = self._limiter.refusal(f"{upstream.name}:", upstream.limits)
+        if refusal is not None:
+            return refusal
+        probe = self._breaker(upstream).enter(token)
+        if isinstance(probe, Open):
+            return probe
+        self._limiter.take(f"{upstream.name}:", upstream.limits)
+        return Entered(upstream=upstream, token=token, probe=probe, local=True)
+
+    async def report(self, entered: Entered, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        self._breaker(entered.upstream).report(entered.token, verdict)
+
+    def _breaker(self, upstream: Upstream) -> LocalBreaker:
+        return self._breakers.setdefault(upstream.name, LocalBreaker(upstream.policy, self._clock))
+
+
+@dataclass
+class FakeResultCache:
+    """The last results in memory."""
+
+    clock: FakeClock
+    results: dict[tuple[str, str, str], tuple[JsonValue, float]] = field(default_factory=dict)
+
+    async def put(self, tenant: str, tool: str, arguments_digest: str, result: JsonValue) -> None:
+        self.results[tenant, tool, arguments_digest] = (result, self.clock.monotonic())
+
+    async def get(self, tenant: str, tool: str, arguments_digest: str, max_age_s: float) -> tuple[JsonValue, float] | None:
+        found = self.results.get((tenant, tool, arguments_digest))
+        age_s = self.clock.monotonic() - found[1] if found else 0.0
+        return (found[0], age_s) if found and age_s < max_age_s else None
+
+
+@dataclass
+class FakeToolShelf:
+    """The shelf in memory; `away` is what every method raises while it is set."""
+
+    kept: dict[tuple[str, str, str], Tool] = field(default_factory=dict)
+    standings: dict[Names, Standing] = field(default_factory=dict)
+    named: dict[Names, str] = field(default_factory=dict)
+    at: int = 0
+    away: Exception | None = None
+
+    async def revision(self) -> int:
+        self._there()
+        return self.at
+
+    async def load(self) -> Shelved:
+        self._there()
+        pins = {(name, standing.pinned) for (_, name), standing in self.standings.items() if standing.pinned}
+        return Shelved(
+            revision=self.at,
+            standings=dict(self.standings),
+            pinned=[definition_of(tool) for (_, name, kept), tool in self.kept.items() if (name, kept) in pins],
+            registered=[definition_of(self.kept[*names, kept]) for names, kept in sorted(self.named.items())],
+        )
+
+    async def keep(self, tools: Sequence[Tool], *, first_accepted: bool) -> None:
+        self._there()
+        for tool in tools:
+            self.kept.setdefault((tool.tenant, tool.name, tool.digest), tool)
+            standing = self.standings.get((tool.tenant, tool.name), Standing())
+            if first_accepted and not standing.accepted:
+                self.standings[tool.tenant, tool.name] = replace(standing, accepted=tool.digest)
+                self.at += 1
+
+    async def register(self, tool: Tool, by: str) -> None:
+        await self.keep([tool], first_accepted=False)
+        self.named[tool.tenant, tool.name] = tool.digest
+        self.at += 1
+
+    async def unregister(self, tenant: str, name: str) -> bool:
+        self._there()
+        gone = self.named.pop((tenant, name), None) is not None
+        self.at += gone
+        return gone
+
+    async def decide(self, tenant: str, name: str, standing: Standing, by: str) -> None:
+        self._there()
+        self.standings[tenant, name] = standing
+        self.at += 1
+
+    async def versions(self, tenant: str, name: str) -> Sequence[KeptVersion]:
+        self._there()
+        return [
+            KeptVersion(tenant=owner, name=one, digest=kept, version=tool.version, origin=tool.origin, registered_at=_BEGAN)
+            for (owner, one, kept), tool in reversed(self.kept.items())
+            if one == name and owner in {tenant, ""}
+        ]
+
+    def _there(self) -> None:
+        if self.away is not None:
+            raise self.away
 
 
 class Scripted(Exception):
@@ -88,143 +209,3 @@ class FakeExecutor:
 
 def _failure(tool: Tool, category: Category, reason: str, message: str = "as told") -> Failure:
     return Failure(category=category, reason=reason, message=message, where=tool.name)
-
-
-@dataclass
-class _Entry:
-    reservation: Reservation
-    lease_until: datetime
-    state: CallState = CallState.RESERVED
-    fence: int = 1
-    recorded: Recorded | None = None
-
-
-@dataclass
-class FakeCallLedger:
-    """The ledger in memory; leases run by the clock of the test."""
-
-    clock: FakeClock
-    announced: list[Completed] = field(default_factory=list)
-    entries: dict[tuple[str, str], _Entry] = field(default_factory=dict)
-    epochs: dict[tuple[str, str], int] = field(default_factory=dict)
-    grants: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    async def reserve(self, reservation: Reservation) -> Reserved:
-        call, grant = reservation.call, reservation.grant
-        found = await self.find(call)
-        if isinstance(found, StaleEpoch):
-            return found
-        run = (call.tenant, call.work.run_id)
-        self.epochs[run] = max(self.epochs.get(run, 0), call.work.epoch)
-        if not isinstance(found, NoEntry) or not reservation.may_begin:
-            return found
-        if grant is not None and self.grants.setdefault((call.tenant, grant.id), call.key) != call.key:
-            return GrantSpent()
-        self.entries[call.tenant, call.key] = _Entry(reservation, self._until(reservation.lease_s))
-        return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=1)
-
-    async def find(self, call: Call) -> Found:
-        await asyncio.sleep(0)
-        highest = self.epochs.get((call.tenant, call.work.run_id), 0)
-        if highest > call.work.epoch:
-            return StaleEpoch(highest=highest)
-        entry = self.entries.get((call.tenant, call.key))
-        if entry is None:
-            return NoEntry()
-        if entry.reservation.call.request_digest != call.request_digest:
-            return KeyTaken()
-        return entry.recorded or self._unfinished(entry)
-
-    async def take_over(self, reservation: Reservation, entry: Unfinished) -> Claim | None:
-        known = self._held(entry.claim)
-        if known is None or known.lease_until > self.clock.now() or not may_run_again(self._unfinished(known)):
-            return None
-        call, grant = reservation.call, reservation.grant
-        if grant is not None and self.grants.setdefault((call.tenant, grant.id), call.key) != call.key:
-            return None
-        known.fence += 1
-        known.state = CallState.RESERVED
-        known.lease_until = self._until(reservation.lease_s)
-        known.reservation = replace(reservation, call_id=entry.claim.call_id)
-        return replace(entry.claim, fence=known.fence)
-
-    async def mark_dispatched(self, claim: Claim, lease_s: float) -> bool:
-        entry = self._held(claim)
-        if entry is None or entry.state is not CallState.RESERVED:
-            return False
-        entry.state, entry.lease_until = CallState.DISPATCHED, self._until(lease_s)
-        return True
-
-    async def renew(self, claims: Sequence[Claim], lease_s: float) -> None:
-        for claim in claims:
-            if (entry := self._held(claim)) is not None:
-                entry.lease_until = self._until(lease_s)
-
-    async def settle(self, claim: Claim, outcome: Outcome, completed: Completed) -> bool:
-        entry = self._held(claim)
-        if entry is None:
-            return False
-        self._end(entry, outcome, completed.attempts, completed.duration_s)
-        self.announced.append(completed)
-        return True
-
-    async def release(self, claim: Claim, completed: Completed | None) -> None:
-        if (entry := self._held(claim)) is not None:
-            entry.state, entry.lease_until = CallState.RESERVED, self.clock.now()
-        if completed is not None:
-            self.announced.append(completed)
-
-    async def announce(self, completed: Completed) -> None:
-        self.announced.append(completed)
-
-    async def abandoned(self, limit: int) -> Sequence[Unfinished]:
-        entries = [self._unfinished(entry) for entry in self.entries.values() if entry.recorded is None]
-        return [entry for entry in entries if not entry.held and not may_run_again(entry)][:limit]
-
-    async def give_up(self, entry: Unfinished, failure: Failure, event_id: str) -> bool:
-        known = self._held(entry.claim)
-        if known is None or known.state is not CallState.DISPATCHED or known.lease_until > self.clock.now():
-            return False
-        outcome = Failed(failure=failure)
-        self._end(known, outcome, 1, 0.0)
-        self.announced.append(_given_up(known.reservation, failure, event_id, self.clock.now()))
-        return True
-
-    def _held(self, claim: Claim) -> _Entry | None:
-        entry = self.entries.get((claim.tenant, claim.call_key))
-        return entry if entry is not None and entry.fence == claim.fence and entry.recorded is None else None
-
-    def _end(self, entry: _Entry, outcome: Outcome, attempts: int, duration_s: float) -> None:
-        entry.state = state_of(outcome)
-        entry.recorded = Recorded(call_id=entry.reservation.call_id, outcome=outcome, attempts=attempts, duration_s=duration_s)
-
-    def _until(self, lease_s: float) -> datetime:
-        return self.clock.now() + timedelta(seconds=lease_s)
-
-    def _unfinished(self, entry: _Entry) -> Unfinished:
-        asked = entry.reservation
-        return Unfinished(
-            claim=Claim(tenant=asked.call.tenant, call_key=asked.call.key, call_id=asked.call_id, fence=entry.fence),
-            tool=asked.tool.name,
-            state=entry.state,
-            effect=asked.tool.effect,
-            call_digest=asked.proposal.call_digest,
-            held=entry.lease_until > self.clock.now(),
-        )
-
-
-def _given_up(asked: Reservation, failure: Failure, event_id: str, at: datetime) -> Completed:
-    return Completed(
-        event_id=event_id,
-        tenant=asked.call.tenant,
-        call_id=asked.call_id,
-        call_key=asked.call.key,
-        work=asked.call.work,
-        tool=asked.tool.name,
-        tool_digest=asked.tool.digest,
-        started_at=at,
-        duration_s=0.0,
-        attempts=1,
-        failure=failure,
-        grant_id=asked.grant.id if asked.grant else "",
-    )

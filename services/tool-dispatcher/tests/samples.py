@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.work import WorkContext
-from plimsoll_tool_dispatcher.domain.admission import Admitted, admit
-from plimsoll_tool_dispatcher.domain.call import Call, Failed, Grant, Outcome, propose, request_digest
+from plimsoll_tool_dispatcher.domain.admission import Rulebook, admit
+from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Grant, Outcome, propose, request_digest
+from plimsoll_tool_dispatcher.domain.condition import Conditions
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.ledger import Completed, Reservation
+from plimsoll_tool_dispatcher.domain.policy import Policy, Rule, Ruling, Terms, Verb, policy_of
 from plimsoll_tool_dispatcher.domain.schema import Schema, compile_schema
-from plimsoll_tool_dispatcher.domain.tool import PythonSource, Retry, Risk, Tool, identified
+from plimsoll_tool_dispatcher.domain.tool import Fallback, PythonSource, Rates, Retry, Risk, Tool, identified
 
 ACME, UMBRELLA = "acme", "umbrella"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -44,11 +46,19 @@ def tool(
     result: JsonObject = RESULT,
     description: str = "Looks something up",
     path: str = "/tools/shop.py",
+    fallback: Fallback | None = None,
+    reconcile: str = "",
+    rates: Rates | None = None,
+    credentials: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    version: str = "1",
+    tenant: str = "",
+    origin: str = "file:shop",
 ) -> Tool:
     return identified(
         Tool(
             name=name,
-            version="1",
+            version=version,
             category="shop",
             description=description,
             arguments=schema(arguments),
@@ -58,9 +68,15 @@ def tool(
             timeout_s=timeout_s,
             concurrency=concurrency,
             retry=Retry(attempts=attempts, backoff_s=0.2),
-            credentials=(),
+            credentials=credentials,
             source=PythonSource(path=path),
             digest="",
+            tenant=tenant,
+            origin=origin,
+            fallback=fallback,
+            reconcile=reconcile,
+            rates=rates or Rates(),
+            labels=labels,
         )
     )
 
@@ -87,12 +103,27 @@ def call(
     )
 
 
-def granted(asked: Call, one: Tool, grant_id: str = "apr_1", **changed: JsonValue) -> Call:
+def rule(
+    name: str, verb: Verb, when: str = "true", *, tools: tuple[str, ...] = ("*",), terms: Terms | None = None, message: str = ""
+) -> Rule:
+    return Rule(name=name, verb=verb, when=Conditions().compiled(when), tools=tools, terms=terms or Terms(), message=message)
+
+
+def policy(*rules: Rule) -> Policy:
+    """These rules, or the one that leaves high risk to people."""
+    return policy_of(rules or [rule("people", Verb.APPROVE, 'tool.risk == "high"')])
+
+
+def book(*rules: Rule) -> Rulebook:
+    return Rulebook(policy=policy(*rules), most_chars=MOST_CHARS)
+
+
+def granted(asked: Call, one: Tool, grant_id: str = "apr_1", rulebook: Rulebook | None = None, **changed: JsonValue) -> Call:
     """The call with a grant for exactly it, or for one with changed arguments."""
     assert isinstance(asked.arguments, dict)
-    approved = admit(replace(asked, arguments={**asked.arguments, **changed}), replace(one, risk=Risk.LOW), MOST_CHARS)
-    assert isinstance(approved, Admitted)
-    return replace(asked, grants=(Grant(id=grant_id, call_digest=approved.proposal.call_digest, granted_by="ada"),))
+    wanted = admit(replace(asked, arguments={**asked.arguments, **changed}, grants=()), one, rulebook or book())
+    assert isinstance(wanted, ApprovalRequired)
+    return replace(asked, grants=(Grant(id=grant_id, call_digest=wanted.proposal.call_digest, granted_by="ada"),))
 
 
 def reservation(
@@ -100,12 +131,14 @@ def reservation(
 ) -> Reservation:
     asked, one = asked or call(), one or tool()
     assert isinstance(asked.arguments, dict)
-    proposal = propose(asked, one.digest, asked.arguments)
-    return Reservation(call_id=call_id, call=asked, tool=one, proposal=proposal, grant=grant, lease_s=lease_s)
+    proposal = propose(asked, one.digest, asked.arguments, policy=policy().digest)
+    verb = Verb.APPROVE if one.risk is Risk.HIGH else Verb.ALLOW
+    ruling = Ruling(verb=verb, policy="p", rules=("shop/people",))
+    return Reservation(call_id=call_id, call=asked, tool=one, proposal=proposal, grant=grant, lease_s=lease_s, ruling=ruling)
 
 
-def grant_for(asked: Reservation, grant_id: str = "apr_1") -> Reservation:
-    grant = Grant(id=grant_id, call_digest=asked.proposal.call_digest, granted_by="ada")
+def grant_for(asked: Reservation, grant_id: str = "apr_1", *, expires_at: datetime | None = None) -> Reservation:
+    grant = Grant(id=grant_id, call_digest=asked.proposal.call_digest, granted_by="ada", expires_at=expires_at)
     return replace(asked, grant=grant)
 
 

@@ -16,6 +16,9 @@ from plimsoll_client.resources.catalog import Agents, Models, Prompts, Tools
 from plimsoll_client.resources.feedback import Feedback
 from plimsoll_client.resources.memory import Memory
 from plimsoll_client.resources.runs import Runs
+from plimsoll_client.resources.schedules import Schedules
+from plimsoll_client.resources.threads import Threads
+from plimsoll_client.resources.webhooks import Webhooks
 
 _ANSWER_CAP = 64 * 1024 * 1024
 
@@ -26,7 +29,10 @@ class Mesh:
     def __init__(self, stub: "rpc.GatewayServiceAsyncStub", calls: Calls) -> None:
         self.agents = Agents(stub, calls)
         self.runs = Runs(stub, calls)
+        self.threads = Threads(stub, calls)
         self.approvals = Approvals(stub, calls)
+        self.schedules = Schedules(stub, calls)
+        self.webhooks = Webhooks(stub, calls)
         self.tools = Tools(stub, calls)
         self.prompts = Prompts(stub, calls)
         self.models = Models(stub, calls)
@@ -41,7 +47,7 @@ async def open_mesh(endpoint: Endpoint) -> AsyncIterator[Mesh]:
         ("grpc.primary_user_agent", f"plimsoll-python/{version('plimsoll-client')}"),
         ("grpc.max_receive_message_length", _ANSWER_CAP),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name, what a connection may take: a far mesh needs several round trips
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.enable_retries", 0),  # Calls repeats what is safe; the transport must not repeat the rest

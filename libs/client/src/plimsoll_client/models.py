@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
+from plimsoll_client.options import USUAL, RunOptions, RunOrigin
+
 if TYPE_CHECKING:  # these load protobuf, 50 ms that `plimsoll --help` need not wait for
     from plimsoll_runtime.failures import Failure
     from plimsoll_runtime.usage import Usage
@@ -22,7 +24,9 @@ class RunStatus(StrEnum):
 
     QUEUED = "queued"  # accepted and durable; no worker holds it
     RUNNING = "running"
-    WAITING = "waiting"  # parked until people decide
+    WAITING = "waiting"  # parked: waits for people, a time, a signal or runs of its own
+    PAUSED = "paused"  # stopped by somebody; goes on when it is resumed
+    QUARANTINED = "quarantined"  # set aside because it ended its worker again and again; goes on when it is resumed
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -96,7 +100,10 @@ class RegisteredAgent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of one agent. `state` is None in lists, `output` until it succeeded, `failure` unless it failed or was cancelled."""
+    """One execution of one agent. `state` is None in lists, `output` until it succeeded, `failure` unless it failed or was cancelled.
+
+    `origin` is None for a run that a client started.
+    """
 
     id: str
     agent: str
@@ -114,6 +121,8 @@ class Run:
     started_at: datetime | None
     finished_at: datetime | None
     rehearsal: bool
+    options: RunOptions = USUAL
+    origin: RunOrigin | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -121,6 +130,94 @@ class Run:
         if self.created_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.created_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What starting a run did.
+
+    Attributes:
+    created  False when the key of the request named a run that was there already
+    steered  the input was given to the run under way of its thread; that one is `run`
+    """
+
+    run: Run
+    created: bool
+    steered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """One thing that a run waits for.
+
+    Attributes:
+    reason   QUEUED, DELAYED, LEASED, BACKOFF, APPROVAL, TIMER, SIGNAL, CHILDREN, CONCURRENCY_KEY, THREAD, PAUSED …
+    message  in plain words, with what would end it
+    until    when it ends by itself; None when it does not
+    subject  the run, approval or worker that is waited for
+    """
+
+    reason: str
+    message: str
+    until: datetime | None
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queried:
+    """What an expression came to, and the position in the journal that it belongs to."""
+
+    value: JsonValue
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A conversation: runs in order, one under way at a time. `kept` is carried to the next run."""
+
+    id: str
+    active_run_id: str
+    queued_runs: int
+    last_run_id: str
+    kept: JsonObject
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A place in a graph, and what is wrong there."""
+
+    place: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRun:
+    """An unfinished run that could not go on under a version."""
+
+    run_id: str
+    status: RunStatus
+    node: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedAgent:
+    """What registering a graph would do.
+
+    Attributes:
+    mistakes      none when it could be registered
+    digest        of the version that it would be
+    broken_runs   at most 1,000
+    checked_runs  how many unfinished runs were looked at
+    """
+
+    mistakes: tuple[Mistake, ...]
+    digest: str
+    broken_runs: tuple[BrokenRun, ...]
+    checked_runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

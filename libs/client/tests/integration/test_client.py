@@ -1,11 +1,12 @@
 """The client against a gateway over real gRPC: what it promises about errors, repeats and streams."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
 import grpc
 import pytest
-from client_fakes import FakeGateway, question, step
+from client_fakes import KEY, FakeGateway, question, step
 from plimsoll_client import connect
 from plimsoll_client.bundles import apply, read_bundles
 from plimsoll_client.errors import Unreachable
@@ -52,6 +53,29 @@ async def test_nobody_listening_is_unreachable_with_a_remedy() -> None:
         with pytest.raises(Unreachable, match=r"no mesh answers at 127\.0\.0\.1:1") as caught:
             await mesh.tools.list()
     assert "plimsoll up" in caught.value.remedy
+
+
+async def test_a_mesh_that_is_far_away_is_reached_by_the_first_call(gateway: FakeGateway) -> None:
+    gateway.add_agent("support")
+    host, _, port = gateway.address.rpartition(":")
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late_s: float) -> None:
+        await asyncio.sleep(late_s)
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near_reader, near_writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(carry(reader, near_writer, 0.4))
+            group.create_task(carry(near_reader, writer, 0.4))
+
+    server = await asyncio.start_server(far, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, connect(address=address, api_key=KEY) as mesh:
+        assert (await mesh.runs.submit("support", {})).id == "run_1"
+    assert gateway.calls == ["SubmitRun"]
 
 
 async def test_reads_are_repeated_while_the_mesh_is_away(gateway: FakeGateway, mesh: Mesh) -> None:

@@ -1,40 +1,18 @@
 """The command line against a gateway over real gRPC: what it prints where, and how it ends."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 import orjson
 import pytest
 from client_fakes import KEY, FakeGateway, input_of, question, step
+from client_shell import Shell
 from plimsoll.orchestrator.v1 import agent_pb2, run_pb2
-from plimsoll_client.cli.main import invoke
 from plimsoll_runtime.errors import FieldProblem, Invalid
 
 TEXT = agent_pb2.FileMapping(text_field="message")
 BOTH = agent_pb2.FileMapping(text_field="text", base64_field="pdf", name_field="name")
-
-
-class Shell:
-    """Runs command lines beside the gateway and keeps what they print."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    async def __call__(self, *argv: str) -> int:
-        code = await asyncio.to_thread(invoke, argv, os.environ)
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self) -> object:
-        return orjson.loads(self.out)
-
-
-@pytest.fixture
-def plimsoll(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
 
 
 @pytest.fixture

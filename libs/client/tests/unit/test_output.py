@@ -1,21 +1,27 @@
 """What people read: safe text, honest figures, the answer before everything else."""
 
+import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plimsoll_client import events
-from plimsoll_client.cli.answer import answer_lines, answer_of, cost_line
+from plimsoll_client.cli.answer import answer_lines, answer_of, cost_line, print_report
 from plimsoll_client.cli.approvals import call_line
 from plimsoll_client.cli.asking import Say, said
 from plimsoll_client.cli.feedback import chosen
+from plimsoll_client.cli.following import Page
 from plimsoll_client.cli.journal import history_line, progress_line
-from plimsoll_client.cli.output import as_json, money, one_line, pretty, seconds, visible
+from plimsoll_client.cli.output import as_json, console, money, one_line, pretty, seconds, visible, when
 from plimsoll_client.cli.report import Report, models_of
+from plimsoll_client.cli.telling import option_words, origin_words
 from plimsoll_client.errors import BadInput
-from plimsoll_client.models import Approval, ApprovalStatus, Proposal, Run, RunStatus
+from plimsoll_client.models import Approval, ApprovalStatus, Obstacle, Proposal, Run, RunStatus
 from plimsoll_client.observations import Remark, Verdict
+from plimsoll_client.options import Budget, RunOptions, RunOrigin, ThreadPolicy
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue, parse_object
 from plimsoll_runtime.usage import Usage
@@ -197,16 +203,98 @@ def test_every_kind_of_entry_has_a_line_in_the_history() -> None:
         events.StepStarted(node="a", kind="tool", attempt=2),
         events.StepProgressed(node="a", detail={"turn": 1}, usage=Usage()),
         _finished(facts={}),
+        events.StepFailed(node="a", kind="tool", failure=BROKEN, attempt=1, next="", retried=True, duration_s=0.3, usage=Usage()),
         events.ApprovalAsked(approval=_approval({})),
         decided,
+        events.WaitStarted(node="pay", until=AT, signal="paid"),
+        events.SignalReceived(signal_id="sgn_1", name="paid", payload={"cents": 5}, sent_by="shop"),
+        events.ChildrenStarted(node="each", children=(events.ChildRun(run_id="run_2", place="0", agent="row"),), total=40),
+        events.ChildrenJoined(
+            node="each", children=(events.JoinedChild(run_id="run_2", place="0", status=RunStatus.FAILED, failure=BROKEN, usage=Usage()),)
+        ),
+        events.ChildrenStopped(node="each", failure=BROKEN),
+        events.InputReceived(input_id="inp_1", input={"message": "faster"}, sent_by="ann"),
+        events.RunPaused(reason="look\nfirst", paused_by="ann"),
+        events.RunResumed(resumed_by="ann"),
+        events.RunQuarantined(reason="three workers ended", evidence=("w-1", "w-2")),
+        events.VersionChanged(agent_digest="f" * 64),
+        events.ThreadJoined(kept={"topic": "tents"}),
+        events.CompensationStarted(node="undo", nodes=("book", "pay"), next="tell"),
         finished,
+        events.TokensReceived(node="say", step_seq=3, attempt=1, offset=0, text="Hello\nthere"),
+        events.TokensRetracted(node="say", step_seq=3, attempt=2),
         events.OtherEvent(),
     ]
+    assert {type(event) for event in every} == set(get_args(events.Happening))
     for seq, event in enumerate(every, 1):
         line = history_line(_entry(event, seq))
         assert line.startswith(f"{seq:>4}")
         assert event.type in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (events.RunPaused(reason="look first", paused_by="ann"), "‖ paused by ann: look first"),
+        (events.RunPaused(reason="", paused_by=""), "‖ paused"),
+        (events.RunResumed(resumed_by="ann"), "▸ resumed by ann"),
+        (events.RunQuarantined(reason="ended 3 workers", evidence=("w-1", "w-2")), "✗ quarantined ended 3 workers; w-1; w-2"),
+        (events.WaitStarted(node="pay", until=None, signal="paid"), "… pay waits for the signal paid"),
+        (events.SignalReceived(signal_id="s", name="paid", payload=None, sent_by="shop"), "! signal paid from shop null"),
+        (events.InputReceived(input_id="i", input={"m": 1}, sent_by=""), '! input for the run under way {"m":1}'),
+        (
+            events.ChildrenStarted(
+                node="each", children=tuple(events.ChildRun(run_id=f"run_{n}", place=str(n), agent="row") for n in range(5)), total=40
+            ),
+            "» each 5 of 40 runs of its own started: run_0, run_1, run_2 and 2 more",
+        ),
+        (events.CompensationStarted(node="undo", nodes=("book", "pay"), next=""), "↶ undo takes back book, pay"),
+        (events.VersionChanged(agent_digest="f" * 64), "↑ version goes on with ffffffffffff"),
+    ],
+)
+def test_what_becomes_of_a_run_has_one_readable_line_for_whoever_watches(event: events.Happening, words: str) -> None:
+    line = progress_line(_entry(event))
+    assert line is not None
+    assert " ".join(f"{line.mark} {line.text}".split()) == words
+
+
+def test_what_is_unusual_about_a_run_is_told_and_what_is_usual_is_not() -> None:
+    options = RunOptions(
+        priority=9,
+        deadline=AT,
+        thread_id="t-1",
+        thread_policy=ThreadPolicy.STEER,
+        concurrency_key="account-7",
+        budget=Budget(steps=5, cost_micros=50_000, seconds=90),
+        follow_latest=True,
+    )
+    assert option_words(RunOptions()) == origin_words(None) == ""
+    assert option_words(options) == (
+        f"thread t-1 (steer), priority 9, deadline {when(AT)}, key account-7, at most 5 steps, $0.05, 1 min 30 s, follows the newest version"
+    )
+    assert origin_words(RunOrigin(parent_run_id="run_0", parent_seq=4, place="2")) == "started by run_0 at 4 (2)"
+    assert origin_words(RunOrigin(forked_run_id="run_0", forked_seq=4)) == "forked from run_0 at 4"
+    assert origin_words(RunOrigin(schedule="nightly")) == "started by schedule nightly"
+
+
+@pytest.mark.parametrize("status", [RunStatus.PAUSED, RunStatus.QUARANTINED, RunStatus.WAITING])
+def test_a_run_at_rest_says_what_it_waits_for(status: RunStatus, capsys: pytest.CaptureFixture[str]) -> None:
+    obstacle = Obstacle(reason=status.value.upper(), message="resume it with `plimsoll runs resume`", until=None, subject="ann")
+    print_report(console(), Report(run=replace(_run(status=status), node="pay"), models=(), duration_s=None, obstacles=(obstacle,)))
+    assert f"The run is {status} at node pay.\n  {status.value.upper()}: resume it with" in capsys.readouterr().out
+
+
+@given(pieces=st.lists(st.tuples(st.sampled_from(["say", "plan"]), st.text(max_size=8)), max_size=8))
+def test_text_as_it_comes_never_runs_into_an_entry(pieces: list[tuple[str, str]]) -> None:
+    out = io.StringIO()
+    page = Page(console(out))
+    for node, text in pieces:
+        page.show(_entry(events.TokensReceived(node=node, step_seq=3, attempt=1, offset=0, text=text)))
+    page.show(_entry(events.RunResumed(resumed_by="ann"), 7))
+    *told, entry, rest = out.getvalue().split("\n")
+    assert (entry[:4], rest) == ("   7", "")
+    assert all(line[26:].startswith(" │ ") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ class MeshFiles:
         self.logs = self.data / "logs"
         self.tls = self.data / "tls"
         self.tool_credentials = self.data / "tool-credentials"
+        self.workspaces = self.data / "workspaces"
         self.ports = self.data / "ports.json"
         self.api_key = self.data / "api-key"
 

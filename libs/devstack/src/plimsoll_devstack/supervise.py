@@ -24,8 +24,8 @@ from plimsoll_devstack.leftovers import end_leftovers
 from plimsoll_devstack.log_files import keep_bounded
 from plimsoll_devstack.plan import Plan, Wanted, certificate_names, plan_mesh
 from plimsoll_devstack.processes import ProcessId
-from plimsoll_devstack.servers import configure, server_parts
-from plimsoll_devstack.servers.provision import EXAMPLES
+from plimsoll_devstack.servers import Servers, configure, server_parts
+from plimsoll_devstack.servers.provision import EXAMPLES, READER
 from plimsoll_devstack.state import MeshFiles, MeshState, Phase
 from plimsoll_devstack.supervisor import Supervisor
 
@@ -63,9 +63,27 @@ def compose_mesh(wanted: Wanted, files: MeshFiles) -> Plan:
     """The whole mesh: certificates, embedded servers, six services."""
     ensure_certificates(files.tls, certificate_names(), datetime.now(UTC))
     servers = configure(files.data)
-    private_directory(files.tool_credentials)
-    write_private(files.tool_credentials / "examples_database", servers.postgres.dsn(EXAMPLES, database=EXAMPLES))
+    _equip_tools(files, servers)
     return plan_mesh(wanted, files, servers, server_parts(servers))
+
+
+def _equip_tools(files: MeshFiles, servers: Servers) -> None:
+    """What the tools on board need: a database to read and to write, a folder for files, and leave to fetch public pages by https.
+
+    Which pages is for the user to narrow: a file that is there stays. E-mail has no server until the user names one.
+    """
+    private_directory(files.tool_credentials)
+    private_directory(files.workspaces)
+    given = {
+        "examples_database": servers.postgres.dsn(EXAMPLES, database=EXAMPLES),
+        "sql_write_database": servers.postgres.dsn(EXAMPLES, database=EXAMPLES),
+        "sql_read_database": servers.postgres.dsn(READER, database=EXAMPLES),
+        "workspace_directory": str(files.workspaces),
+    }
+    for name, value in given.items():
+        write_private(files.tool_credentials / name, value)
+    if not (files.tool_credentials / "web_origins").exists():
+        write_private(files.tool_credentials / "web_origins", "*")
 
 
 async def until_signalled(wanted: Wanted, compose: Compose, on_ready: Callable[[MeshState], None]) -> None:

@@ -97,6 +97,21 @@ async def test_the_examples_have_a_database_of_their_own(servers: Servers) -> No
             await asyncpg.connect(servers.postgres.dsn("memory", database="examples"))
 
 
+async def test_the_tool_that_queries_has_a_role_that_reads_one_database_and_can_do_nothing_else(servers: Servers) -> None:
+    async with running(servers):
+        owner = await asyncpg.connect(servers.postgres.dsn("examples", database="examples"))
+        await owner.execute("create schema shop; create table shop.orders (n int); insert into shop.orders values (1)")
+        await owner.close()
+        reader = await asyncpg.connect(servers.postgres.dsn("examples_reader", database="examples"))
+        assert await reader.fetchval("select n from shop.orders") == 1
+        await reader.execute("set default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute("delete from shop.orders")
+        await reader.close()
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asyncpg.connect(servers.postgres.dsn("examples_reader"))
+
+
 async def test_no_password_no_entry(servers: Servers) -> None:
     async with running(servers):
         with pytest.raises(asyncpg.InvalidPasswordError):

@@ -85,3 +85,9 @@ def test_the_tools_of_every_agent_reach_the_dispatcher(parts: dict[str, Part], t
     (tmp_path / "agents" / "later" / "tools").mkdir(parents=True)
     folders = sorted(folder for pattern in patterns for folder in glob.glob(pattern))
     assert folders == [str(tmp_path / "agents" / agent / "tools") for agent in ("documents", "later", "support")]
+
+
+def test_tools_beside_the_agents_are_for_all_of_them(parts: dict[str, Part], tmp_path: Path) -> None:
+    patterns = _env(parts["tool-dispatcher"])["PLIMSOLL_TOOL_DISPATCHER_TOOL_DIRS"].split(",")
+    (tmp_path / "tools").mkdir()
+    assert str(tmp_path / "tools") in [folder for pattern in patterns for folder in glob.glob(pattern)]

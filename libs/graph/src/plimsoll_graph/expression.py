@@ -20,6 +20,7 @@ Scope: TypeAlias = Mapping[str, JsonValue]
 
 TEXT_CAP = 8192
 _DEPTH_CAP = 64
+_ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, OverflowError, SystemError)
 _FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
@@ -54,11 +55,15 @@ class Expression:
         """The value in `scope`. Raises ExpressionFailed: missing key, wrong type, division by zero, too much work, not JSON."""
         try:
             value = _compiled(self.text).eval(data=cast("dict[str, Any]", {name: scope.get(name) for name in NAMES}))
-        except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # such as more than its 10,000 iterations
+        except _ENGINE_ERRORS as error:  # such as more than its 10,000 iterations
             raise ExpressionFailed(f"{self.text!r}: {_first_error(str(error))}") from error
-        if value.type() == cel.Type.ERROR:
-            raise ExpressionFailed(f"{self.text!r}: {value.value()}")
-        return _json(value.plain_value(), self.text)
+        try:
+            plain, failed = value.plain_value(), value.type() == cel.Type.ERROR
+        except _ENGINE_ERRORS as error:  # such as an optional value, which has no plain form
+            raise ExpressionFailed(f"{self.text!r}: is not a JSON value; use .orValue(…) for what may be missing") from error
+        if failed:
+            raise ExpressionFailed(f"{self.text!r}: {plain}")
+        return _json(plain, self.text)
 
     def holds(self, scope: Scope) -> bool:
         """The value as a condition. Raises ExpressionFailed when it is not a boolean."""

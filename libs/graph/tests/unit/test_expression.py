@@ -34,7 +34,9 @@ def test_a_malformed_expression_is_refused_when_compiled(text: str) -> None:
         compile_expression(text)
 
 
-@pytest.mark.parametrize("text", ["state.missing", "1 / 0", "1.0 / 0.0", "b'raw'", "duration('1s')", "{1: 'a'}", "state.tags[9]"])
+@pytest.mark.parametrize(
+    "text", ["state.missing", "1 / 0", "1.0 / 0.0", "b'raw'", "duration('1s')", "{1: 'a'}", "state.tags[9]", "state.?name", "[state.?name]"]
+)
 def test_what_is_not_json_fails_and_never_flows_on(text: str) -> None:
     with pytest.raises(ExpressionFailed):
         compile_expression(text).evaluate(SCOPE)

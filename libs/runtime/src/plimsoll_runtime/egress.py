@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,6 +23,7 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host name, as text. Raises OSError."""
 
 _MAX_URL_CHARS = 8192
+_THREADS = 2
 _PORTS = {"https": 443, "http": 80}
 _UNCLEAR = re.compile(r"[\x00-\x20\x7f\\]|[^\x00-\x7f]")  # what two parsers may read differently
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -68,7 +70,9 @@ class Origin:
         """`api.example.com`, `*.example.com:8443`, `http://127.0.0.1:9000`, `*`; https unless written. Raises ValueError."""
         match = _RULE.fullmatch(text.strip().lower())
         if match is None:
-            raise ValueError(f"{text[:80]!r} is not an origin: write api.example.com, *.example.com, https://host:8443 or http://127.0.0.1:9000")
+            raise ValueError(
+                f"{text[:80]!r} is not an origin: write api.example.com, *.example.com, https://host:8443 or http://127.0.0.1:9000"
+            )
         scheme = match["scheme"] or "https"
         port = int(match["port"] or _PORTS[scheme])
         if not 0 < port < 65536:
@@ -80,7 +84,7 @@ class Origin:
         host = url.host or ""
         if (url.scheme, url.port) != (self.scheme, self.port):
             return False
-        return self.host == "*" or host == self.host or (self.host.startswith("*.") and host.endswith(self.host[1:]))
+        return self.host in {"*", host} or (self.host.startswith("*.") and host.endswith(self.host[1:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,7 @@ class EgressGuard:
 
     def __init__(self, rules: EgressRules, resolve: Resolve | None = None) -> None:
         self._rules = rules
-        self._resolve = resolve or resolve_by_system
+        self._resolve = resolve or SystemResolve()
 
     def target(self, text: str) -> URL:
         """The URL, in the one form that is connected to. Raises EgressRefused for an unclear one and for one that no rule allows."""
@@ -157,14 +161,27 @@ class EgressGuard:
             refusal = "is no IP address"
         if refusal:
             raise EgressRefused(
-                f"the host {host[:253]!r} leads to an address that {refusal}", remedy="ask the operator to allow its network, if it is meant"
+                f"the host {host[:253]!r} leads to an address that {refusal}",
+                remedy="ask the operator to allow its network, if it is meant",
             )
 
 
-async def resolve_by_system(host: str, port: int) -> Sequence[str]:
-    """As the system resolves names, each address once and in its order. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+class SystemResolve:
+    """Resolves as the system does, in threads of its own: a name that hangs holds up nobody else's."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="resolve")  # they end with the executor's last reference
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Each address once, in the system's order. Raises OSError."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+
+
+def _look_up(host: str, port: int) -> Sequence[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except UnicodeError as error:  # of a name that no DNS could hold
+        raise OSError(str(error)) from error
     return list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found))
 
 

@@ -21,6 +21,8 @@ ERROR_DOMAIN = "plimsoll"  # google.rpc.ErrorInfo.domain
 RPC_SECONDS = "plimsoll_rpc_seconds"
 MESSAGES_TOTAL = "plimsoll_messages_total"
 DEAD_LETTERS_TOTAL = "plimsoll_dead_letters_total"
+GUARD_LOCAL = "plimsoll_guard_local"
+BREAKER_OPEN = "plimsoll_breaker_open"
 
 # log and span attributes
 TENANT = "tenant"

@@ -142,13 +142,15 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         handler = await continuation(details)
         if handler is None or details.method.startswith(_PUBLIC):
             return handler
-        if handler.request_streaming:  # no contract of ours has one; served unseen it would pass the authentication by
-            return grpc.stream_unary_rpc_method_handler(_not_served)
-        serve, method_handler = (
-            (self._stream(details.method, handler.unary_stream), grpc.unary_stream_rpc_method_handler)
-            if handler.response_streaming
-            else (self._unary(details.method, handler.unary_unary), grpc.unary_unary_rpc_method_handler)
-        )
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                serve, method_handler = self._unary(details.method, handler.unary_unary), grpc.unary_unary_rpc_method_handler
+            case False, True:
+                serve, method_handler = self._stream(details.method, handler.unary_stream), grpc.unary_stream_rpc_method_handler
+            case True, True:
+                serve, method_handler = self._stream(details.method, handler.stream_stream), grpc.stream_stream_rpc_method_handler
+            case _:  # no contract of ours has one; served unseen it would pass the authentication by
+                return grpc.stream_unary_rpc_method_handler(_not_served)
         return method_handler(serve, handler.request_deserializer, handler.response_serializer)
 
     def _unary(self, method: str, behaviour: Callable[[Message, Context], Awaitable[Message]]) -> Any:
@@ -230,7 +232,7 @@ def _call_may_be_over() -> Iterator[None]:
 
 
 async def _not_served(_: Message, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams from the client are not served")
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams from the client are served only where the answer is one, too")
 
 
 def _expired(context: Context) -> bool:

@@ -4,8 +4,7 @@ PlimsollError
 ├── Invalid
 │   ├── InvalidQuery           a filter, a window or a page that cannot be served
 │   ├── InvalidSignal          a signal without a run, without a value, or with one out of range
-│   ├── UnreadableEvent        a message that is not the event its subject promises
-│   └── UnknownEvent           an event of a kind or version that this version does not know
+│   └── UnreadableEvent        a message that is not the event its subject promises
 ├── NotFound
 │   ├── RunNotFound            no event of this run has arrived, or it belongs to another tenant
 │   └── OperationNotFound      the run has no such operation
@@ -32,12 +31,6 @@ class UnreadableEvent(Invalid):
     """The message is not the event that its subject promises."""
 
     reason = "UNREADABLE_EVENT"
-
-
-class UnknownEvent(Invalid):
-    """The event is of a kind that this version does not know."""
-
-    reason = "UNKNOWN_EVENT"
 
 
 class RunNotFound(NotFound):

@@ -115,11 +115,27 @@ async def test_a_message_that_cannot_be_read_goes_to_the_dead_letters_and_holds_
 
     await eventually(good_ones_stored)
     causes = await dead_letters(bus)
-    assert causes["plimsoll.v1.dead_letter.feedback_orchestrator"] == ["UNKNOWN_EVENT: a journal entry of a kind that is not known here"]
+    assert causes["plimsoll.v1.dead_letter.feedback_orchestrator"] == [
+        "UNREADABLE_EVENT: event: is absent (every journal entry tells something)"
+    ]
     assert causes["plimsoll.v1.dead_letter.feedback_tool_dispatcher"] == [
         "UNREADABLE_EVENT: not a plimsoll.tool_dispatcher.v1.ToolCallCompleted: 2 bytes that cannot be decoded",
         "UNREADABLE_EVENT: event_id: is empty (every event names it)",
     ]
+
+
+async def test_entries_of_new_and_unknown_kinds_are_passed_over_without_dead_letters(feedback: RunningFeedback, bus: Bus) -> None:
+    newer = stamped(run_events_pb2.RunEvent(), 2).SerializeToString() + b"\x9a\x06\x02hi"  # field 99
+    quarantined = run_events_pb2.RunEvent(run_quarantined=run_events_pb2.RunQuarantined(reason="three workers ended", evidence=["a", "b"]))
+    await publish(bus, RUNS, [newer, stamped(quarantined, 2), journal()[2]])
+
+    async def the_last_is_stored() -> bool:
+        return {one.operation_id for one in await listed(feedback)} == {"run_1.3"}
+
+    await eventually(the_last_is_stored)
+    registry = feedback.app.metrics.registry
+    assert registry.get_sample_value("plimsoll_feedback_unknown_entries_total") == 1
+    assert registry.get_sample_value("plimsoll_dead_letters_total", {"durable": "feedback_orchestrator"}) in (None, 0)
 
 
 async def dead_letters(bus: Bus) -> dict[str, list[str]]:

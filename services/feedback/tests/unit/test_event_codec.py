@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plimsoll.common.v1 import failure_pb2, json_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2, run_pb2
-from plimsoll_feedback.domain.events import Event, RunFinished, StepFailed, StepFinished
-from plimsoll_feedback.errors import UnknownEvent, UnreadableEvent
+from plimsoll_feedback.domain.events import Event, RunFinished, RunStarted, StepFailed, StepFinished, Unknown, Unremarkable
+from plimsoll_feedback.domain.observation import observe
+from plimsoll_feedback.errors import UnreadableEvent
 from plimsoll_feedback.transport.event_codec import (
     TEXT_CAP_CHARACTERS,
     model_call_completed,
@@ -64,10 +65,37 @@ def test_no_payload_whatever_breaks_a_decoder(payload: bytes) -> None:
             decode(payload)
 
 
-def test_a_journal_entry_of_an_unknown_kind_is_kept_for_a_newer_version() -> None:
-    with pytest.raises(UnknownEvent) as refusal:
+TOLD = {"step_finished", "step_failed", "approval_decided", "run_finished"}  # these have facts that feedback keeps, and checks
+OTHERS = sorted({field.name for field in run_events_pb2.RunEvent.DESCRIPTOR.oneofs_by_name["event"].fields} - TOLD)
+NEWER = b"\x9a\x06\x02hi"  # field 99, which no version has yet
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_other_kind_of_entry_that_the_contract_has_is_no_dead_letter(kind: str) -> None:
+    message = run_events_pb2.RunEvent()
+    getattr(message, kind).SetInParent()
+    event = run_advanced(stamped(message, 2).SerializeToString())
+    assert isinstance(event.entry, RunStarted if kind == "run_started" else Unremarkable)
+    assert observe(event).operation is None
+
+
+def test_a_journal_entry_of_a_kind_that_only_a_newer_version_knows_is_passed_over() -> None:
+    event = run_advanced(stamped(run_events_pb2.RunEvent(), 2).SerializeToString() + NEWER)
+    assert isinstance(event.entry, Unknown)
+    assert (event.run_id, event.seq) == ("run_1", 2)
+    assert observe(event).operation is None
+
+
+def test_a_journal_entry_that_tells_nothing_at_all_is_unreadable() -> None:
+    with pytest.raises(UnreadableEvent, match="event: is absent"):
         run_advanced(stamped(run_events_pb2.RunEvent(), 1).SerializeToString())
-    assert "upgrade" in refusal.value.remedy
+
+
+@pytest.mark.parametrize("entry", [run_events_pb2.RunEvent(step_finished=run_events_pb2.StepFinished(node="n")), journal()[-1]])
+def test_an_entry_whose_values_were_left_out_for_their_size_is_kept(entry: run_events_pb2.RunEvent) -> None:
+    message = stamped(entry, 9)
+    message.abridged = True
+    assert observe(run_advanced(message.SerializeToString())).operation is not None
 
 
 def test_an_unknown_category_becomes_internal_with_its_reason() -> None:

@@ -4,7 +4,8 @@ PlimsollError
 ├── Invalid
 │   ├── BodyTooLarge         413  the body is over the limit
 │   ├── UnsupportedBody      415  the body is not JSON, or is encoded
-│   └── BadHeader            400  a header of the request cannot be read
+│   ├── BadHeader            400  a header of the request cannot be read
+│   └── InvalidOptions       400  a run cannot be started like that; the orchestrator refuses it with the same reason
 ├── Unauthenticated
 │   ├── NoKey                401  no API key came along
 │   ├── UnknownKey           401  no key is like this one
@@ -55,6 +56,12 @@ class BadHeader(Invalid):
 
     def __init__(self, name: str, problem: str, remedy: str) -> None:
         super().__init__(problems=(FieldProblem(name, problem, remedy),))
+
+
+class InvalidOptions(Invalid):
+    """The options of the run cannot be meant."""
+
+    reason = "INVALID_OPTIONS"
 
 
 class NoKey(Unauthenticated):
@@ -134,3 +141,8 @@ class BodyTooSlow(DeadlineExpired):
     """The client sends the body too slowly."""
 
     reason = "BODY_TOO_SLOW"
+
+
+def wrong(field: str, problem: str, remedy: str) -> Invalid:
+    """The refusal of one field of a request."""
+    return Invalid(problems=(FieldProblem(field, problem, remedy),), reason="INVALID_REQUEST")

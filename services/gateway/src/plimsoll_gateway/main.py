@@ -87,6 +87,7 @@ async def _gateway(settings: Settings, stack: AsyncExitStack) -> Gateway:
         models=GrpcModelRouter(await peer(settings.model_router_address, "model-router")),
         memory=GrpcMemory(await peer(settings.memory_address, "memory")),
         feedback=GrpcFeedback(await peer(settings.feedback_address, "feedback")),
+        clock=SystemClock(),
     )
 
 

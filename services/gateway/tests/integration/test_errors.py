@@ -4,11 +4,13 @@ import asyncio
 import socket
 
 import grpc
+import orjson
 import pytest
 from gateway_door import Door, Wish, open_door
 from gateway_peers import SERVICES, Peer
-from plimsoll.gateway.v1 import gateway_service_pb2_grpc, memory_pb2, runs_pb2
+from plimsoll.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, memory_pb2, runs_pb2
 from plimsoll.memory.v1 import memory_service_pb2 as memory_pb
+from plimsoll_gateway.transport.transcoder import Received, Transcoder
 from plimsoll_runtime.errors import (
     Cancelled,
     Conflict,
@@ -162,3 +164,59 @@ async def test_a_client_that_leaves_takes_its_request_with_it(door: Door):
         await started.wait()
         asking.cancel()
         await left.wait()
+
+
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ({"priority": 10}, ["options.priority"]),
+        ({"startTime": "2020-01-01T00:00:00Z", "deadline": "2020-01-01T00:00:00Z"}, ["options.deadline", "options.startTime"]),
+        ({"startTime": "2999-01-01T00:00:00Z"}, ["options.startTime"]),
+        ({"threadPolicy": "THREAD_POLICY_STEER"}, ["options.threadPolicy"]),
+        ({"concurrencyLimit": 2}, ["options.concurrencyLimit"]),
+        ({"budget": {"steps": "-1", "time": "-1s"}}, ["options.budget.steps", "options.budget.time"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_options_that_cannot_be_meant_are_refused_with_the_same_words_over_both_protocols(
+    door: Door, options: dict[str, object], fields: list[str]
+):
+    transcoder = Transcoder(gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"])
+    for path, method in (("/v1/agents/a/runs", "SubmitRun"), ("/v1/runs/run_1:fork", "ForkRun")):
+        async with door.rest.post(path, json={"options": options}) as response:
+            problem = await response.json(content_type=None)
+        assert (response.status, problem["reason"]) == (400, "INVALID_OPTIONS")
+        assert sorted({one["field"] for one in problem["violations"]}) == fields
+        assert all(one["problem"] and one["remedy"] for one in problem["violations"])
+        request = transcoder.request(transcoder.table.match("POST", path), Received(body=orjson.dumps({"options": options})))
+        stub = gateway_service_pb2_grpc.GatewayServiceStub(door.channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await getattr(stub, method)(request, timeout=10, metadata=(("authorization", f"Bearer {door.key}"),))
+        same = error_from_rpc(caught.value, "gateway")
+        assert (same.reason, [(p.field, p.problem, p.remedy) for p in same.problems]) == (
+            "INVALID_OPTIONS",
+            [(one["field"], one["problem"], one["remedy"]) for one in problem["violations"]],
+        )
+    assert door.peers["orchestrator"].heard == []
+
+
+async def test_a_policy_that_does_not_exist_is_refused_by_name_over_rest_and_by_number_over_grpc(door: Door):
+    async with door.rest.post("/v1/agents/a/runs", json={"options": {"threadId": "t", "threadPolicy": "STEER"}}) as response:
+        problem = await response.json(content_type=None)
+    assert (response.status, problem["violations"][0]["remedy"]) == (400, "did you mean THREAD_POLICY_STEER?")
+    stub = gateway_service_pb2_grpc.GatewayServiceStub(door.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.SubmitRun(
+            runs_pb2.SubmitRunRequest(agent="a", options={"thread_id": "t", "thread_policy": 99}),
+            timeout=10,
+            metadata=(("authorization", f"Bearer {door.key}"),),
+        )
+    assert [one.field for one in error_from_rpc(caught.value, "gateway").problems] == ["options.threadPolicy"]
+    assert door.peers["orchestrator"].heard == []
+
+
+async def test_the_repeat_of_a_request_with_a_key_reaches_the_orchestrator_also_when_its_start_has_passed(door: Door):
+    body = {"options": {"startTime": "2020-01-01T00:00:00Z"}}
+    async with door.rest.post("/v1/agents/a/runs", json=body, headers={"Idempotency-Key": "k"}) as response:
+        assert response.status == 200
+    assert [heard.method for heard in door.peers["orchestrator"].heard] == ["StartRun"]

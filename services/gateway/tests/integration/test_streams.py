@@ -99,6 +99,32 @@ async def test_a_stream_cut_anywhere_goes_on_without_gap_or_repeat(door: Door):
     assert await follow(door, f"{PATH}?afterSeq=1", headers={"Last-Event-ID": "4"}) == whole[4:]
 
 
+async def test_provisional_text_comes_between_entries_and_never_moves_the_cursor(door: Door):
+    peer = door.peers["orchestrator"]
+    peer.journal = [
+        *JOURNAL[:2],
+        entry(2, tokens_received={"node": "n2", "step_seq": 2, "attempt": 1, "offset": 0, "text": "Hel"}),
+        entry(2, tokens_retracted={"node": "n2", "step_seq": 2, "attempt": 1}),
+        *JOURNAL[2:],
+    ]
+    seen = await follow(door, f"{PATH}?tokens=true")
+    assert peer.heard[-1].request.tokens
+    assert [(event.id, event.kind) for event in seen[1:5]] == [
+        ("2", "stepStarted"),
+        ("", "tokensReceived"),
+        ("", "tokensRetracted"),
+        ("3", "stepFinished"),
+    ]
+    assert seen[2].document["seq"] == "2"
+    assert seen[2].document["tokensReceived"] == {"node": "n2", "stepSeq": "2", "attempt": "1", "offset": "0", "text": "Hel"}
+    assert [event.id for event in await follow(door, f"{PATH}?tokens=true", headers={"Last-Event-ID": "2"})] == ["3", "4", "5", ""]
+
+
+async def test_without_being_asked_for_no_provisional_text_is_asked_for(door: Door):
+    await follow(door)
+    assert not door.peers["orchestrator"].heard[-1].request.tokens
+
+
 async def test_a_run_that_does_not_exist_is_no_stream(door: Door):
     door.peers["orchestrator"].journal = [NotFound("run run_1 does not exist", reason="RUN_NOT_FOUND")]
     async with door.rest.get(PATH) as response:
@@ -155,6 +181,25 @@ async def test_a_client_that_does_not_read_is_cut_off_and_little_is_read_for_it(
     await reader.readline()
     await eventually(lambda: peer.streams and not peer.streams[0].open, within_s=10)
     assert len(produced) < 200
+    writer.close()
+
+
+async def test_a_client_that_does_not_read_the_text_of_a_run_is_cut_off_too(door: Door):
+    peer = door.peers["orchestrator"]
+    produced: list[int] = []
+
+    def journal() -> Iterator[pb.FollowRunResponse]:
+        yield JOURNAL[0]
+        for offset in range(100_000):
+            produced.append(offset)
+            yield entry(1, tokens_received={"node": "n", "step_seq": 1, "attempt": 1, "offset": offset, "text": "x" * 50_000})
+
+    peer.journal = journal()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]), limit=1024)
+    writer.write(f"GET {PATH}?tokens=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n\r\n".encode())
+    await reader.readline()
+    await eventually(lambda: peer.streams and not peer.streams[0].open, within_s=10)
+    assert len(produced) < 2_000
     writer.close()
 
 

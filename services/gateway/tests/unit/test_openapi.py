@@ -8,6 +8,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plimsoll.gateway.v1 import gateway_service_pb2
+from plimsoll.orchestrator.v1 import run_pb2
 from plimsoll_gateway.transport.json_writer import JsonWriter
 from plimsoll_gateway.transport.openapi import openapi
 from plimsoll_gateway.transport.transcoder import Transcoder
@@ -49,12 +50,25 @@ def test_every_variable_of_a_path_is_a_parameter_and_no_other():
 def test_headers_query_and_bodies_are_described():
     submit = DOCUMENT["paths"]["/v1/agents/{agent}/runs"]["post"]
     assert {parameter["name"] for parameter in submit["parameters"]} == {"agent", "Idempotency-Key"}
-    assert set(submit["requestBody"]["content"]["application/json"]["schema"]["properties"]) == {"input", "idempotencyKey"}
+    assert set(submit["requestBody"]["content"]["application/json"]["schema"]["properties"]) == {"input", "idempotencyKey", "options"}
     signal = DOCUMENT["paths"]["/v1/runs/{runId}/signals"]["post"]
     assert signal["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/plimsoll.feedback.v1.Signal"}
     follow = DOCUMENT["paths"]["/v1/runs/{runId}/events"]["get"]
     assert list(follow["responses"]["200"]["content"]) == ["text/event-stream"]
-    assert {parameter["name"] for parameter in follow["parameters"]} == {"runId", "afterSeq", "Last-Event-ID"}
+    assert {parameter["name"] for parameter in follow["parameters"]} == {"runId", "afterSeq", "tokens", "Last-Event-ID"}
+
+
+def test_every_operation_names_its_scope_and_every_field_of_the_contract_is_described():
+    for path in DOCUMENT["paths"].values():
+        for operation in path.values():
+            assert operation["description"].startswith("Needs the scope ")
+    options = DOCUMENT["components"]["schemas"]["plimsoll.orchestrator.v1.RunOptions"]["properties"]
+    assert set(options) == {field.json_name for field in run_pb2.RunOptions.DESCRIPTOR.fields}
+    put = DOCUMENT["paths"]["/v1/webhooks/{name}"]["put"]
+    assert {(parameter["name"], parameter["in"]) for parameter in put["parameters"]} == {("name", "path"), ("rotate", "query")}
+    assert put["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/plimsoll.orchestrator.v1.Webhook"}
+    fork = DOCUMENT["paths"]["/v1/runs/{runId}:fork"]["post"]
+    assert {parameter["name"] for parameter in fork["parameters"]} == {"runId", "Idempotency-Key"}
 
 
 @pytest.mark.parametrize("method", list(SERVICE.methods), ids=lambda method: method.name)

@@ -48,6 +48,14 @@ def test_the_right_key_stands_for_its_tenant_until_it_is_revoked_or_expires(cloc
         identify(PresentedKey("key_01ARZ", bytes(32)), record, clock.now())
 
 
+def test_the_first_key_of_all_may_also_do_what_became_possible_after_it_was_made(clock: FakeClock):
+    presented = read_key(KEY)
+    assert presented is not None
+    old = replace(key_record("key_01ARZ", presented.digest, clock.now()), scopes=frozenset({Scope.RUNS_READ}))
+    assert identify(presented, replace(old, created_by="bootstrap"), clock.now()).scopes == frozenset(Scope)
+    assert identify(presented, old, clock.now()).scopes == {Scope.RUNS_READ}
+
+
 def test_a_wrong_secret_never_learns_that_the_key_is_revoked(clock: FakeClock):
     presented = read_key(KEY)
     assert presented is not None
@@ -74,6 +82,15 @@ def test_a_method_that_the_table_lacks_is_open_to_nobody():
 def test_roles_grow_from_viewer_to_operator_to_admin():
     assert ROLES["viewer"] < ROLES["operator"] < ROLES["admin"] == frozenset(Scope)
     assert all(scope.endswith(":read") for scope in ROLES["viewer"])
+
+
+def test_whoever_operates_steers_runs_and_schedules_them_and_only_an_admin_decides_who_is_told_outside():
+    for method in ("PauseRun", "ResumeRun", "SignalRun", "ForkRun", "RetryRun", "PutSchedule", "ReplayWebhookDelivery"):
+        assert NEEDED[method] in ROLES["operator"] - ROLES["viewer"], method
+    for method in ("PutWebhook", "DeleteWebhook", "RegisterAgent"):
+        assert NEEDED[method] in ROLES["admin"] - ROLES["operator"], method
+    for method in ("ExplainRun", "QueryRun", "GetThread", "CheckAgent", "ListSchedules", "ListWebhookDeliveries"):
+        assert NEEDED[method] in ROLES["viewer"], method
 
 
 def test_scopes_are_named_by_role_and_by_scope():

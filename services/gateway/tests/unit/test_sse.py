@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from plimsoll.gateway.v1 import runs_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2
-from plimsoll_gateway.transport.sse import EventStream
+from plimsoll_gateway.transport.sse import PROVISIONAL, EventStream
 from plimsoll_runtime.errors import NotFound, unwrap
 
 
@@ -92,6 +92,27 @@ async def test_when_the_gateway_leaves_the_stream_just_stops():
     client = Client()
     await stream(leaving).send(silent(), client.write)
     assert client.text == b"retry: 1000\n\n"
+
+
+async def test_provisional_text_has_no_id_so_that_the_cursor_stays_at_the_journal():
+    async def told() -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
+        for seq, event in ((7, {"step_started": {}}), (7, {"tokens_received": {"text": "Hel"}}), (7, {"tokens_retracted": {}})):
+            yield runs_pb2.FollowRunResponse(event=run_events_pb2.RunEvent(seq=seq, **event))
+
+    client = Client()
+    await stream().send(told(), client.write)
+    blocks = client.text.decode().strip().split("\n\n")
+    assert blocks[1:] == [
+        'id: 7\nevent: stepStarted\ndata: {"seq":7}',
+        'event: tokensReceived\ndata: {"seq":7}',
+        'event: tokensRetracted\ndata: {"seq":7}',
+        "event: end\ndata: {}",
+    ]
+
+
+def test_only_what_the_journal_lacks_goes_without_an_id():
+    kinds = {field.name for field in run_events_pb2.RunEvent.DESCRIPTOR.oneofs_by_name["event"].fields}
+    assert {kind for kind in kinds if kind.startswith("tokens_")} == PROVISIONAL
 
 
 async def test_line_breaks_in_a_callers_json_do_not_break_the_event():

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from plimsoll_runtime.settings import NatsSettings, PostgresSettings, ServerSettings, nested, setting
 
+from plimsoll_memory.domain.embedding import HASHING, LATENT
+
+_EMBEDDERS, _RERANKERS = ("router:", "sentence-transformers:"), ("cross-encoder:",)
 _LANGUAGES = frozenset(
     {
         "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german", "greek",
@@ -49,10 +52,28 @@ class Settings:
     nats: NatsSettings = nested(NatsSettings, "NATS_")
     reader: ReaderSettings = nested(ReaderSettings, "READER_")
     passage: PassageSettings = nested(PassageSettings, "PASSAGE_")
+    embedder: str = setting(LATENT, doc=f"embedder of new collections: {LATENT}, {HASHING} or one of EMBEDDERS")
+    embedders: tuple[str, ...] = setting((), doc="more embedders: router:MODEL through the model-router, sentence-transformers:MODEL")
+    rerankers: tuple[str, ...] = setting((), doc="more rerankers: cross-encoder:MODEL")
+    rerank_cap_s: float = setting(0.25, doc="seconds that reranking an answer may take; after that it goes without")
+    model_router_address: str = setting("", doc="gRPC address of the model-router, host:port; needed for router: embedders")
+    quality_window_s: int = setting(3600, doc="seconds of searches that are measured together and compared with those before")
     language: str = setting("english", doc="text search configuration of new collections; `simple` when languages are mixed")
 
     def __post_init__(self) -> None:
         if self.language not in _LANGUAGES:
             raise ValueError(f"LANGUAGE is {self.language!r}: use one of {', '.join(sorted(_LANGUAGES))}")
+        wrong = [one for one in self.embedders if not one.startswith(_EMBEDDERS) or one in _EMBEDDERS]
+        wrong += [one for one in self.rerankers if not one.startswith(_RERANKERS) or one in _RERANKERS]
+        if wrong:
+            raise ValueError(
+                f"EMBEDDERS or RERANKERS hold {', '.join(wrong)}: use {', '.join(f'{one}MODEL' for one in (*_EMBEDDERS, *_RERANKERS))}"
+            )
+        if self.embedder not in {LATENT, HASHING, *self.embedders}:
+            raise ValueError(f"EMBEDDER is {self.embedder!r}: use {LATENT}, {HASHING} or one of EMBEDDERS")
+        if any(one.startswith("router:") for one in self.embedders) and not self.model_router_address:
+            raise ValueError("EMBEDDERS names a model of the model-router: set MODEL_ROUTER_ADDRESS, too")
+        if self.rerank_cap_s <= 0 or self.quality_window_s < 1:
+            raise ValueError("RERANK_CAP_S and QUALITY_WINDOW_S must be positive")
         if self.reader.limit_mib >= self.server.max_message_mib:
             raise ValueError("READER_LIMIT_MIB must be less than MAX_MESSAGE_MIB: a document comes in one message")

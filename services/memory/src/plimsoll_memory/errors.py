@@ -16,10 +16,13 @@ Invalid
     └── TooHardToRead      reading took more time or memory than allowed
 NotFound
 ├── CollectionNotFound
-└── DocumentNotFound
+├── DocumentNotFound
+├── QuerySetNotFound
+└── SearchNotFound         also when it is older than a week
 Conflict
 ├── EmbedderMissing        the collection holds vectors of an embedder that is not configured
-└── CollectionChanged      somebody created the collection otherwise a moment ago
+├── CollectionChanged      somebody created the collection otherwise a moment ago, or another embedder serves by now
+└── KeyReused              a key of remembering came again with something else
 """
 
 from plimsoll_runtime.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -118,6 +121,18 @@ class DocumentNotFound(NotFound):
     reason = "DOCUMENT_NOT_FOUND"
 
 
+class QuerySetNotFound(NotFound):
+    """There is no such query set."""
+
+    reason = "QUERY_SET_NOT_FOUND"
+
+
+class SearchNotFound(NotFound):
+    """There is no such search."""
+
+    reason = "SEARCH_NOT_FOUND"
+
+
 class EmbedderMissing(Conflict):
     """The collection holds vectors of an embedder that is not configured."""
 
@@ -128,3 +143,9 @@ class CollectionChanged(Conflict):
     """The collection was created with another embedder or language meanwhile; send the document again."""
 
     reason = "COLLECTION_CHANGED"
+
+
+class KeyReused(Conflict):
+    """The key stored something else before."""
+
+    reason = "KEY_REUSED"

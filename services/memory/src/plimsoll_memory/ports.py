@@ -1,13 +1,23 @@
 """What the service needs of the world outside."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector
+from plimsoll_memory.domain.conversation import Claim, Fact, Forgotten, Remembered, Remembering, Summary, ThreadHead, Turn
+from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted
+from plimsoll_memory.domain.embedding import Corpus, Projections
 from plimsoll_memory.domain.media import Format
 from plimsoll_memory.domain.paging import PageRequest
+from plimsoll_memory.domain.quality import Drift, QualityWindow
+from plimsoll_memory.domain.query_set import QuerySet, QuerySetSummary
 from plimsoll_memory.domain.reading import Reading
 from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted
+from plimsoll_memory.domain.upkeep import Chore, CollectionState
+from plimsoll_memory.domain.upload import Mark, UploadKey
+
+SearchUse: TypeAlias = Mapping[str, str]
+"""Passages of a search by id; the text is empty of one that was forgotten."""
 
 
 class Library(Protocol):
@@ -41,7 +51,18 @@ class Library(Protocol):
         ...
 
     async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
-        """Forget a document: its text, passages, vectors and words. Returns whether it was there."""
+        """Forget a document: its text, passages, vectors, words, and what was learned of words that only it had.
+
+        Returns whether it was there.
+        """
+        ...
+
+    async def delete_collection(self, tenant: str, name: str) -> int | None:
+        """Forget a collection with all that it holds. Returns how many documents it had; None when it was not there."""
+        ...
+
+    async def configure(self, tenant: str, name: str, wanted: Wanted) -> bool:
+        """Settle how a collection should be embedded and reranked. Returns whether it is there."""
         ...
 
 
@@ -50,6 +71,10 @@ class PassageIndex(Protocol):
 
     async def candidates(self, tenant: str, question: Question) -> Candidates:
         """The passages nearest in words and in vectors, with their rank in each list."""
+        ...
+
+    async def unknown_fields(self, tenant: str, collection: str, fields: Sequence[str]) -> Sequence[str]:
+        """Which of these fields no passage's metadata has."""
         ...
 
 
@@ -87,6 +112,209 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Judges how well each text answers a query; `name` with its version."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """One score for each text, higher is better. Must bear being cancelled."""
+        ...
+
+
+class Learner(Protocol):
+    """Learns an embedder from a collection's words."""
+
+    async def learn(self, corpus: Corpus) -> Projections:
+        """Where each word points."""
+        ...
+
+
+class Workshop(Protocol):
+    """Where collections are kept up. Each method is one transaction, or several that bear being cut off between them."""
+
+    async def take(self, lease_s: float) -> Chore | None:
+        """The collection that has been due for the longest, for nobody else during the lease."""
+        ...
+
+    async def hold(self, chore: Chore, lease_s: float) -> None:
+        """Lengthen the lease: it lasts this long from now."""
+        ...
+
+    async def put_off(self, chore: Chore, seconds: float | None) -> None:
+        """Let go of it. Due again after this many seconds; None means when something changes."""
+        ...
+
+    async def forget(self, chore: Chore) -> None:
+        """The collection is gone: so are its indexes, and the chore."""
+        ...
+
+    async def state(self, chore: Chore) -> CollectionState | None:
+        """None when the collection is gone."""
+        ...
+
+    async def corpus(self, chore: Chore, *, most_words: int, most_passages: int) -> Corpus:
+        """What there is to learn from: the most frequent words that say something, and a sample of passages."""
+        ...
+
+    async def put_learned(self, chore: Chore, embedder: str, projections: Projections) -> bool:
+        """Keep what was learned, and begin to fill it. Returns False when another embedder is being filled meanwhile."""
+        ...
+
+    async def begin(self, chore: Chore, embedder: str) -> None:
+        """Begin to fill another embedder."""
+        ...
+
+    async def missing(self, chore: Chore, embedder: str, limit: int) -> Sequence[tuple[str, str]]:
+        """Ids and texts of passages that have no vector of it yet."""
+        ...
+
+    async def put_vectors(self, chore: Chore, embedder: str, chunk_ids: Sequence[str], vectors: Sequence[Vector]) -> None:
+        """Keep vectors of passages; those that are gone are left out."""
+        ...
+
+    async def project(self, chore: Chore, embedder: str, chunk_ids: Sequence[str]) -> None:
+        """Embed passages with what was learned."""
+        ...
+
+    async def switch(self, chore: Chore, embedder: str) -> bool:
+        """Let it serve and forget the vectors of all others. Returns False while a passage has no vector of it."""
+        ...
+
+    async def index(self, chore: Chore, embedder: str) -> None:
+        """Make an approximate index of its vectors, and use it from then on."""
+        ...
+
+    async def unindex(self, chore: Chore) -> None:
+        """Compare every vector again."""
+        ...
+
+
+class ThreadStore(Protocol):
+    """Keeps conversations. Each method is one transaction, and sees the given tenant only."""
+
+    async def find(self, tenant: str, request: Remembering) -> Remembered | None:
+        """What the request's key stored, as far as it was not forgotten. Raises KeyReused when that was something else."""
+        ...
+
+    async def keep_key(self, tenant: str, request: Remembering, at: datetime) -> None:
+        """The request is done under its key."""
+        ...
+
+    async def remember(
+        self, tenant: str, request: Remembering, claims: Sequence[Claim], left_out: Sequence[str], at: datetime
+    ) -> Remembered:
+        """Keep the request's turns and summary, and these claims, all or nothing, once per key.
+
+        A claim that is known counts once more; one about an attribute that has another value takes its place. Raises KeyReused.
+        """
+        ...
+
+    async def head(self, tenant: str, thread_id: str) -> ThreadHead:
+        """How long the thread is, and its summary."""
+        ...
+
+    async def latest(self, tenant: str, thread_id: str, *, tokens: int, after: int = 0) -> Sequence[Turn]:
+        """The latest turns, latest first, until they have this many tokens; only those after a number."""
+        ...
+
+    async def matching(self, tenant: str, thread_id: str, query: str, limit: int) -> Sequence[Turn]:
+        """Turns that share words with the query, best first; no instructions and nothing recalled."""
+        ...
+
+    async def holding(self, tenant: str, subjects: Sequence[str], query: str, limit: int) -> Sequence[Fact]:
+        """Facts that hold about these subjects: by the query, then the latest first."""
+        ...
+
+    async def facts(self, tenant: str, subject: str, thread_id: str, page: PageRequest, *, superseded: bool) -> Sequence[Fact]:
+        """Facts about a subject or, without one, those learned in a thread; the latest first, before the page's id."""
+        ...
+
+    async def known_texts(self, tenant: str, thread_id: str) -> Sequence[str]:
+        """The latest instructions and recalled texts of the thread."""
+        ...
+
+    async def put_summary(self, tenant: str, thread_id: str, summary: Summary, *, before: int) -> None:
+        """Keep a summary in the place of one that went through turn `before`; another one that came meanwhile stays."""
+        ...
+
+    async def forget_thread(self, tenant: str, thread_id: str, subject: str) -> Forgotten:
+        """Forget its turns and keys, its summary, the facts learned in it, and those about the subject."""
+        ...
+
+    async def forget_subject(self, tenant: str, subject: str) -> Forgotten:
+        """Forget all facts about it."""
+        ...
+
+    async def forget_fact(self, tenant: str, fact_id: str) -> Forgotten:
+        """Forget it, and what it superseded."""
+        ...
+
+
+class UploadStore(Protocol):
+    """Keeps how far uploads got. Each method is one transaction, and sees the given tenant only."""
+
+    async def find_upload(self, tenant: str, key: UploadKey) -> Mark | None:
+        """How far an upload of the same bytes got, if it is not finished."""
+        ...
+
+    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, at: datetime) -> None:
+        """How far it is now."""
+        ...
+
+    async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
+        """It is whole with this many parts; those of the same source beyond them are forgotten."""
+        ...
+
+
+class QuerySetStore(Protocol):
+    """Keeps labelled queries. Each method is one transaction, and sees the given tenant only."""
+
+    async def put_query_set(self, tenant: str, query_set: QuerySet, at: datetime) -> QuerySetSummary:
+        """Keep the set in the place of what its name had before."""
+        ...
+
+    async def find_query_set(self, tenant: str, name: str) -> QuerySet | None:
+        """The set, if there is one."""
+        ...
+
+    async def list_query_sets(self, tenant: str) -> Sequence[QuerySetSummary]:
+        """All sets, by name."""
+        ...
+
+    async def delete_query_set(self, tenant: str, name: str) -> None:
+        """Forget the set."""
+        ...
+
+    async def known_sources(self, tenant: str, collection: str, sources: Sequence[str]) -> frozenset[str]:
+        """Which of these documents the collection holds."""
+        ...
+
+
+class QualityStore(Protocol):
+    """Keeps how searches went."""
+
+    async def passages(self, tenant: str, search_id: str) -> SearchUse | None:
+        """The passages that a search gave; None when it is not known."""
+        ...
+
+    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
+        """How many of them were used; a later word replaces an earlier one."""
+        ...
+
+    async def windows(self, tenant: str, collection: str, now: datetime) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:
+        """The last windows, oldest first, with what has happened since; and what drifts."""
+        ...
+
+    async def close_windows(self, now: datetime) -> Sequence[tuple[Drift, bool]]:
+        """Measure, compare and publish the windows that are over, of all tenants.
+
+        Returns what began to drift and, with True, what is back in its usual range.
+        """
+        ...
+
+
 class SearchLog(Protocol):
     """Publishes that searches happened."""
 
@@ -96,4 +324,6 @@ class SearchLog(Protocol):
 
 
 Embedders: TypeAlias = Mapping[str, Embedder]
+"""Those at hand, by name."""
+Rerankers: TypeAlias = Mapping[str, Reranker]
 """Those at hand, by name."""

@@ -1,5 +1,7 @@
 """Postgres keeps the promises of the ports."""
 
+from collections.abc import Sequence
+
 import asyncpg
 import pytest
 from memory_behaviour import LibraryBehaviour, PassageIndexBehaviour, by_rank
@@ -18,6 +20,9 @@ class PostgresShelf(PostgresLibrary):
 
     async def candidates(self, tenant: str, question: Question) -> Candidates:
         return await self._index.candidates(tenant, question)
+
+    async def unknown_fields(self, tenant: str, collection: str, fields: Sequence[str]) -> Sequence[str]:
+        return await self._index.unknown_fields(tenant, collection, fields)
 
 
 class TestPostgresLibrary(LibraryBehaviour):

@@ -1,7 +1,6 @@
 """The RPCs, without a network."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -31,6 +30,9 @@ class BrokenIndex:
     async def candidates(self, tenant: str, question: Question) -> Candidates:
         raise self._error
 
+    async def unknown_fields(self, tenant: str, collection: str, fields: Sequence[str]) -> Sequence[str]:
+        raise self._error
+
 
 @pytest.fixture
 def desk(clock: FakeClock, ids: FakeIds) -> Desk:
@@ -45,12 +47,11 @@ def caller() -> Iterator[None]:
 
 async def handler(desk: Desk, error: PlimsollError | None = None) -> MemoryHandler:
     """Serves one document; its index is broken when there is an error."""
-    memory = desk.memory()
-    sound = MemoryHandler(memory, 1000, logs.get("memory"))
+    sound = MemoryHandler(desk.verbs(), 1000, logs.get("memory"))
     await sound.IngestDocument(
         pb.IngestDocumentRequest(collection="help", source="billing.md", media_type="text/markdown", content=HANDBOOK.encode()), CONTEXT
     )
-    return MemoryHandler(replace(memory, index=BrokenIndex(error)), 1000, logs.get("memory")) if error else sound
+    return MemoryHandler(desk.verbs(index=BrokenIndex(error)), 1000, logs.get("memory")) if error else sound
 
 
 async def test_a_search_that_may_succeed_later_is_a_failure_to_route_on(desk: Desk) -> None:

@@ -6,7 +6,8 @@ from memory_samples import ACME, HANDBOOK, UMBRELLA, incoming
 from plimsoll_memory.domain.paging import page_request
 from plimsoll_memory.domain.search import SearchRequest
 from plimsoll_memory.errors import CollectionNotFound, DocumentNotFound, EmbedderMissing, NoText, RequestRefused
-from plimsoll_memory.service import Memory
+from plimsoll_memory.service.memory import Memory
+from plimsoll_memory.service.searching import Searching
 from plimsoll_runtime.errors import Unavailable
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.work import WorkContext
@@ -24,16 +25,21 @@ def memory(desk: Desk) -> Memory:
     return desk.memory()
 
 
+@pytest.fixture
+def searching(desk: Desk) -> Searching:
+    return desk.searching()
+
+
 def ask(query: str = "How long does a refund take?", *, limit: int = 5, metadata: JsonObject | None = None) -> SearchRequest:
     return SearchRequest(collection="help", query=query, limit=limit, filter=metadata or {})
 
 
 class TestIngest:
-    async def test_a_document_becomes_searchable_passages(self, memory: Memory) -> None:
+    async def test_a_document_becomes_searchable_passages(self, memory: Memory, searching: Searching) -> None:
         stored = await memory.ingest(ACME, incoming())
         assert stored.changed
         assert stored.document.title == "Billing handbook"
-        answer = await memory.search(ACME, ask())
+        answer = await searching.search(ACME, ask())
         assert answer.passages[0].candidate.headings == ("Billing handbook", "Refunds")
 
     async def test_the_same_document_again_is_not_even_read(self, desk: Desk, memory: Memory) -> None:
@@ -75,60 +81,60 @@ class TestIngest:
 
 
 class TestSearch:
-    async def test_the_answer_comes_with_a_receipt(self, memory: Memory) -> None:
+    async def test_the_answer_comes_with_a_receipt(self, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
-        answer = await memory.search(ACME, ask(limit=2))
+        answer = await searching.search(ACME, ask(limit=2))
         receipt = answer.receipt
         assert (receipt.requested, receipt.returned, receipt.exact, receipt.embedder, receipt.skipped) == (2, 2, True, "fake-1", ())
         assert receipt.text_candidates >= 1
         assert receipt.vector_candidates >= 1
         assert receipt.best_score == answer.passages[0].score > answer.passages[1].score > 0
 
-    async def test_every_search_is_announced_without_its_words(self, desk: Desk, memory: Memory) -> None:
+    async def test_every_search_is_announced_without_its_words(self, desk: Desk, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
         work = WorkContext(run_id="run_1", step=4, node="look_up")
-        answer = await memory.search(ACME, SearchRequest(collection="help", query="refund", limit=1, filter={}, work=work))
+        answer = await searching.search(ACME, SearchRequest(collection="help", query="refund", limit=1, filter={}, work=work))
         (completed,) = desk.search_log.completed
         assert (completed.tenant, completed.collection, completed.work, completed.receipt) == (ACME, "help", work, answer.receipt)
         assert completed.started_at == desk.clock.now()
         assert "refund" not in repr(completed)
 
-    async def test_finding_nothing_is_an_answer(self, desk: Desk, memory: Memory) -> None:
+    async def test_finding_nothing_is_an_answer(self, desk: Desk, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
-        answer = await memory.search(ACME, ask("xyzzy qwrtp"))
+        answer = await searching.search(ACME, ask("xyzzy qwrtp"))
         assert list(answer.passages) == []
         assert (answer.receipt.returned, answer.receipt.best_score) == (0, 0)
         assert answer.receipt.skipped == ("text: the collection knows no word of the query",)
         assert len(desk.search_log.completed) == 1
 
-    async def test_a_query_of_nothing_but_small_words_says_what_was_skipped(self, memory: Memory) -> None:
+    async def test_a_query_of_nothing_but_small_words_says_what_was_skipped(self, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
-        answer = await memory.search(ACME, ask("what is it"))
+        answer = await searching.search(ACME, ask("what is it"))
         assert [one.partition(":")[0] for one in answer.receipt.skipped] == ["text", "vector"]
 
-    async def test_a_broken_embedder_leaves_full_text_and_says_so(self, desk: Desk, memory: Memory) -> None:
+    async def test_a_broken_embedder_leaves_full_text_and_says_so(self, desk: Desk, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
         desk.embedder.error = Unavailable("away", reason="EMBEDDER_AWAY")
-        answer = await memory.search(ACME, ask())
+        answer = await searching.search(ACME, ask())
         assert answer.passages
         assert answer.receipt.skipped == ("vector: the embedder failed with EMBEDDER_AWAY",)
         assert (answer.receipt.embedder, answer.receipt.vector_candidates) == ("", 0)
 
     async def test_a_missing_embedder_leaves_full_text_and_says_so(self, desk: Desk, memory: Memory) -> None:
         await memory.ingest(ACME, incoming())
-        newer = desk.memory(FakeEmbedder(name="fake-2"))
+        newer = desk.searching(FakeEmbedder(name="fake-2"))
         answer = await newer.search(ACME, ask())
         assert answer.passages
         assert answer.receipt.skipped == ("vector: the embedder fake-1 is not configured",)
 
-    async def test_a_collection_that_does_not_exist_for_this_tenant_is_not_found(self, memory: Memory) -> None:
+    async def test_a_collection_that_does_not_exist_for_this_tenant_is_not_found(self, memory: Memory, searching: Searching) -> None:
         await memory.ingest(ACME, incoming())
         with pytest.raises(CollectionNotFound, match="'help'"):
-            await memory.search(UMBRELLA, ask())
+            await searching.search(UMBRELLA, ask())
 
-    async def test_a_bad_request_is_refused_before_anything_is_asked(self, desk: Desk, memory: Memory) -> None:
+    async def test_a_bad_request_is_refused_before_anything_is_asked(self, desk: Desk, memory: Memory, searching: Searching) -> None:
         with pytest.raises(RequestRefused):
-            await memory.search(ACME, ask(limit=0))
+            await searching.search(ACME, ask(limit=0))
         assert not desk.search_log.completed
 
 
@@ -153,9 +159,9 @@ class TestDocuments:
         with pytest.raises(CollectionNotFound):
             await memory.list_documents(ACME, "help", page_request("help", 1, ""))
 
-    async def test_a_deleted_document_is_found_no_more(self, memory: Memory) -> None:
+    async def test_a_deleted_document_is_found_no_more(self, memory: Memory, searching: Searching) -> None:
         stored = await memory.ingest(ACME, incoming())
         await memory.delete_document(ACME, "help", stored.document.document_id)
-        assert list((await memory.search(ACME, ask())).passages) == []
+        assert list((await searching.search(ACME, ask())).passages) == []
         with pytest.raises(DocumentNotFound, match="doc_000001"):
             await memory.delete_document(ACME, "help", stored.document.document_id)

@@ -1,95 +1,159 @@
 """The composition root: settings → resources in order → adapters → service → server."""
 
+import asyncio
+import gc
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 
+import asyncpg
 from plimsoll.model_router.v1 import model_router_service_pb2, model_router_service_pb2_grpc
 from plimsoll_runtime import logs
+from plimsoll_runtime.breaker import BreakerPolicy
 from plimsoll_runtime.bus import open_bus, service_stream
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.errors import DeadlineExpired, Unavailable
+from plimsoll_runtime.guard import open_guard
 from plimsoll_runtime.ids import RandomIds
-from plimsoll_runtime.lifecycle import App, run_service
+from plimsoll_runtime.lifecycle import App, Loop, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
-from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping
+from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.redis import open_redis
+from plimsoll_runtime.retry import Backoff
+from plimsoll_runtime.rpc_client import open_channel
 from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer, RpcService
 
-from plimsoll_model_router.adapters.postgres_calls import PostgresCallLedger
-from plimsoll_model_router.adapters.postgres_prompts import PostgresPromptStore
-from plimsoll_model_router.adapters.providers.anthropic import ANTHROPIC_URL, AnthropicDialect
-from plimsoll_model_router.adapters.providers.http import HttpTransport, Timers, open_session
-from plimsoll_model_router.adapters.providers.http_provider import Dialect, HttpProvider
-from plimsoll_model_router.adapters.providers.openai_compatible import OPENAI_URL, OpenAiDialect
-from plimsoll_model_router.adapters.providers.rehearsal import RehearsalProvider
-from plimsoll_model_router.config import ProviderSettings, Settings
+from plimsoll_model_router import suppliers
+from plimsoll_model_router.adapters.feedback_reports import FeedbackReports
+from plimsoll_model_router.adapters.gathered import Gathered
+from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
+from plimsoll_model_router.adapters.postgres_ledger import PostgresCallLedger
+from plimsoll_model_router.adapters.postgres_registry import PostgresRegistryStore
+from plimsoll_model_router.adapters.price_alert import PriceAlert
+from plimsoll_model_router.adapters.providers.dialects import upstreams
+from plimsoll_model_router.adapters.providers.http import HttpTransport, open_session
+from plimsoll_model_router.adapters.providers.rehearsal import FAULTS
+from plimsoll_model_router.adapters.registry_watch import RegistryWatch
+from plimsoll_model_router.adapters.snapshot_file import SnapshotFile
+from plimsoll_model_router.adapters.tenancy import MIGRATIONS
+from plimsoll_model_router.config import Settings
+from plimsoll_model_router.domain.pace import Pace
+from plimsoll_model_router.domain.registry_cache import RegistryCache
 from plimsoll_model_router.domain.rehearsal.fits import Fits
-from plimsoll_model_router.domain.routing import Model
-from plimsoll_model_router.failover import Failover
-from plimsoll_model_router.ports import Provider
-from plimsoll_model_router.service import ModelRouter
+from plimsoll_model_router.failover.attempts import Attempts
+from plimsoll_model_router.failover.credentials import Credentials
+from plimsoll_model_router.failover.embedding import EmbeddingFailover
+from plimsoll_model_router.failover.failover import Failover
+from plimsoll_model_router.service.budgets import Budgets
+from plimsoll_model_router.service.catalogue import Catalogue
+from plimsoll_model_router.service.embedding import Embedder
+from plimsoll_model_router.service.forgiving import ForgivingLedger
+from plimsoll_model_router.service.planning import Planner
+from plimsoll_model_router.service.registry import Registry
+from plimsoll_model_router.service.router import ModelRouter
 from plimsoll_model_router.transport.codec import completed_to_bytes
-from plimsoll_model_router.transport.grpc import ModelRouterServicer
+from plimsoll_model_router.transport.grpc import ModelRouterServicer, Verbs
 
 NAME = "model-router"
+SCHEMA = "model_router"
+_COLLECT = (20_000, 20, 50)  # a call makes some thousand objects and no cycles: looking for them less often saves a tenth of the time
 CALLERS = frozenset({"gateway", "orchestrator", "feedback"})
-MIGRATIONS = MigrationSet("model_router", "plimsoll_model_router.adapters")
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Enter every resource and wire the service; nothing runs yet."""
-    metrics, log, clock = Metrics(), logs.get(NAME), SystemClock()
-    pool = await stack.enter_async_context(open_pool(settings.postgres, "model_router", application=NAME))
-    await migrate(pool, "model_router", [MIGRATIONS, OUTBOX_MIGRATIONS])
+    metrics, log, clock, ids, pace = Metrics(), logs.get(NAME), SystemClock(), RandomIds(), Pace()
+    cache = RegistryCache()
+    snapshot = SnapshotFile(Path(settings.snapshot_file) if settings.snapshot_file else None, cache, log)
+    database = replace(settings.postgres, pool_min=0) if settings.snapshot_file else settings.postgres  # 0: opened when first used
+    pool = await stack.enter_async_context(open_pool(database, SCHEMA, application=NAME))
+    late_loops = await _migrated(pool, snapshot, log)
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
+    redis = await stack.enter_async_context(open_redis(settings.redis))
+    guard = await stack.enter_async_context(
+        open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry, rounds=1)
+    )
     session = await stack.enter_async_context(open_session())
+    feedback = await stack.enter_async_context(open_channel(settings.feedback_address or "127.0.0.1:9", settings.server.tls, "feedback"))
 
-    providers = _providers(settings, HttpTransport(session, _timers(settings), clock))
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
-    ledger = PostgresCallLedger(pool, completed_to_bytes, clock, remember_s=settings.remember_s, committed=relay.wake)
-    by_name = {model.provider: provider for provider in providers for model in provider.models}
-    service = ModelRouter(
-        prompts=PostgresPromptStore(pool),
-        ledger=ledger,
-        failover=Failover(by_name, clock, cap_s=settings.timers.total_s),
-        models=[model for provider in providers for model in provider.models],
-        routes=settings.route_table,
+    store = PostgresRegistryStore(pool, clock)
+    watch = RegistryWatch(bus, store, cache, snapshot, log)
+    ledger = PostgresCallLedger(pool, completed_to_bytes, clock, log, remember_s=settings.remember_s, committed=Gathered(relay.wake))
+    await stack.enter_async_context(ledger.running())
+
+    asked, keys = upstreams(HttpTransport(session, clock), Fits()), Credentials(suppliers.credentials(settings), clock)
+    breaker = BreakerPolicy(failures=settings.breaker.failures, window_s=settings.breaker.window_s, cooldown_s=settings.breaker.cooldown_s)
+    timers, limits = suppliers.timers(settings), suppliers.limits(settings)
+    attempts = Attempts(asked, guard, clock, pace, timers=timers, breaker=breaker, limits=limits)
+    catalogue = Catalogue(store, cache, suppliers.configured(settings, tuple(FAULTS)), clock, log)
+    counted = ledger if settings.ledger_away == "refuse" else ForgivingLedger(ledger, log)
+    router = ModelRouter(
+        ledger=counted,
+        failover=Failover(attempts, keys, clock, cap_s=settings.timers.total_s),
+        planner=Planner(catalogue, counted, pace, attempts.is_open),
         clock=clock,
-        ids=RandomIds(),
+        ids=ids,
+        unpriced=PriceAlert(metrics.registry, log),
     )
-    register = RpcService(
-        model_router_service_pb2.DESCRIPTOR.services_by_name["ModelRouterService"].full_name,
-        lambda server: model_router_service_pb2_grpc.add_ModelRouterServiceServicer_to_server(ModelRouterServicer(service), server),
+    vectors = EmbeddingFailover(asked, guard, keys, clock, timers=timers, limits=limits, breaker=breaker)
+    verbs = Verbs(
+        router=router,
+        embedder=Embedder(catalogue, counted, vectors, clock, ids),
+        registry=Registry(store, catalogue, FeedbackReports(feedback), watch.announce, protected=settings.protected),
+        budgets=Budgets(PostgresBudgetStore(pool)),
     )
-    server = RpcServer(settings.server, [register], PeerCertificates(CALLERS, insecure=settings.server.insecure), metrics, log)
+    authenticate = PeerCertificates(CALLERS, insecure=settings.server.insecure)
     return App(
         name=NAME,
         metrics=metrics,
-        pings={"postgres": lambda: ping(pool), "nats": bus.ping},
-        servers=[server],
-        loops={"relay": relay.run, "forgetting": lambda stop: ledger.run(stop, log)},
+        pings={"nats": bus.ping} if late_loops else {"postgres": lambda: ping(pool), "nats": bus.ping},
+        servers=[RpcServer(settings.server, [_rpcs(verbs)], authenticate, metrics, log)],
+        loops={
+            **late_loops,
+            "relay": relay.run,
+            "watch the registry": watch.run,
+            "keep the ledger's house": ledger.keep_house,
+            "post what came late": ledger.post_late,
+        },
     )
 
 
-def _providers(settings: Settings, transport: HttpTransport) -> list[Provider]:
-    """The configured providers in the order of preference; the rehearsal model is always there, last."""
-    providers: list[Provider] = []
-    if settings.anthropic.model:
-        anthropic = AnthropicDialect(base_url=settings.anthropic.base_url or ANTHROPIC_URL, api_key=settings.anthropic.api_key)
-        providers.append(_http_provider("anthropic", settings.anthropic, anthropic, transport))
-    if settings.openai.model:
-        openai = OpenAiDialect(base_url=settings.openai.base_url or OPENAI_URL, api_key=settings.openai.api_key)
-        providers.append(_http_provider("openai", settings.openai, openai, transport))
-    return [*providers, RehearsalProvider(Fits())]
+async def _migrated(pool: asyncpg.Pool, snapshot: SnapshotFile, log: logs.Log) -> Mapping[str, Loop]:
+    """Bring the schema up to date. While Postgres is away, a replica with a snapshot starts all the same, and migrates when it is back."""
+    known = snapshot.load()
+    try:
+        await migrate(pool, SCHEMA, [MIGRATIONS, OUTBOX_MIGRATIONS])
+    except (Unavailable, DeadlineExpired) as error:
+        if not known:
+            raise
+        log.warning("started.offline", {"reason": error.reason, "means": "prompts, models and routes are the last known good"})
+    else:
+        return {}
+
+    async def migrate_later(stop: asyncio.Event) -> None:
+        backoff = Backoff(0.2, 2.0)
+        while not stop.is_set():
+            try:
+                await migrate(pool, SCHEMA, [MIGRATIONS, OUTBOX_MIGRATIONS])
+            except (Unavailable, DeadlineExpired):
+                await backoff.pause(stop)
+                continue
+            log.info("started.online")
+            await stop.wait()
+
+    return {"migrate": migrate_later}
 
 
-def _http_provider(name: str, settings: ProviderSettings, dialect: Dialect, transport: HttpTransport) -> HttpProvider:
-    model = Model(provider=name, name=settings.model, price=settings.price, context_tokens=settings.context_tokens)
-    return HttpProvider(model, dialect, transport)
-
-
-def _timers(settings: Settings) -> Timers:
-    told = settings.timers
-    return Timers(connect_s=told.connect_s, first_token_s=told.first_token_s, silence_s=told.silence_s, total_s=told.total_s)
+def _rpcs(verbs: Verbs) -> RpcService:
+    return RpcService(
+        model_router_service_pb2.DESCRIPTOR.services_by_name["ModelRouterService"].full_name,
+        lambda server: model_router_service_pb2_grpc.add_ModelRouterServiceServicer_to_server(ModelRouterServicer(verbs), server),
+    )
 
 
 def main() -> None:
+    gc.set_threshold(*_COLLECT)
     run_service(NAME, Settings, build)

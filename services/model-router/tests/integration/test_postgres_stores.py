@@ -1,22 +1,30 @@
 """The stores on Postgres keep the promises of the ports, and some of their own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import asyncpg
 import pytest
-from model_router_behaviour import CallLedgerBehaviour, PromptStoreBehaviour
-from model_router_samples import ACME, TEMPLATE, call, unanswered
+from model_router_behaviour import DAILY, BudgetStoreBehaviour, CallLedgerBehaviour, RegistryStoreBehaviour, to
+from model_router_samples import ACME, TEMPLATE, UMBRELLA, call, opening, unanswered
 from plimsoll.model_router.v1 import model_events_pb2
-from plimsoll_model_router.adapters.postgres_calls import COMPLETED, PostgresCallLedger
-from plimsoll_model_router.adapters.postgres_prompts import PostgresPromptStore
-from plimsoll_model_router.main import MIGRATIONS
+from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
+from plimsoll_model_router.adapters.postgres_ledger import COMPLETED, PostgresCallLedger
+from plimsoll_model_router.adapters.postgres_registry import PostgresRegistryStore
+from plimsoll_model_router.adapters.tenancy import MIGRATIONS, working_for
+from plimsoll_model_router.domain.budgets import BudgetPeriod, BudgetScope, Estimate
+from plimsoll_model_router.domain.calls import Busy, Opened, OverBudget
 from plimsoll_model_router.transport.codec import completed_to_bytes
+from plimsoll_runtime import logs
+from plimsoll_runtime.errors import Internal
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit.clock import FakeClock
+from plimsoll_testkit.waiting import eventually
+
+LOG = logs.get("test")
 
 
 @pytest.fixture
@@ -26,38 +34,74 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-class TestPostgresPromptStore(PromptStoreBehaviour):
-    @pytest.fixture
-    def store(self, pool: asyncpg.Pool) -> PostgresPromptStore:
-        return PostgresPromptStore(pool)
+@pytest.fixture
+def budgets(pool: asyncpg.Pool) -> PostgresBudgetStore:
+    return PostgresBudgetStore(pool)
 
-    async def test_versions_registered_side_by_side_have_no_gap_and_no_twin(self, store: PostgresPromptStore) -> None:
+
+@pytest.fixture
+def told() -> list[None]:
+    return []
+
+
+@pytest.fixture
+def made(pool: asyncpg.Pool, clock: FakeClock, told: list[None]) -> Callable[[], PostgresCallLedger]:
+    """A replica's ledger; more than one may stand on the same database."""
+    return lambda: PostgresCallLedger(pool, completed_to_bytes, clock, LOG, remember_s=3600.0, committed=lambda: told.append(None))
+
+
+@pytest.fixture
+async def ledger(made: Callable[[], PostgresCallLedger]) -> AsyncIterator[PostgresCallLedger]:
+    ledger = made()
+    async with ledger.running():
+        yield ledger
+
+
+class TestPostgresRegistryStore(RegistryStoreBehaviour):
+    @pytest.fixture
+    def store(self, pool: asyncpg.Pool, clock: FakeClock) -> PostgresRegistryStore:
+        return PostgresRegistryStore(pool, clock)
+
+    async def test_versions_registered_side_by_side_have_no_gap_and_no_twin(self, store: PostgresRegistryStore) -> None:
         templates = [replace(TEMPLATE, system=f"Version {number % 6}.") for number in range(24)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(store.register(ACME, template, ["production"])) for template in templates]
+            tasks = [group.create_task(store.register(ACME, template, "")) for template in templates]
         registered = [task.result() for task in tasks]
-        assert {prompt.version for prompt, _ in registered} == set(range(1, 7))
+        assert {entry.version for entry, _ in registered} == set(range(1, 7))
         assert sum(created for _, created in registered) == 6
+
+    async def test_a_replica_finds_every_move_of_every_tenant_in_its_order(self, store: PostgresRegistryStore) -> None:
+        before = await store.last_move()
+        tenants = [f"tenant-{number}" for number in range(12)]
+
+        async def move(tenant: str) -> None:
+            entry, _ = await store.register(tenant, TEMPLATE, "")
+            await store.move(tenant, to(entry, 0))
+
+        async with asyncio.TaskGroup() as group:
+            for tenant in tenants:
+                group.create_task(move(tenant))
+        found = await store.moved_since(before)
+        assert sorted(moved.tenant for moved in found) == sorted(tenants)
+        assert [moved.position for moved in found] == sorted(moved.position for moved in found)
+        assert await store.last_move() == found[-1].position
+
+
+class TestPostgresBudgetStore(BudgetStoreBehaviour):
+    pass
 
 
 class TestPostgresCallLedger(CallLedgerBehaviour):
-    @pytest.fixture
-    def told(self) -> list[None]:
-        return []
-
-    @pytest.fixture
-    def ledger(self, pool: asyncpg.Pool, clock: FakeClock, told: list[None]) -> PostgresCallLedger:
-        return PostgresCallLedger(pool, completed_to_bytes, clock, remember_s=3600.0, committed=lambda: told.append(None))
-
     async def test_every_call_is_kept_with_what_it_consumed_and_announced_once(
         self, ledger: PostgresCallLedger, pool: asyncpg.Pool, told: list[None]
     ) -> None:
         await ledger.record(call(1, key="k"))
         await ledger.record(call(2, key="k"))
         await ledger.record(call(3, outcome=unanswered()))
-        rows = await pool.fetch(
-            "select call_id, attempts, cost_micros, failure_category, answer is null as bare from calls order by call_id"
-        )
+        async with working_for(pool, ACME) as connection:
+            rows = await connection.fetch(
+                "select call_id, attempts, cost_micros, failure_category, answer is null as bare from calls order by call_id"
+            )
         assert [tuple(row) for row in rows] == [
             ("call_1", 2, 7, None, False),
             ("call_2", 2, 7, None, True),
@@ -72,7 +116,118 @@ class TestPostgresCallLedger(CallLedgerBehaviour):
         assert len(told) == 3
 
     async def test_a_call_that_cannot_be_announced_is_not_kept(self, ledger: PostgresCallLedger, pool: asyncpg.Pool) -> None:
-        await ledger.record(call(1))
-        with pytest.raises(Exception, match="already exists"):
+        await pool.execute("alter table outbox add constraint nothing check (false) not valid")
+        with pytest.raises(Internal):
             await ledger.record(call(1))
+        async with working_for(pool, ACME) as connection:
+            assert await connection.fetchval("select count(*) from calls") == 0
+
+    async def test_caps_hold_over_replicas_tenants_agents_and_keys_at_once(
+        self, made: Callable[[], PostgresCallLedger], budgets: PostgresBudgetStore
+    ) -> None:
+        """Two replicas, two tenants, budgets of all scopes that overlap in every way: no cap is ever exceeded, and no batch gets stuck."""
+        for tenant in (ACME, UMBRELLA):
+            await budgets.put(tenant, replace(DAILY, max_tokens=14 * 40, max_cost_micros=0))
+            for name in "ab":
+                await budgets.put(tenant, replace(DAILY, scope=BudgetScope.AGENT, subject=name, max_tokens=14 * 30, max_cost_micros=0))
+                await budgets.put(tenant, replace(DAILY, scope=BudgetScope.KEY, subject=name, max_tokens=0, max_cost_micros=7 * 25))
+        replicas = [made(), made()]
+        high: dict[tuple[str, str, str], int] = {}
+
+        async def one(number: int) -> bool:
+            replica, tenant = replicas[number % 2], (ACME, UMBRELLA)[number // 2 % 2]
+            agent, key = "ab"[number // 4 % 2], "ab"[number // 8 % 2]
+            wanted = Estimate(tokens=14, cost_micros=7)
+            opened = await replica.open(opening(number, tenant=tenant, agent=agent, api_key=key, wanted=wanted))
+            if isinstance(opened, OverBudget):
+                return False
+            if number % 16 == 0:
+                for status in await budgets.all(tenant):
+                    where = (tenant, str(status.budget.scope), status.budget.subject)
+                    high[where] = max(high.get(where, 0), status.spent_tokens + status.reserved_tokens)
+            told = call(number, tenant=tenant)
+            work = replace(told.generation.work, agent=agent)
+            await replica.record(replace(told, key=key, generation=replace(told.generation, work=work)))
+            return True
+
+        async with replicas[0].running(), replicas[1].running(), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number)) for number in range(400)]
+        went = sum(task.result() for task in tasks)
+        for tenant in (ACME, UMBRELLA):
+            for status in await budgets.all(tenant):
+                assert status.reserved_tokens == status.reserved_cost_micros == 0
+                assert status.spent_tokens <= status.budget.max_tokens or not status.budget.max_tokens
+                assert status.spent_cost_micros <= status.budget.max_cost_micros or not status.budget.max_cost_micros
+        assert went == 80  # 40 each: the tenants' own caps are the tightest, and are used up to the last token
+        assert all(tokens <= 14 * 40 for tokens in high.values())
+
+    async def test_a_period_begins_anew_when_its_time_has_come(
+        self, ledger: PostgresCallLedger, budgets: PostgresBudgetStore, pool: asyncpg.Pool
+    ) -> None:
+        for period in BudgetPeriod:
+            await budgets.put(ACME, replace(DAILY, period=period, max_cost_micros=0))
+        await ledger.record(call(1))
+        async with working_for(pool, ACME) as connection:
+            await connection.execute("update budgets set period_start = period_start - interval '40 days'")
+        shown = {str(one.budget.period): one.spent_tokens for one in await budgets.all(ACME)}
+        assert shown == {"day": 0, "month": 0, "total": 14}
+        await ledger.record(call(2))
+        kept = {str(one.budget.period): one.spent_tokens for one in await budgets.all(ACME)}
+        assert kept == {"day": 14, "month": 14, "total": 28}
+
+    async def test_what_a_dead_replica_held_is_let_go(
+        self, made: Callable[[], PostgresCallLedger], ledger: PostgresCallLedger, budgets: PostgresBudgetStore, pool: asyncpg.Pool
+    ) -> None:
+        await budgets.put(ACME, DAILY)
+        dead = made()
+        async with dead.running():
+            assert isinstance(await dead.open(opening(1, key="k", wanted=Estimate(tokens=80))), Opened)
+        assert isinstance(await ledger.open(opening(2, key="k")), Busy)
+        async with working_for(pool, ACME) as connection:
+            await connection.execute("update open_calls set lease_until = now() - interval '1 second'")
+        assert isinstance(await ledger.open(opening(2, key="k", wanted=Estimate(tokens=90))), Opened)  # taken over, with its room
+        async with working_for(pool, ACME) as connection:
+            await connection.execute("update open_calls set lease_until = now() - interval '1 second'")
+        assert await ledger.release() == 1
+        assert [one.reserved_tokens for one in await budgets.all(ACME)] == [0]
+
+    async def test_a_call_that_nobody_waits_for_is_recorded_all_the_same(self, ledger: PostgresCallLedger, pool: asyncpg.Pool) -> None:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ledger.post_late(stop))
+            ledger.post(call(1))
+            ledger.post(call(1))
+
+            async def kept() -> bool:
+                async with working_for(pool, ACME) as connection:
+                    return bool(await connection.fetchval("select count(*) = 1 from calls"))
+
+            await eventually(kept)
+            stop.set()
         assert await pool.fetchval("select count(*) from outbox") == 1
+
+
+async def test_row_level_security_shows_no_tenant_the_rows_of_another(
+    pool: asyncpg.Pool, ledger: PostgresCallLedger, budgets: PostgresBudgetStore, clock: FakeClock
+) -> None:
+    """Every table, asked without any predicate."""
+    store = PostgresRegistryStore(pool, clock)
+    entry, _ = await store.register(ACME, TEMPLATE, "")
+    await store.move(ACME, to(entry, 0))
+    await budgets.put(ACME, DAILY)
+    await ledger.record(call(1))
+    await ledger.open(opening(2, key="k"))
+    tables = ("versions", "labels", "label_moves", "budgets", "calls", "open_calls")
+    for tenant, rows in ((ACME, 1), (UMBRELLA, 0)):
+        async with working_for(pool, tenant) as connection:
+            for table in tables:
+                assert await connection.fetchval(f"select count(*) from {table}") == rows, (tenant, table)
+    for table in tables:  # who names no tenant sees nothing, and a write for another tenant is refused
+        assert await pool.fetchval(f"select count(*) from {table}") == 0, table
+    async with working_for(pool, UMBRELLA) as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(
+                "insert into labels (tenant, kind, name, label, version, moved_at) values ($1, 'prompt', $2, 'x', 1, now())",
+                ACME,
+                TEMPLATE.name,
+            )

@@ -1,18 +1,28 @@
 """The fakes keep the promises of the ports."""
 
 import pytest
-from model_router_behaviour import CallLedgerBehaviour, PromptStoreBehaviour
-from model_router_fakes import FakeCallLedger, FakePromptStore
+from model_router_behaviour import BudgetStoreBehaviour, CallLedgerBehaviour, RegistryStoreBehaviour
+from model_router_fakes import FakeBudgetStore, FakeCallLedger, FakeRegistryStore
 from plimsoll_testkit.clock import FakeClock
 
 
-class TestFakePromptStore(PromptStoreBehaviour):
+class TestFakeRegistryStore(RegistryStoreBehaviour):
     @pytest.fixture
-    def store(self) -> FakePromptStore:
-        return FakePromptStore()
+    def store(self, clock: FakeClock) -> FakeRegistryStore:
+        return FakeRegistryStore(clock)
+
+
+class TestFakeBudgetStore(BudgetStoreBehaviour):
+    @pytest.fixture
+    def budgets(self, clock: FakeClock) -> FakeBudgetStore:
+        return FakeBudgetStore(clock)
 
 
 class TestFakeCallLedger(CallLedgerBehaviour):
     @pytest.fixture
-    def ledger(self, clock: FakeClock) -> FakeCallLedger:
-        return FakeCallLedger(clock)
+    def budgets(self, clock: FakeClock) -> FakeBudgetStore:
+        return FakeBudgetStore(clock)
+
+    @pytest.fixture
+    def ledger(self, clock: FakeClock, budgets: FakeBudgetStore) -> FakeCallLedger:
+        return FakeCallLedger(clock, budgets)

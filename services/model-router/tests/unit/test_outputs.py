@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from model_router_samples import INTENTS, reply
-from plimsoll_model_router.domain.messages import StopReason, ToolCall, assistant
+from plimsoll_model_router.domain.messages import Reasoning, StopReason, ToolCall, assistant
 from plimsoll_model_router.domain.outputs import checked, output_of
 from plimsoll_model_router.domain.schemas import compiled
 from plimsoll_model_router.errors import InvalidGeneration, ProviderError, Remedy
@@ -52,6 +52,7 @@ def test_refusals_empty_answers_and_cut_tool_calls_are_no_answers() -> None:
     cases = (
         (reply(stop=StopReason.REFUSAL), Category.MODEL_REFUSED, Remedy.NEVER),
         (replace(reply(), message=assistant()), Category.MODEL_MALFORMED, Remedy.RETRY),
+        (replace(reply(), message=assistant(Reasoning(text="hm"))), Category.MODEL_MALFORMED, Remedy.RETRY),
         (replace(reply(stop=StopReason.MAX_TOKENS), message=assistant(call)), Category.MODEL_MALFORMED, Remedy.NEVER),
     )
     for odd, category, remedy in cases:

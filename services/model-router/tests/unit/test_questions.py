@@ -7,7 +7,7 @@ from hypothesis import given
 from model_router_samples import JSON, LOOKUP, MESSAGES, REFERENCE, answer, generation
 from plimsoll_model_router.domain import plain, questions
 from plimsoll_model_router.domain.generation import Generation
-from plimsoll_model_router.domain.messages import Message, ToolChoice, system
+from plimsoll_model_router.domain.messages import Message, Sampling, ToolChoice, system
 from plimsoll_model_router.errors import InvalidGeneration
 from plimsoll_runtime.json_types import JsonValue, dump_json, parse_object
 from plimsoll_runtime.work import WorkContext
@@ -40,6 +40,38 @@ def test_everything_wrong_with_a_question_is_told_at_once() -> None:
 def test_a_tool_call_can_only_be_required_when_there_are_tools() -> None:
     with pytest.raises(InvalidGeneration, match="tool_choice"):
         questions.checked(replace(generation(), tool_choice=ToolChoice.REQUIRED))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "field"),
+    [
+        (Sampling(temperature=2.5), "temperature"),
+        (Sampling(temperature=-0.1), "temperature"),
+        (Sampling(temperature=float("nan")), "temperature"),
+        (Sampling(top_p=0.0), "top_p"),
+        (Sampling(top_p=1.01), "top_p"),
+        (Sampling(stop=("a", "b", "c", "d", "e")), "stop"),
+        (Sampling(stop=("",)), "stop[0]"),
+        (Sampling(stop=("x" * 101,)), "stop[0]"),
+    ],
+)
+def test_absurd_ways_to_pick_words_are_refused(sampling: Sampling, field: str) -> None:
+    with pytest.raises(InvalidGeneration) as caught:
+        questions.checked(replace(generation(), sampling=sampling))
+    assert [problem.field for problem in caught.value.problems] == [f"generation.sampling.{field}"]
+
+
+def test_a_named_tool_has_to_be_among_those_that_are_offered() -> None:
+    named = replace(generation(), tools=(LOOKUP,), tool_choice=ToolChoice.NAMED)
+    assert questions.checked(replace(named, tool_name=LOOKUP.name))
+    for wrong in (named, replace(named, tool_name="other"), replace(named, tool_choice=ToolChoice.AUTO, tool_name=LOOKUP.name)):
+        with pytest.raises(InvalidGeneration, match="tool_choice_name"):
+            questions.checked(wrong)
+
+
+def test_the_arguments_of_a_tool_are_an_object() -> None:
+    with pytest.raises(InvalidGeneration, match="arguments_schema"):
+        questions.checked(replace(generation(), tools=(replace(LOOKUP, arguments_schema={"type": "string"}),)))
 
 
 def test_instructions_alone_are_no_question() -> None:

@@ -32,7 +32,7 @@ def ask(asked: Question) -> Reply:
 
 
 def filled(schema: JsonObject, *messages: Message) -> JsonValue:
-    reply = ask(question(*messages, model="rehearsal", schema=schema))
+    reply = ask(question(*messages, schema=schema))
     value = parse_json(reply.message.text)
     assert compiled(schema).problems(value) == ()
     return value
@@ -121,7 +121,7 @@ def test_what_the_context_does_not_give_is_made_up_with_no_confidence() -> None:
         "required": ["code"],
         "properties": {"code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{4}$"}},
     }
-    reply = ask(question(user("nothing to see"), model="rehearsal", schema=schema))
+    reply = ask(question(user("nothing to see"), schema=schema))
     assert compiled(schema).problems(parse_json(reply.message.text)) == ()
     assert reply.confidence is not None
     assert reply.confidence < 0.05
@@ -149,7 +149,7 @@ def test_more_examples_make_it_better() -> None:
     def sure(count: int) -> float:
         pairs = [("parcel late", "delivery"), ("money back", "refund"), ("where is the courier", "delivery"), ("charged twice", "refund")]
         shown = [message for text, label in pairs[:count] for message in (user(text), assistant(dump_json({"intent": label})))]
-        reply = ask(question(*shown, user("you charged me"), model="rehearsal", schema=INTENTS))
+        reply = ask(question(*shown, user("you charged me"), schema=INTENTS))
         return (reply.confidence or 0.0) * (1 if '"refund"' in reply.message.text else -1)
 
     assert sure(2) < sure(4)
@@ -174,7 +174,7 @@ def test_an_answer_with_sources_names_them_and_its_confidence() -> None:
 
 def test_where_nothing_answers_it_says_so() -> None:
     schema: JsonObject = {"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string", "minLength": 1}}}
-    reply = ask(question(user("Who painted the Mona Lisa?\n\n[a.md] Express costs 12 EUR."), model="rehearsal", schema=schema))
+    reply = ask(question(user("Who painted the Mona Lisa?\n\n[a.md] Express costs 12 EUR."), schema=schema))
     assert "nothing" in reply.message.text
     assert reply.confidence == 0.02
 
@@ -185,7 +185,7 @@ def test_a_text_without_a_question_is_told_of_itself() -> None:
 
 
 def test_a_schema_that_nothing_satisfies_is_refused_openly() -> None:
-    reply = ask(question(user("?"), model="rehearsal", schema={"allOf": [{"type": "string"}, {"type": "integer"}]}))
+    reply = ask(question(user("?"), schema={"allOf": [{"type": "string"}, {"type": "integer"}]}))
     assert reply.stop_reason is StopReason.REFUSAL
 
 
@@ -234,7 +234,7 @@ TEXTS = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(schema=objects(SCHEMAS), text=TEXTS)
 def test_an_answer_is_always_valid_under_its_schema_and_always_the_same(schema: JsonObject, text: str) -> None:
-    asked = question(system("Fill the form."), user(text), model="rehearsal", schema=schema)
+    asked = question(system("Fill the form."), user(text), schema=schema)
     reply = ask(asked)
     assert reply.stop_reason is StopReason.END_TURN
     assert compiled(schema).problems(parse_json(reply.message.text)) == ()

@@ -56,7 +56,7 @@ def converse(request: str, tools: tuple[ToolDefinition, ...] = TOOLS, *, failing
     """The calls until the answer, and the answer."""
     model, messages, made = RehearsalModel(Fits()), list[Message]([SHOP, user(request)]), list[ToolCall]()
     for _ in range(12):
-        reply = model.reply(question(*messages, model="rehearsal", tools=tools))
+        reply = model.reply(question(*messages, tools=tools))
         if reply.stop_reason is not StopReason.TOOL_CALLS:
             return made, reply.message.text
         calls = reply.message.tool_calls
@@ -88,7 +88,7 @@ def test_it_acts_when_it_is_asked_to_and_tells_what_it_did() -> None:
 
 
 def test_several_identifiers_are_looked_up_side_by_side() -> None:
-    reply = RehearsalModel(Fits()).reply(question(user("Compare my orders BX-1 and BX-77 please"), model="rehearsal", tools=TOOLS[2:3]))
+    reply = RehearsalModel(Fits()).reply(question(user("Compare my orders BX-1 and BX-77 please"), tools=TOOLS[2:3]))
     assert [call.arguments for call in reply.message.tool_calls] == [{"order_id": "BX-1"}, {"order_id": "BX-77"}]
     assert len({call.call_id for call in reply.message.tool_calls}) == 2
 
@@ -102,7 +102,7 @@ def test_without_what_a_tool_needs_it_is_not_called() -> None:
 def test_a_tool_named_in_the_instructions_is_used_with_the_whole_request() -> None:
     search = tool("search_help", "Searches the help articles.", query={"type": "string", "description": "what to look for"})
     told = system("Search the articles with search_help before you answer.")
-    reply = RehearsalModel(Fits()).reply(question(told, user("What are your opening hours?"), model="rehearsal", tools=(search,)))
+    reply = RehearsalModel(Fits()).reply(question(told, user("What are your opening hours?"), tools=(search,)))
     assert [call.arguments for call in reply.message.tool_calls] == [{"query": "What are your opening hours?"}]
 
 
@@ -113,11 +113,11 @@ def test_tools_that_only_fail_are_told_of() -> None:
 
 
 def test_the_choice_of_tools_is_obeyed() -> None:
-    asked = question(SHOP, user("Hello, I am ann@example.com"), model="rehearsal", tools=TOOLS)
+    asked = question(SHOP, user("Hello, I am ann@example.com"), tools=TOOLS)
     model = RehearsalModel(Fits())
-    none = Question(model="rehearsal", messages=asked.messages, tools=TOOLS, tool_choice=ToolChoice.NONE)
+    none = Question(messages=asked.messages, tools=TOOLS, tool_choice=ToolChoice.NONE)
     assert model.reply(none).message.tool_calls == ()
-    required = Question(model="rehearsal", messages=(user("What are your opening hours?"),), tools=TOOLS, tool_choice=ToolChoice.REQUIRED)
+    required = Question(messages=(user("What are your opening hours?"),), tools=TOOLS, tool_choice=ToolChoice.REQUIRED)
     [call] = model.reply(required).message.tool_calls
     schemas = {one.name: one.arguments_schema for one in TOOLS}
     assert compiled(schemas[call.tool]).problems(call.arguments) == ()

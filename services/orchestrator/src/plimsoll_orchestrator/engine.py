@@ -18,6 +18,7 @@ from plimsoll_runtime.json_types import JsonObject
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.actions import Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
 from plimsoll_orchestrator.domain.decide import cancelled, conclude, decide
+from plimsoll_orchestrator.domain.fit import misfits
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
@@ -28,6 +29,7 @@ from plimsoll_orchestrator.domain.journal import (
     StepProgressed,
     StepStarted,
     ThreadJoined,
+    VersionChanged,
     encode_entry,
 )
 from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, letters_of, stop_in
@@ -43,6 +45,7 @@ _NAP_S = 2.0  # a pause shorter than this is sat out with the run held: parking 
 POISONED = 3  # a run that ended its worker, or broke the engine, so often without getting on is set aside
 
 FindGraph: TypeAlias = Callable[[str, str, str], Awaitable[Graph | None]]
+FindNewest: TypeAlias = Callable[[str, str], Awaitable[Graph | None]]
 
 
 class Hold:
@@ -80,8 +83,9 @@ class Hold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """Attributes:
-    find_graph  (tenant, agent, digest) → the compiled graph
-    draining    set when the worker wants its runs back at the next boundary
+    find_graph   (tenant, agent, digest) → the compiled graph
+    find_newest  (tenant, agent) → that of the newest version
+    draining     set when the worker wants its runs back at the next boundary
     """
 
     performer: Performer
@@ -89,6 +93,7 @@ class Engine:
     store: ClaimStore
     speaker: Speaker
     find_graph: FindGraph
+    find_newest: FindNewest
     clock: Clock
     ids: Ids
     log: logs.Log
@@ -99,7 +104,22 @@ class Engine:
         graph = await self.find_graph(claimed.tenant, claimed.agent, claimed.agent_digest)
         if graph is None:
             raise JournalBroken(f"{claimed.run_id}: its agent version {claimed.agent_digest} does not exist")
-        return Hold(claimed, graph)
+        hold = Hold(claimed, graph)
+        if hold.run.options.follow_latest and not hold.run.is_final:
+            await self._change_version(hold)
+        return hold
+
+    async def _change_version(self, hold: Hold) -> None:
+        """Go on with the newest version of the agent, if the run fits it as it stands."""
+        newest = await self.find_newest(hold.run.tenant, hold.run.agent)
+        if newest is None or newest.digest == hold.run.agent_digest:
+            return
+        problems = list(misfits(hold.run, hold.graph, newest))
+        if problems:
+            self.log.warning("run.stays_on_its_version", {"run_id": hold.run.run_id, "problem": problems[0]})
+            return
+        hold.graph = newest
+        await self._append(hold, (VersionChanged(agent_digest=newest.digest),))
 
     async def advance(self, hold: Hold, abandoned: Sequence[str] = ()) -> None:
         """Advance a run as far as it goes. Raises Unavailable when a commit's outcome is unknown: the run is then dropped,
@@ -225,18 +245,31 @@ class Engine:
         stop: StopAsked | None = None,
     ) -> None:
         """Commit the entries, and with them what follows at once: the start of the next step, the end of the run, or letting go of it."""
-        before = hold.run
-        after = self._folded(hold, before, entries)
+        after = self._folded(hold, hold.run, entries)
         following = decide(after, hold.graph, self.clock.now())
-        if not births and isinstance(following, Write) and all(isinstance(one, StepStarted | RunFinished) for one in following.entries):
-            entries += following.entries
-            after = self._folded(hold, after, following.entries)
-            following = decide(after, hold.graph, self.clock.now()) if after.is_final else following
-        release = None
-        if after.is_final:
-            release = Release(status=after.status, wake_at=None)
-        elif isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
-            release = Release(status=following.status, wake_at=following.at)
+        merges = not births and not hold.letters and isinstance(following, Write)
+        if merges and isinstance(following, Write) and all(isinstance(one, StepStarted | RunFinished) for one in following.entries):
+            last = self._folded(hold, after, following.entries)
+            if await self._commit(hold, (*entries, *following.entries), last, births, answered, stop):
+                return
+            if not last.is_final or not await self._has_news(hold):
+                self._drop(hold)
+                return
+        if not await self._commit(hold, entries, after, births, answered, stop) and not await self._has_news(hold):
+            self._drop(hold)
+
+    async def _commit(
+        self,
+        hold: Hold,
+        entries: tuple[Entry, ...],
+        after: Run,
+        births: tuple[Birth, ...],
+        answered: tuple[int, ...],
+        stop: StopAsked | None,
+    ) -> bool:
+        """Append, and let go of the run when it ends or waits. False when the run is no longer ours, or was about to end with a letter unread."""
+        before = hold.run
+        release = self._release(hold, after)
         encoded = [encode_entry(entry) for entry in entries]
         written = hold.written + sum(map(len, encoded))
         snapshot = encode_run(after) if not after.is_final and is_due(written, hold.snapshot) else ""
@@ -259,13 +292,30 @@ class Engine:
             )
         )
         if appended is None:
-            self.log.warning("run.fenced_off", {"run_id": before.run_id, "epoch": hold.epoch, "seq": before.seq})
-            hold.is_over = True
-            return
+            return False
         hold.run, hold.is_over = after, release is not None
         hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
         if appended.mail > hold.mail and not hold.is_over:
             hold.receive(await self.store.letters(before.run_id, hold.mail))
+        return True
+
+    def _release(self, hold: Hold, after: Run) -> Release | None:
+        if after.is_final:
+            return Release(status=after.status, wake_at=None)
+        following = decide(after, hold.graph, self.clock.now())
+        if isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
+            return Release(status=following.status, wake_at=following.at)
+        return None
+
+    async def _has_news(self, hold: Hold) -> bool:
+        """Whether letters came that were not known of: a run does not end with one unread."""
+        known = hold.mail
+        hold.receive(await self.store.letters(hold.run.run_id, known))
+        return hold.mail > known
+
+    def _drop(self, hold: Hold) -> None:
+        self.log.warning("run.fenced_off", {"run_id": hold.run.run_id, "epoch": hold.epoch, "seq": hold.run.seq})
+        hold.is_over = True
 
     async def _let_go(self, hold: Hold, release: Release) -> None:
         run = hold.run

@@ -28,6 +28,7 @@ from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
 from plimsoll_orchestrator.adapters.postgres_schedules import PostgresScheduleStore
 from plimsoll_orchestrator.adapters.postgres_unfinished import PostgresUnfinishedRuns
 from plimsoll_orchestrator.adapters.postgres_webhooks import PostgresWebhookStore
+from plimsoll_orchestrator.adapters.postgres_workers import PostgresWorkers
 from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch, SpeechWatch
 from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteTools
 from plimsoll_orchestrator.adapters.webhook_sender import WebhookSender
@@ -62,7 +63,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     clock = DatabaseClock(SystemClock())
     clock.set(await pool.fetchval("select now()"))
     agents, runs = PostgresAgentStore(pool), PostgresRunStore(pool, clock)
-    signals, watch, speech = BusSignals(bus), JournalWatch(bus), SpeechWatch(bus)
+    signals, watch, speech, workers = BusSignals(bus), JournalWatch(bus), SpeechWatch(bus), PostgresWorkers(pool)
     schedules, webhooks = PostgresScheduleStore(pool), PostgresWebhookStore(pool)
     sender = await stack.enter_async_context(WebhookSender.opened(settings.webhooks.rules, clock))
 
@@ -71,7 +72,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.serves:
         await stack.enter_async_context(runs.accepting())
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=ids)
-        control = Control(orchestrator=service, clock=clock, ids=ids)
+        control = Control(orchestrator=service, workers=workers, clock=clock, ids=ids)
         servicer = OrchestratorServicer(
             service,
             control,
@@ -91,7 +92,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         loops["scheduler"] = Scheduler(schedules, starting_with(service), log).run
     if settings.works:
         speaker = Speaker(signals)
-        worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, clock)
+        worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, workers, clock)
         outbox = JournalOutbox(event_to_publish)
         loops["worker"] = worker.run
         loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
@@ -113,6 +114,7 @@ async def _worker(
     claims: PostgresClaimStore,
     signals: BusSignals,
     speaker: Speaker,
+    workers: PostgresWorkers,
     clock: DatabaseClock,
 ) -> Worker:
     log, tls = logs.get(NAME), settings.server.tls
@@ -125,13 +127,14 @@ async def _worker(
         store=claims,
         speaker=speaker,
         find_graph=agents.graph,
+        find_newest=agents.newest_graph,
         clock=clock,
         ids=RandomIds(),
         log=log,
         draining=asyncio.Event(),
     )
     name = f"{socket.gethostname()}:{os.getpid()}"
-    return Worker(name, claims, engine, log, slots=settings.slots, drain_s=settings.server.drain_s / 2)
+    return Worker(name, claims, engine, log, slots=settings.slots, drain_s=settings.server.drain_s / 2, beat=workers.beat)
 
 
 def main() -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TypeAlias
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.bus import Message
@@ -22,6 +24,9 @@ _ADDRESSED_CAP = 4096
 _SUSPECT_PAUSE_S = 0.5
 
 
+Beat: TypeAlias = Callable[[str, int, int, str], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class _Held:
     tenant: str
@@ -31,9 +36,11 @@ class _Held:
 
 
 class Worker:
-    """Advances up to `slots` runs at once."""
+    """Advances up to `slots` runs at once; `beat` tells that it is there."""
 
-    def __init__(self, name: str, store: ClaimStore, engine: Engine, log: logs.Log, *, slots: int, drain_s: float) -> None:
+    def __init__(
+        self, name: str, store: ClaimStore, engine: Engine, log: logs.Log, *, slots: int, drain_s: float, beat: Beat | None = None
+    ) -> None:
         self._name = name
         self._store = store
         self._engine = engine
@@ -41,6 +48,7 @@ class Worker:
         self._log = log
         self._slots = slots
         self._drain_s = drain_s
+        self._beat = beat
         self._held: dict[str, _Held] = {}
         self._hinted = asyncio.Event()
         self._freed = asyncio.Event()
@@ -102,6 +110,9 @@ class Worker:
                 async with asyncio.timeout(_RENEW_S):
                     await self._drained.wait()
             held = {run_id: one.epoch for run_id, one in self._held.items()}
+            if self._beat is not None:
+                with suppress(PlimsollError):  # it only tells people that this worker is there
+                    await self._beat(self._name, self._slots, len(held), version("plimsoll-orchestrator"))
             if not held:
                 continue
             try:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from orchestrator_crashing import EFFECTS, start
@@ -54,8 +54,8 @@ async def joined(process: object, within_s: float = 60.0) -> int:
     return int(code)
 
 
-async def check(bench: Bench, names: list[str]) -> None:
-    assert await violations(bench.pool, names) == []
+async def check(bench: Bench, names: list[str], canaries: Sequence[str] = ()) -> None:
+    assert await violations(bench.pool, canaries) == []
     rows = await bench.pool.fetch("select name, tool, count(*) as calls from effects group by name, tool order by name, tool")
     assert [(row["name"], row["tool"], row["calls"]) for row in rows] == sorted(
         (name, tool, 1) for name in names for tool in ("first", "last", "left")
@@ -75,7 +75,9 @@ async def test_a_worker_killed_at_any_boundary_loses_nothing_and_repeats_nothing
         run_id = await bench.start("trip", {"name": name})
         victim, _ = start(postgres_dsn, [run_id], kill_at)
         assert await joined(victim) == -signal.SIGKILL
-        await bench.pool.execute("update runs set wake_at = now() + interval '1 hour' where worker is not null")  # the next shall not take it
+        await bench.pool.execute(
+            "update runs set wake_at = now() + interval '1 hour' where worker is not null"
+        )  # the next shall not take it
     await end_leases(bench)
     ids = [row["run_id"] for row in await bench.pool.fetch("select run_id from runs where parent_run_id = ''")]
     rescuer, _ = start(postgres_dsn, ids)
@@ -106,14 +108,30 @@ async def test_a_worker_that_stood_still_past_its_lease_commits_nothing(bench: B
     await check(bench, names)
 
 
-async def test_a_thousand_runs_over_three_workers_one_of_which_is_killed_and_one_drained(bench: Bench, postgres_dsn: str) -> None:
-    names = [f"crowd-{number}" for number in range(300)]
-    ids = await asyncio.gather(*(bench.start("trip", {"name": name}) for name in names))
-    victim, _ = start(postgres_dsn, ids, kill_at=150)
-    first, _ = start(postgres_dsn, ids)
+CROWD = """
+agent: crowd
+input: {type: object, properties: {name: {type: string}, canary: {type: string}}}
+state: {type: object, properties: {name: {type: string}, canary: {type: string}, seen: {type: array}}}
+start: first
+output: {seen: state.seen}
+nodes:
+  first: {tool: {name: first, arguments: {name: state.name, value: "1"}}, save: {seen: "[state.canary]"}, next: left}
+  left: {tool: {name: left, arguments: {name: state.name, value: "2"}}, save: {seen: "state.seen + [state.canary]"}, next: last}
+  last: {tool: {name: last, arguments: {name: state.name, value: "3"}}, save: {seen: "state.seen + [state.canary]"}, next: end}
+"""
+
+
+async def test_a_thousand_runs_over_three_workers_of_which_one_is_killed_and_one_leaves(bench: Bench, postgres_dsn: str) -> None:
+    await bench.register(CROWD)
+    names = [f"crowd-{number}" for number in range(1000)]
+    ids = await asyncio.gather(*(bench.start("crowd", {"name": name, "canary": f"c-{name}"}) for name in names))
+    victim, _ = start(postgres_dsn, ids, kill_at=400)
+    leaver, _ = start(postgres_dsn, ids[:100])  # gives back what it holds when the first hundred are done
+    stayer, _ = start(postgres_dsn, ids)
     assert await joined(victim) == -signal.SIGKILL
     await end_leases(bench)
-    assert await joined(first, 120) == 0
-    for run_id in ids:
-        assert (await bench.service.get_run(TENANT, run_id)).run.status is RunStatus.SUCCEEDED
-    await check(bench, names)
+    assert await joined(leaver, 120) == 0
+    assert await joined(stayer, 120) == 0
+    for run_id, name in zip(ids, names, strict=True):
+        assert (await bench.service.get_run(TENANT, run_id)).run.output == {"seen": [f"c-{name}"] * 3}
+    await check(bench, names, [f"c-{name}" for name in names])

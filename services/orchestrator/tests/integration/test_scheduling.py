@@ -147,6 +147,9 @@ async def test_explain_tells_how_many_are_ahead_and_who_works(bench: Bench) -> N
     await bench.start("steps", {"canary": "a"})
     run_id = await bench.start("steps", {"canary": "b"})
     [obstacle] = await bench.control.explain_run(TENANT, run_id)
+    assert obstacle.reason == "NO_WORKER"
+    await bench.control.workers.beat("worker-7", 5, 0, "1")
+    [obstacle] = await bench.control.explain_run(TENANT, run_id)
     assert (obstacle.reason, "1 runs" in obstacle.message) == ("QUEUED", True)
     await bench.claims.claim("worker-7", 5, {})
     [obstacle] = await bench.control.explain_run(TENANT, run_id)

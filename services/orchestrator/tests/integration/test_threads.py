@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, answer, open_bench, pending
+from orchestrator_fakes import STEPS, TENANT, Bench, LocalSignals, LostSignals, answer, open_bench, pending
 from plimsoll_orchestrator.domain.journal import ModelTurn, RunStatus, StepProgressed, ToolCall, ToolTurn
 from plimsoll_orchestrator.domain.options import RunOptions, ThreadPolicy
 from plimsoll_orchestrator.errors import ThreadBusy
@@ -126,6 +126,40 @@ async def test_input_for_a_busy_agent_reaches_it_after_the_calls_that_are_open(b
 
 def is_answer(entry: object) -> bool:
     return isinstance(entry, StepProgressed) and isinstance(entry.turn, ToolTurn)
+
+
+async def test_input_that_comes_during_the_last_step_is_read_before_the_run_ends(bench: Bench) -> None:
+    await bench.register(STEPS)
+    bench.tools.gate = asyncio.Event()
+    async with bench.working():
+        first = await bench.start("steps", {"canary": "old"}, options=on("t1"))
+        await eventually(lambda: under_way(bench, first), within_s=10)
+        await bench.service.start_run(TENANT, "steps", {"canary": "new"}, "", on("t1", ThreadPolicy.STEER))
+        bench.tools.gate.set()
+        view = await bench.ended(first)
+    assert view.run.output == {"canary": "new", "seen": ["old", "old", "new"]}
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+async def test_a_run_never_ends_with_input_unread(postgres_dsn: str, wakes: bool) -> None:
+    """The input is accepted in the moment between the worker's last look and its commit of the end."""
+    async with open_bench(postgres_dsn, LocalSignals() if wakes else LostSignals()) as bench:
+        await bench.register(STEPS)
+        async with bench.working():
+            first = await bench.start("steps", {"canary": "old"}, options=on("t1"))
+            steered, number = 0, 0
+            while number < 50 and not (await bench.service.get_run(TENANT, first)).run.is_final:
+                number += 1
+                started = await bench.service.start_run(TENANT, "steps", {"canary": f"n{number}"}, "", on("t1", ThreadPolicy.STEER))
+                steered += started.steered
+            view = await bench.ended(first)
+        entries = await bench.runs.journal(TENANT, first, 0, 500)
+        read = [entry for entry in entries if type(entry.entry).__name__ == "InputReceived"]
+        assert (view.run.status, len(read)) == (RunStatus.SUCCEEDED, steered)
+
+
+async def under_way(bench: Bench, run_id: str) -> bool:
+    return (await bench.service.get_run(TENANT, run_id)).run.step is not None
 
 
 async def turns(bench: Bench, run_id: str) -> bool:

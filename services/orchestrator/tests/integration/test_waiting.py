@@ -209,3 +209,29 @@ async def test_a_question_that_makes_no_sense_is_told(bench: Bench, expression: 
     run_id = await bench.start("payment", {"order": "o1"})
     with pytest.raises(InvalidInput):
         await bench.control.query_run(TENANT, run_id, expression)
+
+
+async def go_on(bench: Bench, follow: bool, changed: str) -> object:
+    """Start on one version, register another while the run waits, let it go on."""
+    await bench.register(PAYMENT)
+    async with bench.working():
+        run_id = await bench.start("payment", {"order": "o1"}, options=RunOptions(follow_latest=follow))
+        await eventually(lambda: waits(bench, run_id), within_s=10)
+        await bench.register(changed)
+        await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o1", "amount": 7}, "", "bank")
+        return (await bench.ended(run_id)).run.output
+
+
+async def test_a_run_finishes_on_the_version_it_started_with_unless_it_asks_for_the_latest(bench: Bench) -> None:
+    doubled = PAYMENT.replace("? state.paid : 0", "? state.paid * 2 : 0")
+    assert await go_on(bench, False, doubled) == {"paid": 7}
+    assert await go_on(bench, True, doubled) == {"paid": 14}
+
+
+async def test_a_run_that_does_not_fit_the_latest_version_stays_on_its_own(bench: Bench) -> None:
+    renamed = (
+        PAYMENT.replace("wait:\n    wait:", "hold:\n    wait:")
+        .replace("start: wait", "start: hold")
+        .replace("? state.paid : 0", "? state.paid * 2 : 0")
+    )
+    assert await go_on(bench, True, renamed) == {"paid": 7}

@@ -25,11 +25,14 @@ class Bulkheads:
             raise Full
         bulkhead.users += 1
         try:
-            try:
-                async with asyncio.timeout(within_s):
-                    await bulkhead.slots.acquire()
-            except TimeoutError:
-                raise Full from None
+            if bulkhead.slots.locked():
+                try:
+                    async with asyncio.timeout(within_s):
+                        await bulkhead.slots.acquire()
+                except TimeoutError:
+                    raise Full from None
+            else:
+                await bulkhead.slots.acquire()  # does not wait
             try:
                 yield
             finally:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from plimsoll_runtime.settings import NatsSettings, PostgresSettings, ServerSettings, nested, setting
+from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, ServerSettings, nested, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,9 +10,15 @@ class Settings:
     server: ServerSettings = nested(ServerSettings, "")
     postgres: PostgresSettings = nested(PostgresSettings, "POSTGRES_")
     nats: NatsSettings = nested(NatsSettings, "NATS_")
+    redis: RedisSettings = nested(RedisSettings, "REDIS_")
+    replicas: int = setting(1, doc="replicas of this service; without Redis each grants its share of every rate limit")
     tool_dirs: tuple[str, ...] = setting((), doc="directories of tool files, as globs such as /agents/*/tools, separated by commas")
     credentials_dir: str = setting("", doc="directory with one file per credential, named like it; empty means there are none")
-    scan_s: float = setting(2.0, doc="seconds between two looks for new and changed tool files")
+    memory_address: str = setting("", doc="gRPC address of memory, host:port; empty leaves the tool that searches knowledge out")
+    policy_dirs: tuple[str, ...] = setting(
+        (), doc="directories of policy files, as globs, separated by commas; none means the built-in policy"
+    )
+    scan_s: float = setting(2.0, doc="seconds between two looks for new and changed files")
     lease_s: float = setting(10.0, doc="seconds after which the calls of a dispatcher that died are free for another")
     worker_memory_mib: int = setting(1024, doc="address space of one worker process in MiB")
     worker_load_s: float = setting(20.0, doc="seconds that a worker process may take to load its handlers")
@@ -21,6 +27,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         least: dict[str, tuple[float, float]] = {
+            "REPLICAS": (self.replicas, 1),
             "SCAN_S": (self.scan_s, 0.05),
             "LEASE_S": (self.lease_s, 0.2),
             "WORKER_MEMORY_MIB": (self.worker_memory_mib, 128),

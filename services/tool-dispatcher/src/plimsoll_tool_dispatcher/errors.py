@@ -2,9 +2,12 @@
 
 PlimsollError
 ├── Invalid
-│   └── InvalidDispatch    the request names no run, no call key …
+│   ├── InvalidDispatch    the request names no run, no call key …
+│   ├── InvalidResolution  the tool could not have given that result
+│   └── InvalidTools       a declaration has mistakes
 ├── NotFound
-│   └── ToolNotFound       no tool has this name
+│   ├── ToolNotFound       no tool has this name
+│   └── DoubtNotFound      no call with an unknown outcome has this id
 ├── Conflict
 │   ├── StaleEpoch         a newer claim acts for this run
 │   └── CallKeyTaken       the call key stands for another request
@@ -19,6 +22,24 @@ class InvalidDispatch(Invalid):
     """The dispatch is incomplete."""
 
     reason = "INVALID_DISPATCH"
+
+
+class InvalidResolution(Invalid):
+    """The tool could not have given that result."""
+
+    reason = "INVALID_RESOLUTION"
+
+
+class InvalidTools(Invalid):
+    """The declaration has mistakes."""
+
+    reason = "INVALID_TOOLS"
+
+
+class DoubtNotFound(NotFound):
+    """No call with an unknown outcome has this id; it may have been settled meanwhile."""
+
+    reason = "DOUBT_NOT_FOUND"
 
 
 class ToolNotFound(NotFound):

@@ -1,69 +1,28 @@
-"""The second half of the pipeline: bulkhead, execute, check the result, retry, record. It owns the calls in flight.
+"""The calls in flight: each is run to its end, falls back if that is declared, and is recorded. It owns their claims.
 
 A call runs in a task of its own, because the ledger has promised it: when the one who asked goes away, a call that may act is
 finished and recorded for whoever asks again under its key. Only a read-only call is stopped.
 """
 
 import asyncio
-import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from opentelemetry.trace import SpanKind
-from plimsoll_runtime import telemetry
-from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.deadline import remaining_s
 from plimsoll_runtime.errors import PlimsollError
-from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.logs import Log
 
-from plimsoll_tool_dispatcher.bulkhead import Bulkheads, Full
-from plimsoll_tool_dispatcher.domain.admission import Admitted, told
-from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome, Report, Succeeded
-from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap, Move, move_after, needs_dispatch_mark
-from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
-from plimsoll_tool_dispatcher.domain.ledger import Claim, Completed, Recorded, Unfinished, outcome_unknown
-from plimsoll_tool_dispatcher.domain.tool import Tool
+from plimsoll_tool_dispatcher.attempts import Attempts, Progress, Work
+from plimsoll_tool_dispatcher.domain.call import Failed, Outcome, Report, Succeeded
+from plimsoll_tool_dispatcher.domain.effects import EffectClass, needs_dispatch_mark
+from plimsoll_tool_dispatcher.domain.ledger import Claim, Completed, Finding, Recorded, Unfinished, outcome_unknown
+from plimsoll_tool_dispatcher.doubts import Reconciliation
 from plimsoll_tool_dispatcher.errors import CallInFlight
-from plimsoll_tool_dispatcher.ports import CallLedger, Draw, Executor, Pause
+from plimsoll_tool_dispatcher.fallbacks import Fallbacks
+from plimsoll_tool_dispatcher.ports import Outside
 
-AT_ONCE_CHARS = 64 * 1024
-"""JSON longer than this is worked on in a thread, so that calls with little of it do not wait for it."""
-
-_MAX_BACKOFF_S = 10.0
-_MAX_RETRY_AFTER_S = 30.0
-_MARGIN_S = 0.25  # left of the caller's deadline for recording and answering
-_LEAST_S = 0.01  # less time than this is none
 _RECORD_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
 _LAST_WORDS_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """A call that may run now."""
-
-    call: Call
-    admitted: Admitted
-    claim: Claim
-
-    @property
-    def tool(self) -> Tool:
-        return self.admitted.tool
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far a call has come."""
-
-    started_at: datetime
-    started: float
-    attempts: int = 0
-    marked: bool = False  # as dispatched, in the ledger
-    sent: bool = False
 
 
 class ClaimLost(Exception):
@@ -74,19 +33,19 @@ class Executions:
     """The calls in flight in this process."""
 
     def __init__(
-        self, *, ledger: CallLedger, executor: Executor, clock: Clock, ids: Ids, pause: Pause, draw: Draw, lease_s: float, log: Log
+        self, outside: Outside, attempts: Attempts, fallbacks: Fallbacks, reconciliation: Reconciliation, *, lease_s: float, log: Log
     ) -> None:
-        self._ledger = ledger
-        self._executor = executor
-        self._clock = clock
-        self._ids = ids
-        self._pause = pause
-        self._draw = draw
+        self._ledger = outside.ledger
+        self._clock = outside.clock
+        self._ids = outside.ids
+        self._pause = outside.pause
+        self._attempts = attempts
+        self._fallbacks = fallbacks
+        self._reconciliation = reconciliation
         self._lease_s = lease_s
         self._log = log
-        self._bulkheads = Bulkheads()
         self._tasks = asyncio.TaskGroup()
-        self._in_flight: dict[Claim, asyncio.Task[None]] = {}
+        self._in_flight: dict[Claim, asyncio.Task[Any]] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
 
@@ -102,17 +61,23 @@ class Executions:
 
     async def run(self, work: Work) -> Report:
         """Run the call and record how it ended. Begin it before anything else is awaited: the claim is alive only from then on."""
+        if work.tool.effect is EffectClass.READ_ONLY:
+            return await self._run_here(work)
         answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         task = self._tasks.create_task(self._run_to_its_end(work, answer), name=f"call {work.claim.call_id}")
-        self._in_flight[work.claim] = task
-        self._none_left.clear()
+        self._begin(work.claim, task)
         task.add_done_callback(lambda _: self._landed(work.claim, answer))  # also when it is cancelled before its first step
+        return await asyncio.shield(answer)
+
+    async def _run_here(self, work: Work) -> Report:
+        """In the task of the one who asks: the call ends with it, and saves a task of its own."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._begin(work.claim, task)
         try:
-            return await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            if work.tool.effect is EffectClass.READ_ONLY:
-                task.cancel()
-            raise
+            return await self._execute(work)
+        finally:
+            self._ended(work.claim)
 
     async def ended(self, entry: Unfinished, within_s: float) -> None:
         """Wait until a call has ended here, or for `within_s` when it runs elsewhere."""
@@ -148,16 +113,27 @@ class Executions:
                 answer.set_exception(error)
                 answer.exception()  # read, in case nobody asks any more
 
-    def _landed(self, claim: Claim, answer: "asyncio.Future[Report]") -> None:
-        answer.cancel()  # without effect where there is one
+    def _begin(self, claim: Claim, task: "asyncio.Task[Any]") -> None:
+        self._in_flight[claim] = task
+        self._none_left.clear()
+
+    def _ended(self, claim: Claim) -> None:
         self._in_flight.pop(claim, None)
         if not self._in_flight:
             self._none_left.set()
 
+    def _landed(self, claim: Claim, answer: "asyncio.Future[Report]") -> None:
+        answer.cancel()  # without effect where there is one
+        self._ended(claim)
+
     async def _execute(self, work: Work) -> Report:
-        progress = _Progress(self._clock.now(), self._clock.monotonic())
+        progress = Progress(self._clock.now(), self._clock.monotonic())
         try:
-            outcome = await self._attempts(work, progress)
+            outcome = await self._attempts.run(work, progress, self._mark, self._find_out)
+            if isinstance(outcome, Failed):
+                outcome = await self._fallbacks.instead(work, outcome, progress, self._mark)
+            else:
+                await self._fallbacks.remember(work, outcome)
         except asyncio.CancelledError:
             await self._last_words(work, progress)
             raise
@@ -170,59 +146,18 @@ class Executions:
             return await self._what_became_of(work)
         return Report(outcome=outcome, call_id=work.claim.call_id, attempts=progress.attempts, duration_s=completed.duration_s)
 
-    async def _attempts(self, work: Work, progress: _Progress) -> Outcome:
-        retry = work.tool.retry
-        while True:
-            progress.attempts += 1
-            attempt = await self._attempt(work, progress)
-            if isinstance(attempt, Answered):
-                large = attempt.size > AT_ONCE_CHARS
-                return await asyncio.to_thread(_checked, work.tool, attempt) if large else _checked(work.tool, attempt)
-            if attempt.mishap is None:
-                return Failed(failure=attempt.failure)
-            if move_after(attempt.mishap, work.tool.effect) is Move.UNKNOWN:
-                return Failed(
-                    failure=outcome_unknown(work.tool.name, attempt.failure.reason, f"{attempt.failure.message}; it may have acted")
-                )
-            pause_s = self._backoff_s(progress.attempts, retry.backoff_s, attempt.failure.retry_after_s)
-            if progress.attempts >= retry.attempts or pause_s > _deadline_left_s():
-                return Failed(failure=replace(attempt.failure, retryable=True))
-            await self._pause(pause_s)
+    async def _mark(self, work: Work, progress: Progress) -> None:
+        """Write down that the call is about to be sent, where that will matter. Raises ClaimLost."""
+        if needs_dispatch_mark(work.tool.effect) and not progress.marked:
+            if not await self._ledger.mark_dispatched(work.claim, self._lease_s):
+                raise ClaimLost
+            progress.marked = True
 
-    async def _attempt(self, work: Work, progress: _Progress) -> Attempt:
-        tool = work.tool
-        try:
-            async with self._bulkheads.slot(tool.digest, tool.concurrency, max(0.0, self._time_left_s(tool))):
-                timeout_s = self._time_left_s(tool)
-                if timeout_s < _LEAST_S:
-                    return _no_time_left(tool)
-                if needs_dispatch_mark(tool.effect) and not progress.marked:
-                    if not await self._ledger.mark_dispatched(work.claim, self._lease_s):
-                        raise ClaimLost
-                    progress.marked = True
-                invocation = Invocation(
-                    tenant=work.call.tenant,
-                    call_key=work.call.key,
-                    arguments=work.admitted.proposal.effective_arguments,
-                    timeout_s=timeout_s,
-                )
-                with telemetry.span(f"execute_tool {tool.name}", SpanKind.INTERNAL, attributes=_span_attributes(work)):
-                    attempt = await self._executor.execute(tool, invocation)
-        except Full:
-            return _busy(tool)
-        progress.sent = progress.sent or not (isinstance(attempt, Stopped) and attempt.mishap is Mishap.REFUSED)
-        return attempt
+    async def _find_out(self, work: Work) -> Finding | None:
+        return await self._reconciliation.ask(work.tool, work.call, work.admitted.proposal.effective_arguments)
 
-    def _time_left_s(self, tool: Tool) -> float:
-        """What one attempt may take: the tool's own limit or what the caller's deadline leaves."""
-        return min(tool.timeout_s, _deadline_left_s())
-
-    def _backoff_s(self, attempts: int, base_s: float, retry_after_s: float | None) -> float:
-        """Exponential with full jitter, never sooner than the upstream asked for, and never longer than we are willing to wait."""
-        drawn = self._draw() * min(_MAX_BACKOFF_S, base_s * 2.0 ** (attempts - 1))
-        return drawn + min(_MAX_RETRY_AFTER_S, max(0.0, retry_after_s or 0.0))
-
-    def _completed(self, work: Work, progress: _Progress, outcome: Outcome) -> Completed:
+    def _completed(self, work: Work, progress: Progress, outcome: Outcome) -> Completed:
+        grant = work.admitted.grant
         return Completed(
             event_id=self._ids.new("evt"),
             tenant=work.call.tenant,
@@ -235,7 +170,13 @@ class Executions:
             duration_s=self._clock.monotonic() - progress.started,
             attempts=progress.attempts,
             failure=outcome.failure if isinstance(outcome, Failed) else None,
-            grant_id=work.admitted.grant.id if work.admitted.grant else "",
+            grant_id=grant.id if grant else "",
+            effect=work.tool.effect,
+            call_digest=work.admitted.proposal.call_digest,
+            policy=work.admitted.ruling.policy,
+            rules=work.admitted.ruling.rules,
+            approved_by=tuple(sorted(grant.approvers)) if grant else (),
+            degraded=outcome.degraded.by if isinstance(outcome, Succeeded) and outcome.degraded else "",
         )
 
     async def _record(self, work: Work, outcome: Outcome, completed: Completed) -> bool:
@@ -256,7 +197,7 @@ class Executions:
         except PlimsollError as error:  # the lease runs out by itself
             self._log.warning("call.not_released", {"call_id": work.claim.call_id, "reason": error.reason})
 
-    async def _last_words(self, work: Work, progress: _Progress) -> None:
+    async def _last_words(self, work: Work, progress: Progress) -> None:
         """The call was cut off in the middle: leave the ledger in the state that the effect table wants."""
         with suppress(TimeoutError, PlimsollError):
             async with asyncio.timeout(_LAST_WORDS_S):
@@ -277,52 +218,6 @@ class Executions:
         raise CallInFlight(retry_after_s=1.0)
 
 
-def _span_attributes(work: Work) -> dict[str, str | int | float | bool]:
-    """After the GenAI conventions of OpenTelemetry."""
-    return {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": work.tool.name,
-        "gen_ai.tool.call.id": work.claim.call_id,
-        "plimsoll.tool.digest": work.tool.digest,
-    }
-
-
-def _deadline_left_s() -> float:
-    """What the caller's deadline leaves once the time to record and answer is taken off."""
-    left = remaining_s()
-    return math.inf if left is None else left - min(_MARGIN_S, left / 10)
-
-
 def recorded(entry: Recorded) -> Report:
     """The answer to a repeat."""
     return Report(outcome=entry.outcome, call_id=entry.call_id, recorded=True, attempts=entry.attempts, duration_s=entry.duration_s)
-
-
-def _checked(tool: Tool, answer: Answered) -> Outcome:
-    problems = tool.result.problems(answer.result, "result")
-    if not problems:
-        return Succeeded(result=answer.result)
-    failure = Failure(category=Category.MALFORMED_RESULT, reason="RESULT_BREAKS_SCHEMA", message=told(problems), where=tool.name)
-    return Failed(failure=failure)
-
-
-def _busy(tool: Tool) -> Stopped:
-    failure = Failure(
-        category=Category.RATE_LIMITED,
-        reason="TOOL_BUSY",
-        message=f"{tool.concurrency} calls of this tool are running and too many wait",
-        retryable=True,
-        where=tool.name,
-    )
-    return Stopped(failure=failure, mishap=Mishap.REFUSED)
-
-
-def _no_time_left(tool: Tool) -> Stopped:
-    failure = Failure(
-        category=Category.TIMEOUT,
-        reason="NO_TIME_LEFT",
-        message="the caller's deadline left no time to begin",
-        retryable=True,
-        where=tool.name,
-    )
-    return Stopped(failure=failure, mishap=Mishap.REFUSED)

@@ -10,55 +10,97 @@ from pathlib import Path
 from plimsoll_runtime import logs
 from plimsoll_runtime.bus import open_bus, service_stream
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.guard import open_guard
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
 
+from plimsoll_tool_dispatcher.adapters.by_source import ExecutorsBySource
+from plimsoll_tool_dispatcher.adapters.credential_files import CredentialFiles
+from plimsoll_tool_dispatcher.adapters.policy_files import PolicyFiles
 from plimsoll_tool_dispatcher.adapters.postgres import MIGRATIONS, PostgresCallLedger
+from plimsoll_tool_dispatcher.adapters.postgres_doubts import PostgresDoubtLedger, PostgresResultCache
+from plimsoll_tool_dispatcher.adapters.postgres_tools import PostgresToolShelf
 from plimsoll_tool_dispatcher.adapters.python_handlers.executor import PythonHandlers
 from plimsoll_tool_dispatcher.adapters.python_handlers.files import ToolFiles
 from plimsoll_tool_dispatcher.adapters.python_handlers.worker import Limits
+from plimsoll_tool_dispatcher.adapters.sources.declared import DeclaredSources
+from plimsoll_tool_dispatcher.adapters.sources.opening import SourceOpener
+from plimsoll_tool_dispatcher.catalogue import ToolCatalogue
 from plimsoll_tool_dispatcher.config import Settings
-from plimsoll_tool_dispatcher.executions import Executions
-from plimsoll_tool_dispatcher.service import ToolDispatcher
-from plimsoll_tool_dispatcher.transport.codec import call_completed
-from plimsoll_tool_dispatcher.transport.grpc import ToolDispatcherHandler, tool_dispatcher_rpcs
+from plimsoll_tool_dispatcher.domain.sources import HostSource, HttpSource, McpSource, PythonSource
+from plimsoll_tool_dispatcher.pipeline import Pipeline, assemble
+from plimsoll_tool_dispatcher.ports import Outside
+from plimsoll_tool_dispatcher.transport.codec import call_completed, call_escalated
+from plimsoll_tool_dispatcher.transport.grpc import Callers, ToolDispatcherHandler, tool_dispatcher_rpcs
 
 NAME = "tool-dispatcher"
 SCHEMA = "tool_dispatcher"
 CALLERS = frozenset({"gateway", "orchestrator", "model-router"})
 DISPATCHERS = frozenset({"orchestrator"})
+OPERATORS = frozenset({"gateway"})
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Resources in order, then what stands on them. Raises Unavailable while one of them is away."""
-    log, metrics = logs.get(NAME), Metrics()
+    log, metrics, clock = logs.get(NAME), Metrics(), SystemClock()
 
     pool = await stack.enter_async_context(open_pool(settings.postgres, SCHEMA, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
+    redis = await stack.enter_async_context(open_redis(settings.redis))
     await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, MIGRATIONS])
+    guard = await stack.enter_async_context(
+        open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry)
+    )
 
-    files = ToolFiles(settings.tool_dirs, Path(settings.credentials_dir) if settings.credentials_dir else None, log)
+    credentials = Path(settings.credentials_dir) if settings.credentials_dir else None
+    vault, policies = CredentialFiles(credentials), PolicyFiles(settings.policy_dirs, log)
+    await policies.scan()
+    files, catalogue = ToolFiles(settings.tool_dirs, credentials, log), ToolCatalogue(PostgresToolShelf(pool), log)
     await files.scan()
+    await catalogue.offer(files.offering())
     handlers = await stack.enter_async_context(PythonHandlers(files, _limits(settings), log))
+    opener = SourceOpener(os.environ, settings.server.tls, clock, log, memory_address=settings.memory_address)
+    sources = await stack.enter_async_context(DeclaredSources(settings.tool_dirs, credentials, opener, catalogue, log))
+
     ledger = PostgresCallLedger(pool, call_completed)
-    executions = await stack.enter_async_context(_executions(settings, ledger, handlers, log))
-    service = _service(settings, files, ledger, executions, log)
+    await stack.enter_async_context(ledger.running())
+    outside = Outside(
+        registry=catalogue,
+        policies=policies,
+        vault=vault,
+        executor=ExecutorsBySource({PythonSource: handlers, HttpSource: sources, HostSource: sources, McpSource: sources}),
+        gate=guard,
+        ledger=ledger,
+        doubts=PostgresDoubtLedger(pool, call_completed, call_escalated),
+        cache=PostgresResultCache(pool),
+        clock=clock,
+        ids=RandomIds(),
+        pause=asyncio.sleep,
+        draw=random.random,
+    )
+    pipeline = assemble(outside, lease_s=settings.lease_s, arguments_chars=settings.arguments_kib * 1024, log=log)
+    await stack.enter_async_context(pipeline.executions)
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
 
     return App(
         name=NAME,
         metrics=metrics,
-        pings={"postgres": partial(ping, pool), "nats": bus.ping},
-        servers=[_server(settings, service, metrics, log)],
+        pings={"postgres": partial(ping, pool), "nats": bus.ping},  # not Redis: without it calls go on
+        servers=[_server(settings, pipeline, catalogue, metrics, log)],
         loops={
             "relay the outbox": relay.run,
-            "watch the tool files": partial(files.watch, handlers.check, settings.scan_s),
-            "keep calls in flight alive": executions.keep_alive,
-            "settle abandoned calls": service.settle_abandoned,
+            "watch the tool files": partial(files.watch, handlers.check, catalogue.offer, settings.scan_s),
+            "watch the sources": partial(sources.watch, settings.scan_s),
+            "watch the policy files": partial(policies.watch, settings.scan_s),
+            "watch the credentials": partial(vault.watch, settings.scan_s),
+            "follow the registry": catalogue.follow,
+            "keep calls in flight alive": pipeline.executions.keep_alive,
+            "settle doubts": pipeline.doubts.watch,
         },
     )
 
@@ -77,36 +119,18 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _executions(settings: Settings, ledger: PostgresCallLedger, handlers: PythonHandlers, log: logs.Log) -> Executions:
-    return Executions(
-        ledger=ledger,
-        executor=handlers,
-        clock=SystemClock(),
-        ids=RandomIds(),
-        pause=asyncio.sleep,
-        draw=random.random,
-        lease_s=settings.lease_s,
-        log=log,
-    )
-
-
-def _service(settings: Settings, files: ToolFiles, ledger: PostgresCallLedger, executions: Executions, log: logs.Log) -> ToolDispatcher:
-    return ToolDispatcher(
-        registry=files,
-        ledger=ledger,
-        executions=executions,
-        clock=SystemClock(),
-        ids=RandomIds(),
-        lease_s=settings.lease_s,
-        arguments_chars=settings.arguments_kib * 1024,
-        log=log,
-    )
-
-
-def _server(settings: Settings, service: ToolDispatcher, metrics: Metrics, log: logs.Log) -> RpcServer:
+def _server(settings: Settings, pipeline: Pipeline, catalogue: ToolCatalogue, metrics: Metrics, log: logs.Log) -> RpcServer:
     insecure = settings.server.insecure
-    dispatchers = DISPATCHERS | {"insecure"} if insecure else DISPATCHERS
-    chars = settings.arguments_kib * 1024
-    handler = ToolDispatcherHandler(service, dispatchers=dispatchers, arguments_chars=chars, metrics=metrics, log=log)
+    anybody = frozenset({"insecure"}) if insecure else frozenset()
+    callers = Callers(dispatch=DISPATCHERS | anybody, operate=OPERATORS | anybody, revoke=DISPATCHERS | OPERATORS | anybody)
+    handler = ToolDispatcherHandler(
+        pipeline.service,
+        catalogue,
+        pipeline.doubts,
+        callers=callers,
+        arguments_chars=settings.arguments_kib * 1024,
+        metrics=metrics,
+        log=log,
+    )
     authenticate = PeerCertificates(CALLERS, insecure=insecure)
     return RpcServer(settings.server, [tool_dispatcher_rpcs(handler)], authenticate, metrics, log)

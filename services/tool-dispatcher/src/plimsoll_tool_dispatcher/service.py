@@ -1,28 +1,31 @@
-"""The verbs: dispatch a call through the pipeline, show the tools, settle what dead dispatchers left behind.
+"""The verbs: dispatch a call through the pipeline, show the tools, take a grant back.
 
 The pipeline of a call, in this order:
-resolve → check the arguments → approval                     domain.admission.admit
-→ call ledger                                                here
-→ bulkhead → execute → check the result → retry → record     executions.Executions
+resolve → check the arguments → policy → approval                           domain.admission
+→ call ledger                                                               here
+→ limits and breaker → bulkhead → execute → check the result → retry        attempts.Attempts
+→ fallback                                                                  fallbacks.Fallbacks
+→ record                                                                    executions.Executions
 """
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import FieldProblem, PlimsollError
 from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import digest
 from plimsoll_runtime.logs import Log
 
+from plimsoll_tool_dispatcher.attempts import AT_ONCE_CHARS, Work
 from plimsoll_tool_dispatcher.domain.admission import Admitted, admit
 from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report
 from plimsoll_tool_dispatcher.domain.ledger import (
     Claim,
     Completed,
+    GrantExpired,
+    GrantRevoked,
     GrantSpent,
     KeyTaken,
     NoEntry,
@@ -33,51 +36,43 @@ from plimsoll_tool_dispatcher.domain.ledger import (
     abandoned,
     may_run_again,
 )
+from plimsoll_tool_dispatcher.domain.policy import Ruling, Verb
+from plimsoll_tool_dispatcher.domain.registry import Barred
 from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.errors import CallInFlight, CallKeyTaken, InvalidDispatch, ToolNotFound
 from plimsoll_tool_dispatcher.errors import StaleEpoch as StaleEpochError
-from plimsoll_tool_dispatcher.executions import AT_ONCE_CHARS, Executions, Work, recorded
-from plimsoll_tool_dispatcher.ports import CallLedger, ToolRegistry
+from plimsoll_tool_dispatcher.executions import Executions, recorded
+from plimsoll_tool_dispatcher.ports import Outside
+from plimsoll_tool_dispatcher.rules import Rulebooks
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.5  # between two looks at a call that runs elsewhere
 _WAIT_CAP_S = 300.0
-_SWEEP_BATCH = 100
 _MAX_KEY_CHARS = 200
 
 
 class ToolDispatcher:
     """Validates, authorises, records and executes tool calls."""
 
-    def __init__(
-        self,
-        *,
-        registry: ToolRegistry,
-        ledger: CallLedger,
-        executions: Executions,
-        clock: Clock,
-        ids: Ids,
-        lease_s: float,
-        arguments_chars: int,
-        log: Log,
-    ) -> None:
-        self._registry = registry
-        self._ledger = ledger
+    def __init__(self, outside: Outside, rulebooks: Rulebooks, executions: Executions, *, lease_s: float, log: Log) -> None:
+        self._registry = outside.registry
+        self._ledger = outside.ledger
+        self._doubts = outside.doubts
+        self._clock = outside.clock
+        self._ids = outside.ids
+        self._rulebooks = rulebooks
         self._executions = executions
-        self._clock = clock
-        self._ids = ids
         self._lease_s = lease_s
-        self._arguments_chars = arguments_chars
         self._log = log
 
-    def get_tool(self, tenant: str, name: str) -> Tool:
-        """Raises ToolNotFound."""
-        tool = self._registry.find(tenant, name)
-        if tool is None:
+    def get_tool(self, tenant: str, name: str) -> Tool | Barred:
+        """Also one that is barred: its own tenant may know why. Raises ToolNotFound."""
+        found = self._registry.find(tenant, name)
+        if found is None:
             raise ToolNotFound(f"no tool is named {name[:80]!r}")
-        return tool
+        return found
 
     def list_tools(self, tenant: str, names: Sequence[str] = ()) -> Sequence[Tool]:
-        """All tools, or those of the given names that there are."""
+        """All tools that may run, or those of the given names."""
         tools = self._registry.list(tenant)
         return [tool for tool in tools if tool.name in names] if names else tools
 
@@ -88,10 +83,9 @@ class ToolDispatcher:
         """
         _require_complete(call)
         tool = self._registry.find(call.tenant, call.tool)
-        if call.arguments_chars > AT_ONCE_CHARS:
-            admission = await asyncio.to_thread(admit, call, tool, self._arguments_chars)
-        else:
-            admission = admit(call, tool, self._arguments_chars)
+        book = await self._rulebooks.book(call, tool)
+        large = call.arguments_chars > AT_ONCE_CHARS
+        admission = await asyncio.to_thread(admit, call, tool, book) if large else admit(call, tool, book)
         if isinstance(admission, Admitted):
             return await self._reserved(call, admission)
         found = await self._ledger.find(call)
@@ -101,24 +95,14 @@ class ToolDispatcher:
             case Recorded():  # the tool or its definition may have gone since; what happened has not
                 return recorded(found)
         if isinstance(admission, Failed):
-            return await self._refused(call, admission.failure)
+            return await self._refused(call, admission)
         return await self._without_grant(call, admission, found)
 
-    async def settle_abandoned(self, stop: asyncio.Event) -> None:
-        """Until `stop`: record as unknown what was in flight when a dispatcher died and must not be repeated."""
-        while not stop.is_set():
-            try:
-                entries = await self._ledger.abandoned(_SWEEP_BATCH)
-                for entry in entries:
-                    if await self._ledger.give_up(entry, abandoned(entry), self._ids.new("evt")):
-                        self._log.warning("call.outcome_unknown", {"call_id": entry.claim.call_id, "tool": entry.tool})
-            except PlimsollError as error:
-                self._log.warning("calls.not_swept", {"reason": error.reason})
-                entries = ()
-            if len(entries) < _SWEEP_BATCH:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._lease_s):
-                        await stop.wait()
+    async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
+        """Take a grant back before it is used; False when it was used already."""
+        revoked = await self._ledger.revoke(tenant, grant_id)
+        self._log.info("grant.revoked", {"grant_id": grant_id, "by": by, "in_time": revoked})
+        return revoked
 
     async def _reserved(self, call: Call, admitted: Admitted) -> Report:
         """Reserve the call and run it, or follow the dispatch that did."""
@@ -129,6 +113,7 @@ class ToolDispatcher:
             proposal=admitted.proposal,
             grant=admitted.grant,
             lease_s=self._lease_s,
+            ruling=admitted.ruling,
         )
         patience = _Patience(self._clock)
         while True:
@@ -147,8 +132,8 @@ class ToolDispatcher:
                     patience.next_s()  # it changed meanwhile: look again
                 case NoEntry():
                     return Report(outcome=ApprovalRequired(proposal=admitted.proposal), call_id=reservation.call_id)
-                case GrantSpent():
-                    return await self._refused(call, _grant_spent(call))
+                case GrantSpent() | GrantRevoked() | GrantExpired():
+                    return await self._refused(call, Failed(failure=_unusable(found, call), ruling=admitted.ruling))
                 case StaleEpoch() | KeyTaken():
                     raise _forbidden(found)
 
@@ -156,20 +141,24 @@ class ToolDispatcher:
         """Take over a call whose owner went away, or record that nobody knows; None when there is nothing to run."""
         if may_run_again(entry):
             return await self._ledger.take_over(reservation, entry)
-        await self._ledger.give_up(entry, abandoned(entry), self._ids.new("evt"))
+        await self._doubts.give_up(entry, abandoned(entry), self._ids.new("evt"))
         return None
 
     async def _without_grant(self, call: Call, asked: ApprovalRequired, found: Unfinished | NoEntry) -> Report:
         """A high-risk call without a grant that fits: continue it when its grant was spent on exactly this call before."""
         tool = self._registry.find(call.tenant, call.tool)
-        if tool is not None and isinstance(found, Unfinished) and (found.held or found.call_digest == asked.proposal.call_digest):
-            return await self._reserved(call, Admitted(tool=tool, proposal=asked.proposal, grant=None))
+        continues = isinstance(found, Unfinished) and (found.held or found.call_digest == asked.proposal.call_digest)
+        if isinstance(tool, Tool) and continues:
+            book = await self._rulebooks.book(call, tool)
+            ruling = Ruling(verb=Verb.APPROVE, policy=asked.proposal.policy, terms=asked.proposal.terms)
+            return await self._reserved(call, Admitted(tool=tool, proposal=asked.proposal, grant=None, ruling=ruling, secrets=book.secrets))
         return Report(outcome=asked, call_id=self._ids.new("call"))
 
-    async def _refused(self, call: Call, failure: Failure) -> Report:
+    async def _refused(self, call: Call, failed: Failed) -> Report:
         """Nothing was reserved or sent. The id of the announcement is the same for every repeat, so that it counts once."""
-        call_id = self._ids.new("call")
-        tool = self._registry.find(call.tenant, call.tool)
+        call_id, failure, ruling = self._ids.new("call"), failed.failure, failed.ruling
+        found = self._registry.find(call.tenant, call.tool)
+        tool = found.tool if isinstance(found, Barred) else found
         completed = Completed(
             event_id="evt_" + digest([call.tenant, call.key, failure.category, failure.reason])[:26],
             tenant=call.tenant,
@@ -183,6 +172,9 @@ class ToolDispatcher:
             attempts=0,
             failure=failure,
             grant_id="",
+            effect=tool.effect if tool else None,
+            policy=ruling.policy if ruling else "",
+            rules=ruling.rules if ruling else (),
         )
         await self._ledger.announce(completed)
         return Report(outcome=Failed(failure=failure), call_id=call_id)
@@ -231,5 +223,12 @@ def _forbidden(found: StaleEpoch | KeyTaken) -> PlimsollError:
             return CallKeyTaken(remedy="use a fresh call key for a new request")
 
 
-def _grant_spent(call: Call) -> Failure:
-    return Failure(category=Category.POLICY_DENIED, reason="GRANT_SPENT", message="the grant was used for another call", where=call.tool)
+def _unusable(found: GrantSpent | GrantRevoked | GrantExpired, call: Call) -> Failure:
+    match found:
+        case GrantSpent():
+            reason, message = "GRANT_SPENT", "the grant was used for another call"
+        case GrantRevoked():
+            reason, message = "GRANT_REVOKED", "the grant was taken back"
+        case GrantExpired():
+            reason, message = "GRANT_EXPIRED", "the grant's time was over"
+    return Failure(category=Category.POLICY_DENIED, reason=reason, message=message, where=call.tool)

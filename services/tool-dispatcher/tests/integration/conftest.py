@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from plimsoll_runtime.settings import NatsSettings, PostgresSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, Secret, ServerSettings, TlsSettings
 from plimsoll_tool_dispatcher.config import Settings
 from tool_dispatcher_running import Client, running, write_tools
 
@@ -17,11 +17,12 @@ def tools(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(postgres_dsn: str, nats_url: str, tools: Path) -> Settings:
+def settings(postgres_dsn: str, nats_url: str, redis_url: str, tools: Path) -> Settings:
     return Settings(
         server=ServerSettings(tls=TlsSettings(), insecure=True, drain_s=2.0),
         postgres=PostgresSettings(dsn=Secret(postgres_dsn)),
         nats=NatsSettings(url=Secret(nats_url)),
+        redis=RedisSettings(url=Secret(redis_url)),
         tool_dirs=(str(tools.parent.parent / "*" / "tools"),),
         credentials_dir=str(tools.parent / "credentials"),
         scan_s=0.1,

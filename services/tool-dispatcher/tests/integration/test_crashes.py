@@ -3,10 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,73 +10,19 @@ import pytest
 from plimsoll.common.v1 import failure_pb2
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_testkit.waiting import eventually
-from tool_dispatcher_running import Client, connect
+from tool_dispatcher_crashing import dispatcher
 
 pytestmark = pytest.mark.crash
-
-
-class Process:
-    """A dispatcher as it is run in production, and a client of it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, client: Client) -> None:
-        self._process = process
-        self.client = client
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
-
-    async def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
-
-
-@asynccontextmanager
-async def dispatcher(postgres_dsn: str, nats_url: str, tools: Path, lease_s: float = 0.5) -> AsyncIterator[Process]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    own = {
-        "POSTGRES_DSN": postgres_dsn,
-        "NATS_URL": nats_url,
-        "INSECURE": "true",
-        "GRPC_LISTEN": address,
-        "TOOL_DIRS": str(tools),
-        "LEASE_S": str(lease_s),
-        "LOG_LEVEL": "WARNING",
-    }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLIMSOLL_")}
-    environment |= {f"PLIMSOLL_TOOL_DISPATCHER_{name}": value for name, value in own.items()}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "plimsoll_tool_dispatcher", env=environment)
-    try:
-        async with AsyncExitStack() as stack:
-            client = Client(stub=await connect(stack, address))
-            await eventually(lambda: _answers(client), within_s=20)
-            yield Process(process, client)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _answers(client: Client) -> bool:
-    try:
-        return (await client.dispatch("nothing", {}, key="probe", run_id="probe", cap_s=1)).HasField("failure")
-    except PlimsollError:
-        return False
 
 
 def acted(note: Path) -> list[str]:
     return note.read_text().splitlines() if note.exists() else []
 
 
-async def killed_in_flight(effect: str, postgres_dsn: str, nats_url: str, tools: Path, note: Path) -> None:
+async def killed_in_flight(effect: str, postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, note: Path) -> None:
     """A dispatcher dies while its call is in the tool; the tool's process dies with it."""
     (note.parent / "hold").touch()
-    async with dispatcher(postgres_dsn, nats_url, tools) as first:
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as first:
         asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"note": str(note)}))
         await eventually(lambda: acted(note), within_s=10)
         [worker] = first.children()
@@ -93,22 +35,22 @@ async def killed_in_flight(effect: str, postgres_dsn: str, nats_url: str, tools:
 
 @pytest.mark.parametrize("effect", ["read_only", "idempotent", "keyed"])
 async def test_dispatcher_killed_in_flight_runs_again_with_the_same_key(
-    effect: str, postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+    effect: str, postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
 ) -> None:
     note = tmp_path / "note"
-    await killed_in_flight(effect, postgres_dsn, nats_url, tools, note)
-    async with dispatcher(postgres_dsn, nats_url, tools) as second:
+    await killed_in_flight(effect, postgres_dsn, nats_url, redis_url, tools, note)
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as second:
         response = await second.client.dispatch(f"act_{effect}", {"note": str(note)}, epoch=2)
         assert (response.result.text, response.recorded) == ('{"acted":"key_1"}', False)
     assert acted(note) == ["acted key_1", "acted key_1"]
 
 
 async def test_dispatcher_killed_in_flight_is_unknown_for_non_idempotent_and_never_repeated(
-    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+    postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
 ) -> None:
     note = tmp_path / "note"
-    await killed_in_flight("non_idempotent", postgres_dsn, nats_url, tools, note)
-    async with dispatcher(postgres_dsn, nats_url, tools) as second:
+    await killed_in_flight("non_idempotent", postgres_dsn, nats_url, redis_url, tools, note)
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as second:
         for _ in range(2):
             response = await second.client.dispatch("act_non_idempotent", {"note": str(note)}, epoch=2)
             assert (response.failure.category, response.failure.reason) == (failure_pb2.FAILURE_CATEGORY_OUTCOME_UNKNOWN, "DISPATCHER_LOST")
@@ -117,11 +59,14 @@ async def test_dispatcher_killed_in_flight_is_unknown_for_non_idempotent_and_nev
 
 
 async def test_a_repeat_while_the_owner_lives_waits_and_takes_over_when_it_dies(
-    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+    postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
 ) -> None:
     note, hold = tmp_path / "note", tmp_path / "hold"
     hold.touch()
-    async with dispatcher(postgres_dsn, nats_url, tools) as first, dispatcher(postgres_dsn, nats_url, tools) as second:
+    async with (
+        dispatcher(postgres_dsn, nats_url, redis_url, tools) as first,
+        dispatcher(postgres_dsn, nats_url, redis_url, tools) as second,
+    ):
         loop = asyncio.get_running_loop()
         asked = loop.create_task(first.client.dispatch("act_keyed", {"note": str(note)}))
         await eventually(lambda: acted(note), within_s=10)
@@ -138,11 +83,11 @@ async def test_a_repeat_while_the_owner_lives_waits_and_takes_over_when_it_dies(
 
 
 async def test_a_worker_process_killed_in_mid_call_is_an_attempt_and_not_the_end(
-    postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path
+    postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
 ) -> None:
     note, hold = tmp_path / "note", tmp_path / "hold"
     hold.touch()
-    async with dispatcher(postgres_dsn, nats_url, tools) as one:
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as one:
         asked = asyncio.get_running_loop().create_task(one.client.dispatch("act_keyed", {"note": str(note)}))
         await eventually(lambda: acted(note), within_s=10)
         hold.unlink()
@@ -152,8 +97,10 @@ async def test_a_worker_process_killed_in_mid_call_is_an_attempt_and_not_the_end
         assert (response.result.text, response.attempts) == ('{"acted":"key_1"}', 2)
 
 
-async def test_a_dispatcher_told_to_stop_leaves_nothing_behind(postgres_dsn: str, nats_url: str, tools: Path, tmp_path: Path) -> None:
-    async with dispatcher(postgres_dsn, nats_url, tools) as one:
+async def test_a_dispatcher_told_to_stop_leaves_nothing_behind(
+    postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
+) -> None:
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as one:
         await one.client.dispatch("act_keyed", {"note": str(tmp_path / "note")})
         [worker] = one.children()
         os.kill(one.pid, signal.SIGTERM)
@@ -163,7 +110,9 @@ async def test_a_dispatcher_told_to_stop_leaves_nothing_behind(postgres_dsn: str
         )
 
 
-async def test_worker_processes_start_safely_beside_a_busy_grpc_server(postgres_dsn: str, nats_url: str, tmp_path: Path) -> None:
+async def test_worker_processes_start_safely_beside_a_busy_grpc_server(
+    postgres_dsn: str, nats_url: str, redis_url: str, tmp_path: Path
+) -> None:
     for number in range(12):
         declaration = (
             f'category: echo{number}\ntools:\n  - {{name: echo_{number}, version: "1", description: Echoes, arguments: {{type: object}}, '
@@ -171,6 +120,6 @@ async def test_worker_processes_start_safely_beside_a_busy_grpc_server(postgres_
         )
         (tmp_path / f"echo{number}.yaml").write_text(declaration)
         (tmp_path / f"echo{number}.py").write_text(f"async def echo_{number}(arguments, context): return arguments\n")
-    async with dispatcher(postgres_dsn, nats_url, tmp_path) as one:
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tmp_path) as one:
         answers = [await one.client.dispatch(f"echo_{number}", {}, key=f"key_{number}") for number in range(12)]
     assert [(answer.result.text, answer.attempts) for answer in answers] == [("{}", 1)] * 12

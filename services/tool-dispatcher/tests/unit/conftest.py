@@ -6,7 +6,8 @@ import pytest
 from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.ids import FakeIds
 from tool_dispatcher_bench import Bench, assemble
-from tool_dispatcher_fakes import FakeCallLedger, FakeExecutor, FakeToolRegistry
+from tool_dispatcher_fake_ledger import FakeCallLedger
+from tool_dispatcher_fakes import FakeExecutor, FakeToolRegistry
 
 
 @pytest.fixture

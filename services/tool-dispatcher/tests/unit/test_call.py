@@ -13,7 +13,7 @@ ARGUMENTS: JsonObject = {"id": 7, "note": "über", "nested": {"b": 1, "a": [1, 2
 
 def test_the_call_digest_is_the_same_on_every_machine() -> None:
     digest = propose(call(), "d1", {"id": 7}).call_digest
-    assert digest == "e1e5d169046beb0094af85dfa6a527bfa3e124dce5ed6f99c5c51fee439706b4"
+    assert digest == "991c6ddf4dc29468683544f10c696eb0db75b0c0bb08a498169bbfc2a288cb5c"
 
 
 def test_the_order_of_keys_does_not_change_the_digest() -> None:
@@ -35,6 +35,14 @@ def test_the_order_of_keys_does_not_change_the_digest() -> None:
 )
 def test_everything_that_a_grant_binds_changes_the_digest(other: object, tool_digest: str, arguments: JsonObject) -> None:
     assert propose(other, tool_digest, arguments).call_digest != propose(call(), "d1", {"id": 7}).call_digest  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("policy", "credentials"), [("p2", "c1"), ("p1", "c2")])
+def test_rules_and_credentials_are_bound_as_well(policy: str, credentials: str) -> None:
+    def bound(policy: str, credentials: str) -> str:
+        return propose(call(), "d1", {"id": 7}, policy=policy, credentials=credentials).call_digest
+
+    assert bound(policy, credentials) != bound("p1", "c1")
 
 
 def test_a_number_is_what_it_is_worth_and_text_is_what_it_is() -> None:

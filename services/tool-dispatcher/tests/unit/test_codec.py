@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 from plimsoll.common.v1 import failure_pb2, json_pb2, work_pb2
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_events_pb2, tool_pb2
+from plimsoll_runtime.context import Caller
 from plimsoll_runtime.errors import Invalid
-from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Failed, Grant, Report, Succeeded, propose
+from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Degraded, Failed, Grant, Report, Succeeded, propose
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
+from plimsoll_tool_dispatcher.domain.policy import Terms
+from plimsoll_tool_dispatcher.domain.registry import Bar, Barred
 from plimsoll_tool_dispatcher.domain.tool import Risk
 from plimsoll_tool_dispatcher.transport.codec import CALL_COMPLETED, call_completed, call_from_proto, report_to_proto, tool_to_proto
-from tool_dispatcher_samples import ACME, call, completed, failure, tool
+from tool_dispatcher_samples import ACME, NOON, call, completed, failure, tool
+
+CALLER = Caller(service="orchestrator", tenant=ACME, principal="ada")
 
 
 def request(arguments: str) -> pb.DispatchRequest:
@@ -28,16 +33,17 @@ def request(arguments: str) -> pb.DispatchRequest:
 
 
 def test_a_request_becomes_a_call() -> None:
-    asked = call_from_proto(request('{"id":7}'), ACME, 100)
-    assert asked == replace(call(grants=(Grant(id="apr_1", call_digest="d", granted_by="ada"),)), arguments_chars=8)
+    asked = call_from_proto(request('{"id":7}'), CALLER, 100)
+    wanted = replace(call(grants=(Grant(id="apr_1", call_digest="d", granted_by="ada"),)), arguments_chars=8)
+    assert asked == replace(wanted, service="orchestrator", principal="ada")
 
 
 def test_no_arguments_are_no_arguments() -> None:
-    assert call_from_proto(request(""), ACME, 100).arguments == {}
+    assert call_from_proto(request(""), CALLER, 100).arguments == {}
 
 
 def test_arguments_over_the_limit_are_not_read() -> None:
-    asked = call_from_proto(request("[" * 1000), ACME, 100)
+    asked = call_from_proto(request("[" * 1000), CALLER, 100)
     assert (asked.arguments, asked.arguments_chars) == (None, 1000)
 
 
@@ -46,14 +52,14 @@ def test_arguments_over_the_limit_are_not_read() -> None:
 )
 def test_arguments_that_are_not_json_are_refused_with_their_field(text: str) -> None:
     with pytest.raises(Invalid) as caught:
-        call_from_proto(request(text), ACME, 100_000)
+        call_from_proto(request(text), CALLER, 100_000)
     assert caught.value.problems[0].field == "arguments"
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(Invalid):
-        call_from_proto(request(text), ACME, 100_000)
+        call_from_proto(request(text), CALLER, 100_000)
 
 
 def test_a_result_goes_out_as_json() -> None:
@@ -98,3 +104,43 @@ def test_a_completed_call_is_announced_under_its_event_id() -> None:
 def test_a_completed_call_that_succeeded_has_no_failure() -> None:
     event = call_completed(completed(Succeeded(result=1)))
     assert not tool_events_pb2.ToolCallCompleted.FromString(event.payload).HasField("failure")
+
+
+def test_a_grant_carries_who_approved_who_asked_and_until_when() -> None:
+    message = tool_pb2.Grant(grant_id="apr_1", call_digest="d", granted_by="ada", approved_by=["bob"], requested_by="eve")
+    message.expire_time.FromJsonString("2026-01-01T12:00:00Z")
+    asked = request("{}")
+    asked.ClearField("grants")
+    asked.grants.append(message)
+    [grant] = call_from_proto(asked, CALLER, 100).grants
+    assert (grant.approvers, grant.requested_by, grant.expires_at) == ({"ada", "bob"}, "eve", NOON)
+
+
+def test_a_degraded_result_says_so() -> None:
+    instead = Succeeded(result={"found": False}, degraded=Degraded(by="cached", failure=failure(), age_s=12.5))
+    response = report_to_proto(Report(outcome=instead, call_id="call_1"))
+    assert (response.result.text, response.degraded.by, response.degraded.age.ToMilliseconds()) == ('{"found":false}', "cached", 12500)
+    assert response.degraded.failure.reason == "SOLD_OUT"
+    assert not report_to_proto(Report(outcome=Succeeded(result=1), call_id="call_1")).HasField("degraded")
+
+
+def test_a_proposal_says_what_an_approval_takes() -> None:
+    terms = Terms(quorum=2, four_eyes=True, expires_s=60.0)
+    proposal = propose(call(), "d1", {"id": 7}, policy="p", credentials="c", terms=terms, message="two people")
+    shown = report_to_proto(Report(outcome=ApprovalRequired(proposal=proposal), call_id="call_1")).approval_required
+    assert (shown.terms.quorum, shown.terms.four_eyes, shown.terms.expires_in.ToSeconds()) == (2, True, 60)
+    assert (shown.policy_digest, shown.credential_version, shown.message) == ("p", "c", "two people")
+
+
+def test_the_announcement_carries_what_was_decided() -> None:
+    one = replace(
+        completed(Succeeded(result=1)), effect=EffectClass.KEYED, policy="p", rules=("a", "b"), approved_by=("ada",), degraded="fixed"
+    )
+    message = tool_events_pb2.ToolCallCompleted.FromString(call_completed(one).payload)
+    assert (message.policy_digest, list(message.policy_rules), list(message.approved_by)) == ("p", ["a", "b"], ["ada"])
+    assert (message.effect, message.degraded_by) == (tool_pb2.EFFECT_CLASS_KEYED, "fixed")
+
+
+def test_a_tool_that_does_not_run_says_why() -> None:
+    assert tool_to_proto(Barred(tool=tool(), bar=Bar.QUARANTINED)).barred == "TOOL_QUARANTINED"
+    assert tool_to_proto(tool(labels=("reads:private",))).labels == ["reads:private"]

@@ -5,7 +5,12 @@ from plimsoll_runtime.settings import InvalidSettings, load
 from plimsoll_tool_dispatcher.config import Settings
 
 PREFIX = "PLIMSOLL_TOOL_DISPATCHER_"
-LEAST = {f"{PREFIX}POSTGRES_DSN": "postgresql://h/d", f"{PREFIX}NATS_URL": "nats://h", f"{PREFIX}INSECURE": "true"}
+LEAST = {
+    f"{PREFIX}POSTGRES_DSN": "postgresql://h/d",
+    f"{PREFIX}NATS_URL": "nats://h",
+    f"{PREFIX}REDIS_URL": "redis://h",
+    f"{PREFIX}INSECURE": "true",
+}
 
 
 def test_the_least_that_must_be_set_is_enough() -> None:

@@ -13,7 +13,8 @@ from plimsoll_tool_dispatcher.domain.execution import Stopped
 from plimsoll_tool_dispatcher.domain.ledger import Claim
 from plimsoll_tool_dispatcher.handler import ToolContext
 from tool_dispatcher_bench import Bench, assemble
-from tool_dispatcher_fakes import FakeCallLedger, FakeExecutor, FakeToolRegistry, Function, Scripted
+from tool_dispatcher_fake_ledger import FakeCallLedger
+from tool_dispatcher_fakes import FakeExecutor, FakeToolRegistry, Function, Scripted
 from tool_dispatcher_samples import call, reservation, tool
 
 EVERY_CLASS = pytest.mark.parametrize("effect", list(EffectClass), ids=str)

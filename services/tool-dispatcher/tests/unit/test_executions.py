@@ -9,15 +9,16 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.ids import FakeIds
 from plimsoll_testkit.waiting import eventually
+from plimsoll_tool_dispatcher.attempts import Work
 from plimsoll_tool_dispatcher.domain.admission import Admitted, admit
 from plimsoll_tool_dispatcher.domain.call import Failed, Report, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.ledger import CallState, Claim
-from plimsoll_tool_dispatcher.executions import Work
 from plimsoll_tool_dispatcher.handler import ToolContext, ToolUnavailable
 from tool_dispatcher_bench import Bench, assemble
-from tool_dispatcher_fakes import FakeCallLedger, FakeExecutor, FakeToolRegistry
-from tool_dispatcher_samples import MOST_CHARS, call, reservation, tool
+from tool_dispatcher_fake_ledger import FakeCallLedger
+from tool_dispatcher_fakes import FakeExecutor, FakeToolRegistry
+from tool_dispatcher_samples import book, call, reservation, tool
 
 
 async def find(arguments: JsonObject, context: ToolContext) -> JsonValue:
@@ -186,10 +187,10 @@ async def test_shutting_down_frees_what_may_be_repeated(clock: FakeClock, ids: F
 
 
 async def test_a_call_cancelled_before_its_first_step_leaves_nothing_behind(bench: Bench) -> None:
-    bench.offer(tool(), find)
-    claim = await bench.ledger.reserve(reservation())
+    bench.offer(tool(EffectClass.KEYED), find)
+    claim = await bench.ledger.reserve(reservation(one=tool(EffectClass.KEYED)))
     assert isinstance(claim, Claim)
-    admitted = admit(call(), tool(), MOST_CHARS)
+    admitted = admit(call(), tool(EffectClass.KEYED), book())
     assert isinstance(admitted, Admitted)
     loop = asyncio.get_running_loop()
     running = loop.create_task(bench.executions.run(Work(call=call(), admitted=admitted, claim=claim)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from plimsoll_tool_dispatcher import errors
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
-from plimsoll_tool_dispatcher.transport.codec import CALL_COMPLETED
+from plimsoll_tool_dispatcher.transport.codec import CALL_COMPLETED, CALL_ESCALATED
 
 MIGRATIONS = Path(errors.__file__).parent / "adapters" / "migrations"
 
@@ -17,7 +17,7 @@ def readme() -> str:
 
 
 def test_it_lists_every_subject(readme: str) -> None:
-    assert set(re.findall(r"`(plimsoll\.v1\.[\w.]+)`", readme)) == {CALL_COMPLETED}
+    assert set(re.findall(r"`(plimsoll\.v1\.[\w.]+)`", readme)) == {CALL_COMPLETED, CALL_ESCALATED}
 
 
 def test_it_lists_every_reason(readme: str) -> None:

@@ -231,7 +231,7 @@ async def test_abandoned_calls_are_settled_without_being_asked_for(bench: Bench)
     assert await bench.ledger.mark_dispatched(claim, 0.0)  # type: ignore[arg-type]
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(bench.service.settle_abandoned(stop))
+        group.create_task(bench.doubts.watch(stop))
         await eventually(lambda: bench.ledger.announced)
         stop.set()
     [announced] = bench.ledger.announced

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
-from plimsoll_client.cli.output import as_json_line, money, pretty, prose, seconds, visible
+from plimsoll_client.cli.output import as_json_line, money, pretty, prose, seconds, visible, when
 from plimsoll_client.cli.program import spelled
 from plimsoll_client.cli.report import Report
 from plimsoll_client.models import RunStatus
@@ -83,7 +83,10 @@ def print_report(out: "Console", report: Report, *, notes: "Console | None" = No
         for line in answer_lines(answer_of(run.output)):
             prose(out, line)
     else:
-        aside.print(f"The run is {run.status} at node {run.node}.")
+        aside.print(f"The run is {run.status}{f' at node {visible(run.node)}' if run.node else ''}.")
+        for obstacle in report.obstacles:
+            until = f" (until {when(obstacle.until)})" if obstacle.until else ""
+            prose(aside, f"  {visible(obstacle.reason)}: {visible(obstacle.message)}{until}", style="yellow")
     aside.print()
     prose(aside, cost_line(report), style="dim")
     if run.rehearsal:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plimsoll_client.cli.checking import check_agents
+from plimsoll_client.cli.dry_run import dry_run
 from plimsoll_client.cli.options import AsJson, Data
 from plimsoll_client.cli.output import (
     console,
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     from plimsoll_client.mesh import Mesh
 
 app = typer.Typer()
-agents = typer.Typer(help="Agents: list, show, and apply a folder.", no_args_is_help=True, rich_markup_mode=None)
+agents = typer.Typer(help="Agents: list, show, check a graph, and apply a folder.", no_args_is_help=True, rich_markup_mode=None)
 tools = typer.Typer(help="Tools that agents may call.", no_args_is_help=True, rich_markup_mode=None)
 prompts = typer.Typer(help="Prompts and their labels.", no_args_is_help=True, rich_markup_mode=None)
 models = typer.Typer(help="Models that can answer.", no_args_is_help=True, rich_markup_mode=None)
 for group, name in ((agents, "agents"), (tools, "tools"), (prompts, "prompts"), (models, "models")):
     app.add_typer(group, name=name)
+agents.command("check")(check_agents)
+agents.command("dry-run")(dry_run)
 
 
 @agents.command("list")

@@ -1,7 +1,7 @@
 """How a command ends: the exit codes, and the lines on standard error that explain one.
 
 0    done
-1    anything not listed here
+1    anything not listed here; `agents dry-run`: the version would break runs
 2    bad input: an option, a file, a bundle, a graph, an agent's input
 3    not found
 4    not allowed: no key, a wrong key, or a key without the right

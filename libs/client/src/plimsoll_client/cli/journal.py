@@ -1,24 +1,16 @@
 """A run's journal for people: one line per entry, and reading it up to where it is now."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from plimsoll_client.cli.output import as_json_line, one_line, seconds, visible, when
+from plimsoll_client import events
+from plimsoll_client.cli.output import one_line, seconds, visible, when
 from plimsoll_client.cli.report import models_in
-from plimsoll_client.events import (
-    ApprovalAsked,
-    ApprovalDecided,
-    OtherEvent,
-    RunEvent,
-    RunFinished,
-    RunStarted,
-    StepFailed,
-    StepFinished,
-    StepProgressed,
-    StepStarted,
-)
+from plimsoll_client.cli.telling import of_step, told
+from plimsoll_client.events import ApprovalAsked, ApprovalDecided, RunEvent, StepFailed, StepFinished
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,12 +46,12 @@ def progress_line(event: RunEvent) -> Line | None:
         case ApprovalDecided(node=node, status=status, decided_by=by):
             return Line("!", "yellow", f"{node:<20} {status}{f' by {by}' if by else ''}")
         case _:
-            return None
+            return _of_run(event.event)
 
 
 def history_line(event: RunEvent) -> str:
     """One entry on one line."""
-    return f"{event.seq:>4}  {when(event.at)}  {event.event.type:<17} {one_line(_told(event), 140)}".rstrip()
+    return f"{event.seq:>4}  {when(event.at)}  {event.event.type:<20} {one_line(' '.join(told(event.event)), 140).lstrip()}".rstrip()
 
 
 async def journal(mesh: "Mesh", run_id: str, *, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
@@ -80,29 +72,32 @@ def _finished(step: StepFinished) -> Line:
 
 
 def _failed(step: StepFailed) -> Line:
-    then = "tried again" if step.retried else f"goes on at {step.next}" if step.next else "no route for it"
-    cause = f"{step.failure.category}: {step.failure.message or step.failure.reason}"
     mark, style = ("↻", "yellow") if step.retried else ("✗", "red" if not step.next else "yellow")
-    return Line(mark, style, f"{step.node:<20} {step.kind:<9} {seconds(step.duration_s):>8}  {cause} ({then})")
+    return Line(mark, style, f"{step.node:<20} {of_step(step)}")
 
 
-def _told(entry: RunEvent) -> str:
-    match entry.event:
-        case RunStarted(input=given):
-            return as_json_line(given)
-        case StepStarted(node=node, kind=kind, attempt=attempt):
-            return f"{node} {kind}{f', attempt {attempt}' if attempt > 1 else ''}"
-        case StepProgressed(node=node, detail=detail):
-            return f"{node} {as_json_line(detail)}"
-        case StepFinished(node=node, kind=kind, duration_s=duration_s, next=following, delta=delta):
-            return f"{node} {kind} {seconds(duration_s)} → {following} {as_json_line(delta)}"
-        case StepFailed() as step:
-            return _failed(step).text
-        case ApprovalAsked(approval=approval):
-            return f"{approval.node} {approval.id} {approval.summary}"
-        case ApprovalDecided(node=node, approval_id=approval, status=status, decided_by=by, comment=comment):
-            return f"{node} {approval} {status} by {by} {comment}"
-        case RunFinished(status=status, failure=failure):
-            return f"{status}{f' {failure.category} {failure.reason}: {failure.message}' if failure else ''}"
-        case OtherEvent():
-            return "(an entry of a newer mesh)"
+def _of_run(event: events.Happening) -> Line | None:
+    """Entries about the run as a whole, its waiting and its children."""
+    mark, style, label = _MARKS.get(type(event), ("", "", ""))
+    if not mark:
+        return None
+    node, words = told(event)
+    return Line(mark, style, f"{node or label:<20} {one_line(words, 140)}".rstrip())
+
+
+_MARKS: Mapping[type[events.Happening], tuple[str, str, str]] = MappingProxyType(
+    {
+        events.WaitStarted: ("…", "yellow", ""),
+        events.SignalReceived: ("!", "yellow", "signal"),
+        events.InputReceived: ("!", "yellow", "input"),
+        events.ChildrenStarted: ("»", "cyan", ""),
+        events.ChildrenJoined: ("«", "cyan", ""),
+        events.ChildrenStopped: ("✗", "yellow", ""),
+        events.CompensationStarted: ("↶", "yellow", ""),
+        events.RunPaused: ("‖", "yellow", "paused"),
+        events.RunResumed: ("▸", "green", "resumed"),
+        events.RunQuarantined: ("✗", "red", "quarantined"),
+        events.VersionChanged: ("↑", "cyan", "version"),
+    }
+)
+"""What else is worth a line while somebody waits: its mark, its colour, and its first word where no node is meant."""

@@ -9,13 +9,23 @@ from typing import cast
 import typer
 from plimsoll_runtime.errors import PlimsollError, unwrap
 
-from plimsoll_client.cli import approvals, catalog, feedback, memory, running, runs
+from plimsoll_client.cli import approvals, catalog, feedback, memory, running, runs, schedules, threads, webhooks
 from plimsoll_client.cli.exits import Exit, exit_code, explained
 from plimsoll_client.cli.output import error_console, visible
 from plimsoll_client.cli.program import spelled
 
 GROUP = "plimsoll.commands"
-_OURS = (running.app, runs.app, approvals.app, catalog.app, memory.app, feedback.app)
+_OURS = (
+    running.app,
+    runs.app,
+    threads.app,
+    approvals.app,
+    schedules.app,
+    webhooks.app,
+    catalog.app,
+    memory.app,
+    feedback.app,
+)
 _COMPLETING = "_PLIMSOLL_COMPLETE"
 
 

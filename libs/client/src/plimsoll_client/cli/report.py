@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plimsoll_client.events import RunEvent, StepFinished
-from plimsoll_client.models import Run
+from plimsoll_client.models import Obstacle, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,11 +12,13 @@ class Report:
     """Attributes:
     models      those that answered, in the order of their first answer
     duration_s  from acceptance to the end; None while it goes on
+    obstacles   what a run waits for that is not final, as far as somebody asked
     """
 
     run: Run
     models: tuple[str, ...]
     duration_s: float | None
+    obstacles: tuple[Obstacle, ...] = ()
 
 
 def models_of(events: Iterable[RunEvent]) -> tuple[str, ...]:

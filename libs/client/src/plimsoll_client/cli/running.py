@@ -3,16 +3,15 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from plimsoll_runtime.errors import NotFound
 
 from plimsoll_client.cli.exits import Exit
-from plimsoll_client.cli.options import AsJson, Data
+from plimsoll_client.cli.options import AsJson, Data, Key
 from plimsoll_client.cli.output import console, print_json
 from plimsoll_client.cli.session import on_mesh
+from plimsoll_client.cli.submitting import AgentName, Given, Thread, start
 from plimsoll_client.cli.watching import Approve, Watching
-from plimsoll_client.files import GivenFile, read_given
-from plimsoll_client.inputs import input_from_file
-from plimsoll_client.models import Run
+from plimsoll_client.files import read_given
+from plimsoll_client.options import RunOptions
 
 if TYPE_CHECKING:
     from plimsoll_client.mesh import Mesh
@@ -24,15 +23,11 @@ ApproveOption = Annotated[Approve, typer.Option("--approve", help="How to answer
 
 @app.command()
 def run(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name, as `plimsoll agents list` shows it", show_default=False)],
-    given: Annotated[
-        str,
-        typer.Option(
-            "--input", "-i", metavar="FILE|-", help="A file, or - for standard input. JSON is the whole input", show_default=False
-        ),
-    ],
+    agent: AgentName,
+    given: Given,
     approve: ApproveOption = Approve.ASK,
-    key: Annotated[str, typer.Option("--key", help="Your own key: the same key and input again is the same run")] = "",
+    key: Key = "",
+    thread: Thread = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and leave")] = False,
     data: Data = None,
     as_json: AsJson = False,
@@ -41,7 +36,7 @@ def run(
     file = read_given(given)
 
     async def start_and_watch(mesh: "Mesh") -> Exit:
-        started = await _submit(mesh, agent, file, key)
+        started = (await start(mesh, agent, file, key, RunOptions(thread_id=thread))).run
         if detach:
             if as_json:
                 print_json(started)
@@ -66,11 +61,3 @@ def watch(
         return await Watching(mesh, await mesh.runs.get(run), approve=approve, data=data, as_json=as_json).until_rest()
 
     raise typer.Exit(on_mesh(data, join))
-
-
-async def _submit(mesh: "Mesh", agent: str, file: GivenFile, key: str) -> Run:
-    try:
-        found = await mesh.agents.get(agent)
-    except NotFound as error:
-        raise NotFound(error.message, reason=error.reason, remedy="See `plimsoll agents list`") from error
-    return await mesh.runs.submit(agent, input_from_file(file, found.accepts, agent), key=key)

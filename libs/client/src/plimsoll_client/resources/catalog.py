@@ -5,7 +5,8 @@ from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
 
 from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.catalog import agent_from_proto, model_from_proto, prompt_from_proto, prompt_to_proto, tool_from_proto
-from plimsoll_client.models import Agent, Model, Prompt, PromptDraft, RegisteredAgent, RegisteredPrompt, Tool
+from plimsoll_client.codec.plans import checked_from_proto
+from plimsoll_client.models import Agent, CheckedAgent, Model, Prompt, PromptDraft, RegisteredAgent, RegisteredPrompt, Tool
 
 
 class Agents:
@@ -33,6 +34,11 @@ class Agents:
             return await self._calls.repeatable(self._stub.ListAgents, agents_pb2.ListAgentsRequest(page_size=size, page_token=token))
 
         return [agent_from_proto(message) for message in await every(page, lambda answer: answer.agents, limit=limit)]
+
+    async def check(self, source: str, *, source_name: str = "") -> CheckedAgent:
+        """Say what registering a graph would do, without doing it: its mistakes, and the unfinished runs that it would break."""
+        request = agents_pb2.CheckAgentRequest(source=source, source_name=source_name)
+        return checked_from_proto(await self._calls.repeatable(self._stub.CheckAgent, request))
 
 
 class Tools:

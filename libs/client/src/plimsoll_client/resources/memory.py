@@ -1,5 +1,7 @@
 """Memory: documents in, passages out."""
 
+from collections.abc import Sequence
+
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
 from plimsoll.gateway.v1 import memory_pb2 as pb
 from plimsoll_runtime.json_types import JsonObject
@@ -7,7 +9,9 @@ from plimsoll_runtime.wire import json_to_proto
 
 from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.knowledge import collection_from_proto, document_from_proto, passage_from_proto, receipt_from_proto
+from plimsoll_client.codec.retrieval import configuration_to_proto, evaluation_from_proto, query_to_proto
 from plimsoll_client.knowledge import Collection, Document, Found, Ingested
+from plimsoll_client.retrieval import Evaluation, LabelledQuery, SearchConfiguration
 
 INGEST_S = 120.0
 """A large document is chunked and embedded before the answer."""
@@ -35,6 +39,26 @@ class Memory:
         request = pb.SearchCollectionRequest(collection=collection, query=query, limit=limit, filter=json_to_proto(filter or {}))
         answer = await self._calls.repeatable(self._stub.SearchCollection, request)
         return Found(passages=tuple(passage_from_proto(message) for message in answer.passages), receipt=receipt_from_proto(answer.receipt))
+
+    async def evaluate(
+        self,
+        collection: str,
+        queries: Sequence[LabelledQuery],
+        *,
+        ks: Sequence[int] = (),
+        configuration: SearchConfiguration | None = None,
+        baseline: SearchConfiguration | None = None,
+    ) -> Evaluation:
+        """How good the answers to labelled queries are; with a baseline, whether the two ways to search differ."""
+        request = pb.EvaluateCollectionRequest(
+            collection=collection,
+            queries=map(query_to_proto, queries),
+            ks=ks,
+            configuration=configuration_to_proto(configuration) if configuration else None,
+            baseline=configuration_to_proto(baseline) if baseline else None,
+        )
+        answer = await self._calls.repeatable(self._stub.EvaluateCollection, request, cap_s=INGEST_S)
+        return evaluation_from_proto(answer.evaluation)
 
     async def collections(self) -> list[Collection]:
         """All of them."""

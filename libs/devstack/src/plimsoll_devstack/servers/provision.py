@@ -8,7 +8,10 @@ from plimsoll_devstack.servers.postgres import DATABASE, SUPERUSER, PostgresServ
 EXAMPLES = "examples"
 """Role and database of the example agents' tools."""
 
-ROLES = (*SERVICES, EXAMPLES)
+READER = "examples_reader"
+"""Reads the examples' database and can do nothing else: the role of the tool that runs queries."""
+
+ROLES = (*SERVICES, EXAMPLES, READER)
 
 
 async def provision(server: PostgresServer) -> None:
@@ -28,6 +31,9 @@ async def provision(server: PostgresServer) -> None:
             await connection.execute(f"revoke all on database {database} from public")
             await connection.execute(f"grant all on database {database} to {owner}")
         await connection.execute(f"grant connect on database {DATABASE} to {', '.join(SERVICES)}")
+        await connection.execute(f"grant connect on database {EXAMPLES} to {READER}")
+        await connection.execute(f"grant pg_read_all_data to {READER}")
+        await connection.execute(f"alter role {READER} set default_transaction_read_only = on")
     finally:
         await connection.close()
     await _schemas(server)

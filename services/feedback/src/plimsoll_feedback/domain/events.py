@@ -80,10 +80,15 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unremarkable:
-    """An entry that says nothing which a later one does not say again: a start, a turn, a question."""
+    """An entry that says nothing which a later one does not say again: a start, a turn, a question, a pause, a child run."""
 
 
-Entry: TypeAlias = RunStarted | StepFinished | StepFailed | ApprovalDecided | RunFinished | Unremarkable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """An entry of a kind that a newer orchestrator writes: the run is known by it, and nothing else."""
+
+
+Entry: TypeAlias = RunStarted | StepFinished | StepFailed | ApprovalDecided | RunFinished | Unremarkable | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

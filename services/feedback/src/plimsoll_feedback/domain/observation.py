@@ -19,6 +19,7 @@ from plimsoll_feedback.domain.events import (
     StepFailed,
     StepFinished,
     ToolCallCompleted,
+    Unknown,
     Unremarkable,
 )
 from plimsoll_feedback.domain.labels import Label, label_decision, label_run_end, label_search, label_stated
@@ -91,7 +92,7 @@ def _of_journal(event: JournalEntry) -> Operation | None:
 
 def _outcome(event: JournalEntry) -> _Outcome | None:
     match event.entry:
-        case RunStarted() | Unremarkable():
+        case RunStarted() | Unremarkable() | Unknown():
             return None
         case StepFinished() as step:
             return _Outcome(

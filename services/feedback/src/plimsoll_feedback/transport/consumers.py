@@ -15,15 +15,16 @@ from plimsoll_runtime.errors import Unavailable
 from plimsoll_runtime.lifecycle import Loop
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.metrics import Metrics
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
-from plimsoll_feedback.domain.events import Event, happened_at
+from plimsoll_feedback.domain.events import Event, JournalEntry, Unknown, happened_at
 from plimsoll_feedback.service import FeedbackService
 from plimsoll_feedback.transport.event_codec import model_call_completed, run_advanced, search_completed, tool_call_completed
 
 CONSUMER_LAG: Final = "plimsoll_consumer_lag_messages"
 CONSUMER_OLDEST: Final = "plimsoll_consumer_oldest_seconds"
 QUERYABLE_SECONDS: Final = "plimsoll_feedback_queryable_seconds"
+UNKNOWN_ENTRIES: Final = "plimsoll_feedback_unknown_entries"
 
 _ACK_WAIT_S: Final = 60.0
 _WATCH_EVERY_S: Final = 5.0
@@ -74,6 +75,8 @@ class EventConsumers:
             QUERYABLE_SECONDS, "From an event to its being stored", ("durable",), buckets=_BUCKETS, registry=metrics.registry
         )
 
+        self._unknown = Counter(UNKNOWN_ENTRIES, "Journal entries of a kind that only a newer version knows", registry=metrics.registry)
+
     def loops(self) -> Mapping[str, Loop]:
         """One loop a source, and the one that watches them."""
         consuming: dict[str, Loop] = {f"consume {source.service}": partial(self._consume, source) for source in SOURCES}
@@ -96,6 +99,8 @@ class EventConsumers:
         now = self._clock.now()
         for event in events:
             self._queryable.labels(durable).observe(max(0.0, (now - happened_at(event)).total_seconds()))
+            if isinstance(event, JournalEntry) and isinstance(event.entry, Unknown):
+                self._unknown.inc()
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 2)
         self._log.info("feedback.ingested", {"durable": durable, "events": len(events), "ms": elapsed_ms})
 

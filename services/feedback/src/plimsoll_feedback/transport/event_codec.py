@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.unknown_fields import UnknownFieldSet
 from plimsoll.common.v1 import failure_pb2, work_pb2
 from plimsoll.memory.v1 import document_pb2, memory_events_pb2
 from plimsoll.model_router.v1 import model_events_pb2
@@ -33,9 +34,10 @@ from plimsoll_feedback.domain.events import (
     StepFailed,
     StepFinished,
     ToolCallCompleted,
+    Unknown,
     Unremarkable,
 )
-from plimsoll_feedback.errors import UnknownEvent, UnreadableEvent
+from plimsoll_feedback.errors import UnreadableEvent
 
 ID_CAP_CHARACTERS: Final = 200
 TEXT_CAP_CHARACTERS: Final = 2_000
@@ -57,7 +59,7 @@ M = TypeVar("M", bound=Message)
 
 
 def run_advanced(payload: bytes) -> JournalEntry:
-    """Decode plimsoll.orchestrator.v1.RunEvent. Raises UnreadableEvent or UnknownEvent."""
+    """Decode plimsoll.orchestrator.v1.RunEvent. An entry of a kind that a newer orchestrator writes is Unknown. Raises UnreadableEvent."""
     message = _parse(run_events_pb2.RunEvent(), payload)
     if message.seq < 1:
         raise _unreadable("seq", f"is {message.seq}", "journals count from 1")
@@ -134,8 +136,6 @@ def _entry(message: run_events_pb2.RunEvent) -> Entry:
     match message.WhichOneof("event"):
         case "run_started":
             return RunStarted()
-        case "step_started" | "step_progressed" | "approval_asked":
-            return Unremarkable()
         case "step_finished":
             return _step_finished(message.step_finished)
         case "step_failed":
@@ -144,8 +144,12 @@ def _entry(message: run_events_pb2.RunEvent) -> Entry:
             return _approval_decided(message.approval_decided)
         case "run_finished":
             return _run_finished(message.run_finished)
+        case None if not len(UnknownFieldSet(message)):
+            raise _unreadable("event", "is absent", "every journal entry tells something")
+        case None:
+            return Unknown()
         case _:
-            raise UnknownEvent("a journal entry of a kind that is not known here", remedy="upgrade feedback, then replay its dead letters")
+            return Unremarkable()
 
 
 def _step_finished(step: run_events_pb2.StepFinished) -> StepFinished:

@@ -18,6 +18,9 @@ class GrpcMemory:
     async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         return await self._peer.call(self._stub.Search, request, READ_S)
 
+    async def evaluate(self, request: pb.EvaluateRequest) -> pb.EvaluateResponse:
+        return await self._peer.call(self._stub.Evaluate, request, INGEST_S)
+
     async def list_collections(self, request: pb.ListCollectionsRequest) -> pb.ListCollectionsResponse:
         return await self._peer.call(self._stub.ListCollections, request, READ_S)
 

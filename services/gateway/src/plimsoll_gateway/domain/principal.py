@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from plimsoll_gateway.domain.scopes import NEEDED, Scope
+from plimsoll_gateway.domain.scopes import NEEDED, ROLES, Scope
 from plimsoll_gateway.errors import ExpiredKey, RevokedKey, ScopeMissing, UnknownKey
 
 ID_PREFIX = "key"
+BOOTSTRAP = "bootstrap"
+"""Who made the first key of all. It may do everything, also what became possible after it was made."""
+
 _KEY = re.compile(r"plk_(?P<id>[0-9A-Za-z]{1,40})_[0-9A-Za-z_-]{43}", re.ASCII)
 _NO_DIGEST = bytes(32)
 
@@ -89,4 +92,5 @@ def identify(presented: PresentedKey, record: KeyRecord | None, now: datetime) -
         raise RevokedKey(f"the API key {record.key_id} was revoked at {record.revoked_at:%Y-%m-%dT%H:%M:%SZ}", remedy="use another key")
     if record.expires_at is not None and record.expires_at <= now:
         raise ExpiredKey(f"the API key {record.key_id} expired at {record.expires_at:%Y-%m-%dT%H:%M:%SZ}", remedy="use another key")
-    return Principal(key_id=record.key_id, name=record.name, tenant=record.tenant, scopes=record.scopes)
+    scopes = ROLES["admin"] if record.created_by == BOOTSTRAP else record.scopes
+    return Principal(key_id=record.key_id, name=record.name, tenant=record.tenant, scopes=scopes)

@@ -12,6 +12,11 @@ class Scope(StrEnum):
     APPROVALS_DECIDE = "approvals:decide"
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
+    DELIVERIES_REPLAY = "deliveries:replay"
     TOOLS_READ = "tools:read"
     PROMPTS_READ = "prompts:read"
     PROMPTS_WRITE = "prompts:write"
@@ -24,10 +29,17 @@ class Scope(StrEnum):
 
 
 _VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read"))
-_OPERATOR = _VIEWER | {Scope.RUNS_WRITE, Scope.APPROVALS_DECIDE, Scope.DOCUMENTS_WRITE, Scope.SIGNALS_WRITE}
+_OPERATOR = _VIEWER | {
+    Scope.RUNS_WRITE,
+    Scope.APPROVALS_DECIDE,
+    Scope.SCHEDULES_WRITE,
+    Scope.DELIVERIES_REPLAY,
+    Scope.DOCUMENTS_WRITE,
+    Scope.SIGNALS_WRITE,
+}
 
 ROLES: Mapping[str, frozenset[Scope]] = MappingProxyType({"viewer": _VIEWER, "operator": _OPERATOR, "admin": frozenset(Scope)})
-"""viewer sees everything of its tenant; operator also works with it; admin also changes what runs."""
+"""viewer sees everything of its tenant; operator also works with it; admin also changes what runs, and who is told outside."""
 
 NEEDED: Mapping[str, Scope] = MappingProxyType(
     {
@@ -36,11 +48,30 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListRuns": Scope.RUNS_READ,
         "CancelRun": Scope.RUNS_WRITE,
         "FollowRun": Scope.RUNS_READ,
+        "PauseRun": Scope.RUNS_WRITE,
+        "ResumeRun": Scope.RUNS_WRITE,
+        "SignalRun": Scope.RUNS_WRITE,
+        "ForkRun": Scope.RUNS_WRITE,
+        "RetryRun": Scope.RUNS_WRITE,
+        "ExplainRun": Scope.RUNS_READ,
+        "QueryRun": Scope.RUNS_READ,
+        "GetThread": Scope.RUNS_READ,
+        "ListThreads": Scope.RUNS_READ,
         "ListApprovals": Scope.APPROVALS_READ,
         "DecideApproval": Scope.APPROVALS_DECIDE,
         "RegisterAgent": Scope.AGENTS_WRITE,
         "GetAgent": Scope.AGENTS_READ,
         "ListAgents": Scope.AGENTS_READ,
+        "CheckAgent": Scope.AGENTS_READ,
+        "PutSchedule": Scope.SCHEDULES_WRITE,
+        "GetSchedule": Scope.SCHEDULES_READ,
+        "ListSchedules": Scope.SCHEDULES_READ,
+        "DeleteSchedule": Scope.SCHEDULES_WRITE,
+        "PutWebhook": Scope.WEBHOOKS_WRITE,
+        "ListWebhooks": Scope.WEBHOOKS_READ,
+        "DeleteWebhook": Scope.WEBHOOKS_WRITE,
+        "ListWebhookDeliveries": Scope.WEBHOOKS_READ,
+        "ReplayWebhookDelivery": Scope.DELIVERIES_REPLAY,
         "ListTools": Scope.TOOLS_READ,
         "GetTool": Scope.TOOLS_READ,
         "RegisterPrompt": Scope.PROMPTS_WRITE,
@@ -49,6 +80,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListModels": Scope.MODELS_READ,
         "IngestDocument": Scope.DOCUMENTS_WRITE,
         "SearchCollection": Scope.DOCUMENTS_READ,
+        "EvaluateCollection": Scope.DOCUMENTS_READ,
         "ListCollections": Scope.DOCUMENTS_READ,
         "ListDocuments": Scope.DOCUMENTS_READ,
         "DeleteDocument": Scope.DOCUMENTS_WRITE,

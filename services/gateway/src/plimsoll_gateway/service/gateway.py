@@ -1,19 +1,20 @@
 """The verbs of the front door: each asks the service that owns the noun, and adds only what the door alone knows: who asks."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
-from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, memory_pb2, models_pb2, runs_pb2, tools_pb2
+from plimsoll.gateway.v1 import feedback_pb2, memory_pb2, models_pb2, tools_pb2
 from plimsoll.memory.v1 import memory_service_pb2 as memory_pb
+from plimsoll.memory.v1 import quality_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
 from plimsoll.model_router.v1 import prompt_pb2
-from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as dispatcher_pb
-from plimsoll_runtime.errors import DeadlineExpired, Exhausted, FieldProblem, Internal, Invalid, PlimsollError, Unavailable
+from plimsoll_runtime.clock import Clock
+from plimsoll_runtime.errors import DeadlineExpired, Exhausted, Internal, Invalid, PlimsollError, Unavailable
 from plimsoll_runtime.failures import Category, Failure, failure_from_proto
 
+from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Feedback, Memory, ModelRouter, Orchestrator, ToolDispatcher
+from plimsoll_gateway.service.plans import Plans
+from plimsoll_gateway.service.runs import Runs
 
 _LIMIT = 5  # passages, when the request names no number
 
@@ -21,83 +22,15 @@ _LIMIT = 5  # passages, when the request names no number
 class Gateway:
     """Carries requests of the present tenant to the services behind. `actor` is who asks, by the key shown, never by the request."""
 
-    def __init__(self, orchestrator: Orchestrator, tools: ToolDispatcher, models: ModelRouter, memory: Memory, feedback: Feedback) -> None:
-        self._orchestrator = orchestrator
+    def __init__(
+        self, orchestrator: Orchestrator, tools: ToolDispatcher, models: ModelRouter, memory: Memory, feedback: Feedback, clock: Clock
+    ) -> None:
+        self.runs = Runs(orchestrator, clock)
+        self.plans = Plans(orchestrator)
         self._tools = tools
         self._models = models
         self._memory = memory
         self._feedback = feedback
-
-    # runs
-
-    async def submit_run(self, request: runs_pb2.SubmitRunRequest) -> runs_pb2.SubmitRunResponse:
-        asked = orchestrator_pb.StartRunRequest(
-            agent=request.agent, input=request.input if request.HasField("input") else None, idempotency_key=request.idempotency_key
-        )
-        return runs_pb2.SubmitRunResponse(run=(await self._orchestrator.start_run(asked)).run)
-
-    async def get_run(self, request: runs_pb2.GetRunRequest) -> runs_pb2.GetRunResponse:
-        answer = await self._orchestrator.get_run(orchestrator_pb.GetRunRequest(run_id=request.run_id))
-        return runs_pb2.GetRunResponse(run=answer.run)
-
-    async def list_runs(self, request: runs_pb2.ListRunsRequest) -> runs_pb2.ListRunsResponse:
-        answer = await self._orchestrator.list_runs(
-            orchestrator_pb.ListRunsRequest(
-                agent=request.agent, status=request.status, page_size=request.page_size, page_token=request.page_token
-            )
-        )
-        return runs_pb2.ListRunsResponse(runs=answer.runs, next_page_token=answer.next_page_token)
-
-    async def cancel_run(self, request: runs_pb2.CancelRunRequest, actor: str) -> runs_pb2.CancelRunResponse:
-        answer = await self._orchestrator.cancel_run(
-            orchestrator_pb.CancelRunRequest(run_id=request.run_id, reason=request.reason, cancelled_by=actor)
-        )
-        return runs_pb2.CancelRunResponse(run=answer.run)
-
-    async def follow_run(self, request: runs_pb2.FollowRunRequest) -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
-        """The run's journal after the cursor; ends after its last entry. Closing the generator ends the stream behind it."""
-        if request.after_seq < 0:
-            raise _wrong("afterSeq", "is negative", "0 means from the beginning")
-        asked = orchestrator_pb.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq)
-        async with aclosing(self._orchestrator.follow_run(asked)) as answers:
-            async for answer in answers:
-                yield runs_pb2.FollowRunResponse(event=answer.event)
-
-    # approvals
-
-    async def list_approvals(self, request: approvals_pb2.ListApprovalsRequest) -> approvals_pb2.ListApprovalsResponse:
-        answer = await self._orchestrator.list_approvals(
-            orchestrator_pb.ListApprovalsRequest(
-                status=request.status, run_id=request.run_id, page_size=request.page_size, page_token=request.page_token
-            )
-        )
-        return approvals_pb2.ListApprovalsResponse(approvals=answer.approvals, next_page_token=answer.next_page_token)
-
-    async def decide_approval(self, request: approvals_pb2.DecideApprovalRequest, actor: str) -> approvals_pb2.DecideApprovalResponse:
-        answer = await self._orchestrator.decide_approval(
-            orchestrator_pb.DecideApprovalRequest(
-                approval_id=request.approval_id, decision=request.decision, comment=request.comment, decided_by=actor
-            )
-        )
-        return approvals_pb2.DecideApprovalResponse(approval=answer.approval)
-
-    # agents
-
-    async def register_agent(self, request: agents_pb2.RegisterAgentRequest) -> agents_pb2.RegisterAgentResponse:
-        answer = await self._orchestrator.register_agent(
-            orchestrator_pb.RegisterAgentRequest(source=request.source, source_name=request.source_name)
-        )
-        return agents_pb2.RegisterAgentResponse(agent=answer.agent, created=answer.created)
-
-    async def get_agent(self, request: agents_pb2.GetAgentRequest) -> agents_pb2.GetAgentResponse:
-        answer = await self._orchestrator.get_agent(orchestrator_pb.GetAgentRequest(name=request.name))
-        return agents_pb2.GetAgentResponse(agent=answer.agent)
-
-    async def list_agents(self, request: agents_pb2.ListAgentsRequest) -> agents_pb2.ListAgentsResponse:
-        answer = await self._orchestrator.list_agents(
-            orchestrator_pb.ListAgentsRequest(page_size=request.page_size, page_token=request.page_token)
-        )
-        return agents_pb2.ListAgentsResponse(agents=answer.agents, next_page_token=answer.next_page_token)
 
     # tools
 
@@ -153,6 +86,17 @@ class Gateway:
             raise _error_of(failure_from_proto(answer.failure))
         return memory_pb2.SearchCollectionResponse(passages=answer.passages, receipt=answer.receipt)
 
+    async def evaluate_collection(self, request: memory_pb2.EvaluateCollectionRequest) -> memory_pb2.EvaluateCollectionResponse:
+        answer = await self._memory.evaluate(
+            memory_pb.EvaluateRequest(
+                query_set=quality_pb2.QuerySet(collection=request.collection, queries=request.queries),
+                ks=request.ks,
+                configuration=request.configuration if request.HasField("configuration") else None,
+                baseline=request.baseline if request.HasField("baseline") else None,
+            )
+        )
+        return memory_pb2.EvaluateCollectionResponse(evaluation=answer.evaluation)
+
     async def list_collections(self, _: memory_pb2.ListCollectionsRequest) -> memory_pb2.ListCollectionsResponse:
         answer = await self._memory.list_collections(memory_pb.ListCollectionsRequest())
         return memory_pb2.ListCollectionsResponse(collections=answer.collections)
@@ -196,7 +140,7 @@ class Gateway:
     async def record_signal(self, request: feedback_pb2.RecordSignalRequest, actor: str) -> feedback_pb2.RecordSignalResponse:
         """Records for the run of the path; without a source, the actor is it."""
         if request.signal.run_id not in {"", request.run_id}:
-            raise _wrong("signal.runId", f"differs from the run {request.run_id!r}", "leave it out")
+            raise wrong("signal.runId", f"differs from the run {request.run_id!r}", "leave it out")
         asked = feedback_pb.RecordSignalRequest(signal=request.signal, idempotency_key=request.idempotency_key)
         asked.signal.run_id = request.run_id
         asked.signal.source = request.signal.source or actor
@@ -207,10 +151,6 @@ class Gateway:
             feedback_pb.ListSignalsRequest(run_id=request.run_id, page_size=request.page_size, page_token=request.page_token)
         )
         return feedback_pb2.ListSignalsResponse(signals=answer.signals, next_page_token=answer.next_page_token)
-
-
-def _wrong(field: str, problem: str, remedy: str) -> Invalid:
-    return Invalid(problems=(FieldProblem(field, problem, remedy),), reason="INVALID_REQUEST")
 
 
 def _error_of(failure: Failure) -> PlimsollError:

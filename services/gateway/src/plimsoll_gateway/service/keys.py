@@ -10,7 +10,7 @@ from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import FieldProblem, Invalid
 from plimsoll_runtime.ids import Ids
 
-from plimsoll_gateway.domain.principal import ID_PREFIX, KeyRecord, key_digest, key_text, read_key
+from plimsoll_gateway.domain.principal import BOOTSTRAP, ID_PREFIX, KeyRecord, key_digest, key_text, read_key
 from plimsoll_gateway.domain.scopes import ROLES, Scope
 from plimsoll_gateway.errors import KeyNotFound
 from plimsoll_gateway.ports import KeyFile, KeyStore
@@ -71,7 +71,7 @@ class KeyRing:
         The file is written before its row counts: a crash in between leaves a file without a row, which the next start replaces,
         and never a row whose key nobody has.
         """
-        new = self._make(KeyRequest(tenant=tenant, name="first key", scopes=ROLES["admin"]), created_by="bootstrap")
+        new = self._make(KeyRequest(tenant=tenant, name="first key", scopes=ROLES["admin"]), created_by=BOOTSTRAP)
         if await self._keys.add_first(new.record, lambda: file.write(new.text)):
             self._log.info("key.first_made", {"key_id": new.record.key_id, "tenant": tenant, "file": file.path})
             return

@@ -117,7 +117,11 @@ def _headers(route: Route) -> Iterable[JsonValue]:
 
 def _answer(route: Route) -> JsonObject:
     if route.streaming:
-        return _content("Events: id, event and data; the last is `end`.", "text/event-stream", {"type": "string"})
+        return _content(
+            "Events: id, event and data; the last is `end`. Provisional text (tokensReceived, tokensRetracted) has no id.",
+            "text/event-stream",
+            {"type": "string"},
+        )
     return _content("Done.", "application/json", {"$ref": _REFERENCE + route.response.full_name})
 
 

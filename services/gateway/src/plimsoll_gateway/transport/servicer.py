@@ -11,12 +11,16 @@ from google.protobuf.message import Message
 from plimsoll.gateway.v1 import (
     agents_pb2,
     approvals_pb2,
+    control_pb2,
     feedback_pb2,
     gateway_service_pb2_grpc,
     memory_pb2,
     models_pb2,
     runs_pb2,
+    schedules_pb2,
+    threads_pb2,
     tools_pb2,
+    webhooks_pb2,
 )
 from plimsoll_runtime.context import current_caller
 
@@ -36,37 +40,104 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
 
     async def SubmitRun(self, request: runs_pb2.SubmitRunRequest, _: Context) -> runs_pb2.SubmitRunResponse:
         self._must_fit(request)
-        return await self._gateway.submit_run(request)
+        return await self._gateway.runs.submit(request)
 
     async def GetRun(self, request: runs_pb2.GetRunRequest, _: Context) -> runs_pb2.GetRunResponse:
-        return await self._gateway.get_run(request)
+        return await self._gateway.runs.get(request)
 
     async def ListRuns(self, request: runs_pb2.ListRunsRequest, _: Context) -> runs_pb2.ListRunsResponse:
-        return await self._gateway.list_runs(request)
+        return await self._gateway.runs.list(request)
 
     async def CancelRun(self, request: runs_pb2.CancelRunRequest, _: Context) -> runs_pb2.CancelRunResponse:
-        return await self._gateway.cancel_run(request, current_caller().principal)
+        return await self._gateway.runs.cancel(request, current_caller().principal)
 
     async def FollowRun(self, request: runs_pb2.FollowRunRequest, _: Context) -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
-        async with aclosing(self._gateway.follow_run(request)) as answers:
+        async with aclosing(self._gateway.runs.follow(request)) as answers:
             async for answer in answers:
                 yield answer
 
+    async def PauseRun(self, request: control_pb2.PauseRunRequest, _: Context) -> control_pb2.PauseRunResponse:
+        return await self._gateway.runs.pause(request, current_caller().principal)
+
+    async def ResumeRun(self, request: control_pb2.ResumeRunRequest, _: Context) -> control_pb2.ResumeRunResponse:
+        return await self._gateway.runs.resume(request, current_caller().principal)
+
+    async def SignalRun(self, request: control_pb2.SignalRunRequest, _: Context) -> control_pb2.SignalRunResponse:
+        self._must_fit(request)
+        return await self._gateway.runs.signal(request, current_caller().principal)
+
+    async def ForkRun(self, request: control_pb2.ForkRunRequest, _: Context) -> control_pb2.ForkRunResponse:
+        self._must_fit(request)
+        return await self._gateway.runs.fork(request)
+
+    async def RetryRun(self, request: control_pb2.RetryRunRequest, _: Context) -> control_pb2.RetryRunResponse:
+        return await self._gateway.runs.retry(request)
+
+    async def ExplainRun(self, request: control_pb2.ExplainRunRequest, _: Context) -> control_pb2.ExplainRunResponse:
+        return await self._gateway.runs.explain(request)
+
+    async def QueryRun(self, request: control_pb2.QueryRunRequest, _: Context) -> control_pb2.QueryRunResponse:
+        self._must_fit(request)
+        return await self._gateway.runs.query(request)
+
+    async def GetThread(self, request: threads_pb2.GetThreadRequest, _: Context) -> threads_pb2.GetThreadResponse:
+        return await self._gateway.runs.get_thread(request)
+
+    async def ListThreads(self, request: threads_pb2.ListThreadsRequest, _: Context) -> threads_pb2.ListThreadsResponse:
+        return await self._gateway.runs.list_threads(request)
+
     async def ListApprovals(self, request: approvals_pb2.ListApprovalsRequest, _: Context) -> approvals_pb2.ListApprovalsResponse:
-        return await self._gateway.list_approvals(request)
+        return await self._gateway.runs.list_approvals(request)
 
     async def DecideApproval(self, request: approvals_pb2.DecideApprovalRequest, _: Context) -> approvals_pb2.DecideApprovalResponse:
-        return await self._gateway.decide_approval(request, current_caller().principal)
+        return await self._gateway.runs.decide_approval(request, current_caller().principal)
 
     async def RegisterAgent(self, request: agents_pb2.RegisterAgentRequest, _: Context) -> agents_pb2.RegisterAgentResponse:
         self._must_fit(request)
-        return await self._gateway.register_agent(request)
+        return await self._gateway.plans.register_agent(request)
 
     async def GetAgent(self, request: agents_pb2.GetAgentRequest, _: Context) -> agents_pb2.GetAgentResponse:
-        return await self._gateway.get_agent(request)
+        return await self._gateway.plans.get_agent(request)
 
     async def ListAgents(self, request: agents_pb2.ListAgentsRequest, _: Context) -> agents_pb2.ListAgentsResponse:
-        return await self._gateway.list_agents(request)
+        return await self._gateway.plans.list_agents(request)
+
+    async def CheckAgent(self, request: agents_pb2.CheckAgentRequest, _: Context) -> agents_pb2.CheckAgentResponse:
+        self._must_fit(request)
+        return await self._gateway.plans.check_agent(request)
+
+    async def PutSchedule(self, request: schedules_pb2.PutScheduleRequest, _: Context) -> schedules_pb2.PutScheduleResponse:
+        self._must_fit(request)
+        return await self._gateway.plans.put_schedule(request)
+
+    async def GetSchedule(self, request: schedules_pb2.GetScheduleRequest, _: Context) -> schedules_pb2.GetScheduleResponse:
+        return await self._gateway.plans.get_schedule(request)
+
+    async def ListSchedules(self, request: schedules_pb2.ListSchedulesRequest, _: Context) -> schedules_pb2.ListSchedulesResponse:
+        return await self._gateway.plans.list_schedules(request)
+
+    async def DeleteSchedule(self, request: schedules_pb2.DeleteScheduleRequest, _: Context) -> schedules_pb2.DeleteScheduleResponse:
+        return await self._gateway.plans.delete_schedule(request)
+
+    async def PutWebhook(self, request: webhooks_pb2.PutWebhookRequest, _: Context) -> webhooks_pb2.PutWebhookResponse:
+        self._must_fit(request)
+        return await self._gateway.plans.put_webhook(request)
+
+    async def ListWebhooks(self, request: webhooks_pb2.ListWebhooksRequest, _: Context) -> webhooks_pb2.ListWebhooksResponse:
+        return await self._gateway.plans.list_webhooks(request)
+
+    async def DeleteWebhook(self, request: webhooks_pb2.DeleteWebhookRequest, _: Context) -> webhooks_pb2.DeleteWebhookResponse:
+        return await self._gateway.plans.delete_webhook(request)
+
+    async def ListWebhookDeliveries(
+        self, request: webhooks_pb2.ListWebhookDeliveriesRequest, _: Context
+    ) -> webhooks_pb2.ListWebhookDeliveriesResponse:
+        return await self._gateway.plans.list_webhook_deliveries(request)
+
+    async def ReplayWebhookDelivery(
+        self, request: webhooks_pb2.ReplayWebhookDeliveryRequest, _: Context
+    ) -> webhooks_pb2.ReplayWebhookDeliveryResponse:
+        return await self._gateway.plans.replay_webhook_delivery(request)
 
     async def ListTools(self, request: tools_pb2.ListToolsRequest, _: Context) -> tools_pb2.ListToolsResponse:
         return await self._gateway.list_tools(request)
@@ -94,6 +165,10 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     async def SearchCollection(self, request: memory_pb2.SearchCollectionRequest, _: Context) -> memory_pb2.SearchCollectionResponse:
         self._must_fit(request)
         return await self._gateway.search_collection(request)
+
+    async def EvaluateCollection(self, request: memory_pb2.EvaluateCollectionRequest, _: Context) -> memory_pb2.EvaluateCollectionResponse:
+        self._must_fit(request)
+        return await self._gateway.evaluate_collection(request)
 
     async def ListCollections(self, request: memory_pb2.ListCollectionsRequest, _: Context) -> memory_pb2.ListCollectionsResponse:
         return await self._gateway.list_collections(request)

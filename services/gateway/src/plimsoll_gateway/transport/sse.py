@@ -7,6 +7,10 @@
 `id` is the entry's seq, which comes back as Last-Event-ID; `event` is the kind, which is also the key in `data`. After the
 run's last entry comes `event: end`; a stream that breaks says why as `event: problem`; neither has an id, so the cursor stays.
 A stream that ends without either was cut: come again with the cursor.
+
+With `tokens=true`, `event: tokensReceived` brings text of a step under way and `event: tokensRetracted` takes it back. They are no
+part of the journal and have no id either: whoever comes again gets the entries after the cursor without gap or repeat, and the text
+of the step under way anew, with its attempt and offset.
 """
 
 import asyncio
@@ -25,6 +29,9 @@ _OPEN_S = 1.0  # the answer begins after this at the latest, entry or not
 _OPENING = b"retry: 1000\n\n"
 _HEARTBEAT = b": still here\n\n"
 _END = b"event: end\ndata: {}\n\n"
+
+PROVISIONAL = frozenset({"tokens_received", "tokens_retracted"})
+"""Kinds of event that are told beside the journal: their seq is that of the entry before, so it must not become the cursor."""
 
 
 class _Ended:
@@ -96,7 +103,8 @@ class EventStream:
         member = event.WhichOneof("event")
         kind = run_events_pb2.RunEvent.DESCRIPTOR.fields_by_name[member].json_name if member else "message"
         data = b"\ndata: ".join(self._to_json(event).splitlines())  # a caller's own JSON may hold line breaks between its tokens
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, kind.encode(), data)
+        cursor = b"" if member in PROVISIONAL else b"id: %d\n" % event.seq
+        return b"%sevent: %s\ndata: %s\n\n" % (cursor, kind.encode(), data)
 
     async def _leave(self, waiting: asyncio.Queue[_Item]) -> None:
         await self._leaving.wait()

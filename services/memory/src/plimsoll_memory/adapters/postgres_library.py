@@ -9,14 +9,21 @@ from plimsoll_runtime.json_types import dump_json
 from plimsoll_memory.adapters.halfvec import halfvec_text
 from plimsoll_memory.adapters.tenancy import working_for
 from plimsoll_memory.domain.chunking import Chunk
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, context_of, passage_metadata
+from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
+from plimsoll_memory.domain.embedding import is_learned
 from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.errors import CollectionChanged
 
 _BATCH = 500  # passages a statement
 
-_DOCUMENT = "document_id, collection, source, title, digest, fingerprint, version, chunks, size_bytes, metadata, updated_at"
+_DOCUMENT = "document_id, collection, source, title, digest, fingerprint, version, chunks, size_bytes, metadata, updated_at, labels"
 
+_COLLECTION = """
+    select *, case when next_embedder = '' then 0
+                   else (select count(*) from embeddings as one
+                         where one.tenant = collections.tenant and one.collection = name and one.embedder = next_embedder) end as reembedded
+    from collections where tenant = $1
+"""
 _SETTLED = "select number, language, embedder from collections where tenant = $1 and name = $2"
 _FIND = f"select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source = $3"
 _PAGE = f"""
@@ -25,29 +32,36 @@ _PAGE = f"""
 _LOCK_DOCUMENT = "select true from documents where tenant = $1 and collection = $2 and document_id = $3 for update"
 
 _NEW_COLLECTION = """
-    insert into collections (tenant, name, language, embedder, created_at) values ($1, $2, $3, $4, $5)
-    on conflict (tenant, name) do nothing
+    with made as (
+        insert into collections (tenant, name, language, embedder, created_at, target) values ($1, $2, $3, $4, $5, $6)
+        on conflict (tenant, name) do nothing
+        returning true
+    )
+    insert into chores (tenant, collection, due_at) select $1, $2, 'infinity' from made
+    on conflict (tenant, collection) do nothing
 """
 
 # Locks the document's row until the end, so that two writers of one source take turns; no row means that nothing changes.
 _PUT_DOCUMENT = f"""
     insert into documents as old (tenant, document_id, collection, source, title, media_type, digest, fingerprint, version, chunks,
-                                  size_bytes, metadata, created_at, updated_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $12)
+                                  size_bytes, metadata, created_at, updated_at, labels)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $12, $13)
     on conflict (tenant, collection, source) do update
     set title = excluded.title, media_type = excluded.media_type, digest = excluded.digest, fingerprint = excluded.fingerprint,
         version = old.version + 1, chunks = excluded.chunks, size_bytes = excluded.size_bytes, metadata = excluded.metadata,
-        updated_at = excluded.updated_at
+        updated_at = excluded.updated_at, labels = excluded.labels
     where old.fingerprint <> excluded.fingerprint
     returning {_DOCUMENT}
 """
 
 _PUT_CHUNKS = """
     insert into chunks (tenant, chunk_id, collection, document_id, version, position, context, headings, body, span_start, span_end,
-                        metadata, lexemes, weights)
+                        metadata, lexemes, weights, often)
     select $1, one.chunk_id, $2, $3, $4, one.position, one.context, array(select jsonb_array_elements_text(one.headings::jsonb)),
            one.body, one.span_start, one.span_end, one.metadata,
-           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))), lexeme_weights(analysed.lexemes)
+           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))), lexeme_weights(analysed.lexemes),
+           array(select lexeme from unnest(analysed.lexemes),
+                 generate_series(1, case when cardinality(positions) >= 4 then 2 when cardinality(positions) >= 2 then 1 else 0 end))
     from unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::jsonb[])
              as one (chunk_id, position, context, headings, body, span_start, span_end, metadata),
          lateral (select to_tsvector($5::text::regconfig, one.context || E'\\n' || one.body) as lexemes) as analysed
@@ -59,14 +73,38 @@ _PUT_EMBEDDINGS = """
     from unnest($4::text[], $5::jsonb[], $6::text[]) as one (chunk_id, metadata, embedding)
 """
 
-# Holds the collection's row until the end: its words are counted under it, one document at a time.
-_COUNT_COLLECTION = """
-    update collections
-    set documents = documents + $4,
-        chunks = chunks + (select coalesce(sum(case when version = $5 then 1 else -1 end), 0) from chunks
-                           where tenant = $1 and document_id = $3)
-    where tenant = $1 and name = $2
+# The middle of where its words point. A passage without any known word gets a row too: it has been looked at.
+PUT_LEARNED = """
+    insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
+    select $1, $2, $3, chunk.chunk_id, chunk.metadata, coalesce(pointing.embedding, array_fill(0, array[128])::vector::halfvec)
+    from chunks as chunk
+    left join (
+        select one.chunk_id, l2_normalize(avg(projection)) as embedding
+        from chunks as one,
+             lateral (select substr(word, strpos(word, ':') + 1) as lexeme from unnest(tsvector_to_array(one.lexemes)) as word
+                      union all select unnest(one.often)) as said,
+             projections
+        where one.tenant = $1 and one.chunk_id = any ($4::text[]) and projections.tenant = $1 and projections.collection = $2
+          and projections.space = $3 and projections.lexeme = said.lexeme
+        group by one.chunk_id
+    ) as pointing using (chunk_id)
+    where chunk.tenant = $1 and chunk.chunk_id = any ($4::text[])
+    on conflict do nothing
 """
+
+# Holds the collection's row until the end: its words are counted under it, one document at a time. No row means that another embedder
+# serves by now.
+_COUNT_COLLECTION = """
+    with change as (
+        select coalesce(sum(case when version = $5 then 1 else -1 end), 0)::bigint as chunks from chunks
+        where tenant = $1 and document_id = $3
+    )
+    update collections set documents = documents + $4, chunks = collections.chunks + change.chunks
+    from change
+    where tenant = $1 and name = $2 and ($6 = '' or embedder = $6)
+    returning collections.chunks, change.chunks as change
+"""
+_DUE = "update chores set due_at = now() where tenant = $1 and collection = $2"
 
 # Words of passages of version $4 come in, words of all other versions of the document go out.
 _COUNT_TERMS = """
@@ -85,6 +123,10 @@ _COUNT_TERMS = """
 """
 
 _FORGET_OTHER_VERSIONS = "delete from chunks where tenant = $1 and document_id = $2 and version <> $3"
+_LOCK_COLLECTION = "select true from collections where tenant = $1 and name = $2 for update"
+_CONFIGURE = """
+    update collections set target = coalesce($3, target), reranker = coalesce($4, reranker) where tenant = $1 and name = $2 returning true
+"""
 _FIRST, _NONE = 1, 0  # versions
 
 
@@ -96,12 +138,12 @@ class PostgresLibrary:
 
     async def find_collection(self, tenant: str, name: str) -> Collection | None:
         async with working_for(self._pool, tenant) as connection:
-            row = await connection.fetchrow("select * from collections where tenant = $1 and name = $2", tenant, name)
+            row = await connection.fetchrow(f"{_COLLECTION} and name = $2", tenant, name)
         return _collection(row) if row else None
 
     async def list_collections(self, tenant: str) -> Sequence[Collection]:
         async with working_for(self._pool, tenant) as connection:
-            rows = await connection.fetch("select * from collections where tenant = $1 order by name", tenant)
+            rows = await connection.fetch(f"{_COLLECTION} order by name", tenant)
         return [_collection(row) for row in rows]
 
     async def find_document(self, tenant: str, collection: str, source: str) -> Document | None:
@@ -124,20 +166,40 @@ class PostgresLibrary:
             document = _document(row)
             for at in range(0, len(draft.chunks), _BATCH):
                 await _put_passages(connection, document, _Part(tenant=tenant, draft=draft, collection_number=number, start=at))
-            created = int(document.version == _FIRST)
-            await connection.execute(_COUNT_COLLECTION, tenant, collection, document.document_id, created, document.version)
+            await _count(connection, tenant, document, created=int(document.version == _FIRST), embedder=draft.embedder)
             await connection.execute(_COUNT_TERMS, tenant, collection, document.document_id, document.version)
             await connection.execute(_FORGET_OTHER_VERSIONS, tenant, document.document_id, document.version)
         return Stored(document=document, changed=True)
 
     async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
         async with working_for(self._pool, tenant) as connection:
-            if not await connection.fetchval(_LOCK_DOCUMENT, tenant, collection, document_id):
-                return False
-            await connection.execute(_COUNT_COLLECTION, tenant, collection, document_id, -1, _NONE)
-            await connection.execute(_COUNT_TERMS, tenant, collection, document_id, _NONE)
-            await connection.execute("delete from documents where tenant = $1 and document_id = $2", tenant, document_id)
-        return True
+            return await delete_document(connection, tenant, collection, document_id)
+
+    async def delete_collection(self, tenant: str, name: str) -> int | None:
+        async with working_for(self._pool, tenant) as connection:
+            if not await connection.fetchval(_LOCK_COLLECTION, tenant, name):
+                return None
+            gone = await connection.fetch("delete from documents where tenant = $1 and collection = $2 returning 1", tenant, name)
+            await connection.execute("delete from terms where tenant = $1 and collection = $2", tenant, name)
+            await connection.execute("delete from collections where tenant = $1 and name = $2", tenant, name)
+            await connection.execute(_DUE, tenant, name)
+        return len(gone)
+
+    async def configure(self, tenant: str, name: str, wanted: Wanted) -> bool:
+        async with working_for(self._pool, tenant) as connection:
+            found = await connection.fetchval(_CONFIGURE, tenant, name, wanted.embedder, wanted.reranker)
+            await connection.execute(_DUE, tenant, name)
+        return found is not None
+
+
+async def delete_document(connection: asyncpg.Connection, tenant: str, collection: str, document_id: str) -> bool:
+    """Forget a document inside the caller's transaction; returns whether it was there."""
+    if not await connection.fetchval(_LOCK_DOCUMENT, tenant, collection, document_id):
+        return False
+    await connection.execute(_COUNT_COLLECTION, tenant, collection, document_id, -1, _NONE, "")
+    await connection.execute(_COUNT_TERMS, tenant, collection, document_id, _NONE)
+    await connection.execute("delete from documents where tenant = $1 and document_id = $2", tenant, document_id)
+    return True
 
 
 async def _find(connection: asyncpg.Connection, tenant: str, collection: str, source: str) -> asyncpg.Record | None:
@@ -147,7 +209,7 @@ async def _find(connection: asyncpg.Connection, tenant: str, collection: str, so
 async def _settle_collection(connection: asyncpg.Connection, tenant: str, draft: Draft) -> int:
     """The number of the collection, which is created when missing. Raises CollectionChanged when it is not what the draft was made for."""
     name = draft.incoming.collection
-    await connection.execute(_NEW_COLLECTION, tenant, name, draft.language, draft.embedder, draft.made_at)
+    await connection.execute(_NEW_COLLECTION, tenant, name, draft.language, draft.embedder, draft.made_at, draft.target)
     settled = await connection.fetchrow(_SETTLED, tenant, name)
     if (settled["language"], settled["embedder"]) != (draft.language, draft.embedder):
         raise CollectionChanged
@@ -170,7 +232,19 @@ async def _put_document(connection: asyncpg.Connection, tenant: str, draft: Draf
         len(incoming.content),
         incoming.metadata,
         draft.made_at,
+        list(incoming.labels),
     )
+
+
+async def _count(connection: asyncpg.Connection, tenant: str, document: Document, *, created: int, embedder: str) -> None:
+    """Count the document; whenever the number of passages doubles, upkeep has a look. Raises CollectionChanged."""
+    row = await connection.fetchrow(
+        _COUNT_COLLECTION, tenant, document.collection, document.document_id, created, document.version, embedder
+    )
+    if row is None:
+        raise CollectionChanged
+    if row["chunks"].bit_length() > (row["chunks"] - row["change"]).bit_length():
+        await connection.execute(_DUE, tenant, document.collection)
 
 
 async def _put_passages(connection: asyncpg.Connection, document: Document, part: "_Part") -> None:
@@ -196,6 +270,9 @@ async def _put_passages(connection: asyncpg.Connection, document: Document, part
         [chunk.end for chunk in chunks],
         metadata,
     )
+    if is_learned(draft.embedder):
+        await connection.execute(PUT_LEARNED, part.tenant, document.collection, draft.embedder, ids)
+        return
     vectors = [halfvec_text(vector) for vector in part.vectors]
     await connection.execute(_PUT_EMBEDDINGS, part.tenant, document.collection, draft.embedder, ids, metadata, vectors)
 
@@ -226,6 +303,10 @@ def _collection(row: asyncpg.Record) -> Collection:
         documents=row["documents"],
         chunks=row["chunks"],
         created_at=row["created_at"],
+        next_embedder=row["next_embedder"],
+        reembedded=row["reembedded"],
+        exact=row["indexed"] != row["embedder"],
+        reranker=row["reranker"],
     )
 
 
@@ -242,4 +323,5 @@ def _document(row: asyncpg.Record) -> Document:
         size_bytes=row["size_bytes"],
         metadata=row["metadata"],
         updated_at=row["updated_at"],
+        labels=tuple(row["labels"]),
     )

@@ -19,7 +19,12 @@ from plimsoll_memory.errors import DocumentTooLarge, EmptyDocument, RequestRefus
 Vector: TypeAlias = Sequence[float]
 """What an embedder makes of a text: of length one, or all zero when it found nothing in it."""
 
+UNTRUSTED = "untrusted"
+"""The label of every text from outside: it informs, and instructs nobody."""
+
 _COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._:-]{0,62}")
+_MOST_LABELS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SOURCE_LENGTH = 1024
 _TITLE_LENGTH = 300
@@ -30,8 +35,12 @@ _METADATA_BYTES = 16 * 1024
 class Collection:
     """Documents that are searched together.
 
-    language  the text search configuration its passages are indexed with
-    embedder  the one whose vectors it holds
+    language       the text search configuration its passages are indexed with
+    embedder       the one whose vectors answer
+    next_embedder  the one that takes its place when all passages have its vectors; empty for none
+    reembedded     passages that have them already
+    exact          whether every vector is compared
+    reranker       the one that orders its answers; empty for none
     """
 
     name: str
@@ -40,6 +49,10 @@ class Collection:
     documents: int
     chunks: int
     created_at: datetime
+    next_embedder: str = ""
+    reembedded: int = 0
+    exact: bool = True
+    reranker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,7 @@ class Document:
     size_bytes: int
     metadata: JsonObject
     updated_at: datetime
+    labels: tuple[str, ...] = (UNTRUSTED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +87,21 @@ class Incoming:
     content: bytes = field(repr=False)
     digest: str
     metadata: JsonObject
+    labels: tuple[str, ...] = (UNTRUSTED,)
 
     def fingerprint(self, recipe: str) -> str:
-        """Changes when the content, its format, the metadata or the way of reading it (`recipe`) does."""
-        return digest([recipe, self.digest, self.format.media_type.value, self.format.charset, self.metadata])
+        """Changes when the content, its format, the metadata, the labels or the way of reading it (`recipe`) does."""
+        made_from: list[JsonValue] = [recipe, self.digest, self.format.media_type.value, self.format.charset, self.metadata]
+        return digest(made_from if self.labels == (UNTRUSTED,) else [*made_from, list(self.labels)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A document read, cut and embedded, ready to be stored; `vectors` belong to `chunks` one by one."""
+    """A document read, cut and embedded, ready to be stored.
+
+    vectors  belong to `chunks` one by one; none when the embedder is one that the library learned
+    target   what a new collection should be embedded with; empty for `embedder` itself
+    """
 
     document_id: str
     incoming: Incoming
@@ -92,6 +112,7 @@ class Draft:
     embedder: str
     language: str
     made_at: datetime
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +123,26 @@ class Stored:
     changed: bool
 
 
-def accept(*, collection: str, source: str, media_type: str, content: bytes, metadata: JsonObject, limit_bytes: int) -> Incoming:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How a collection should be embedded and reranked; None leaves it as it is, an empty reranker means none."""
+
+    embedder: str | None = None
+    reranker: str | None = None
+
+
+def accept(
+    *,
+    collection: str,
+    source: str,
+    media_type: str,
+    content: bytes,
+    metadata: JsonObject,
+    limit_bytes: int,
+    labels: Sequence[str] = (),
+) -> Incoming:
     """Check the fields of a document that comes in. Raises RequestRefused, UnknownMediaType, EmptyDocument or DocumentTooLarge."""
-    problems = [*collection_problems(collection), *_source_problems(source), *json_problems(metadata, "metadata")]
+    problems = [*collection_problems(collection), *_source_problems(source), *json_problems(metadata, "metadata"), *_label_problems(labels)]
     if problems:
         raise RequestRefused(problems=problems)
     format_ = parse_media_type(media_type)
@@ -113,7 +151,13 @@ def accept(*, collection: str, source: str, media_type: str, content: bytes, met
     if len(content) > limit_bytes:
         raise DocumentTooLarge(f"has {len(content):,} bytes; the limit is {limit_bytes:,}", "split it into several documents")
     return Incoming(
-        collection=collection, source=source, format=format_, content=content, digest=sha256(content).hexdigest(), metadata=metadata
+        collection=collection,
+        source=source,
+        format=format_,
+        content=content,
+        digest=sha256(content).hexdigest(),
+        metadata=metadata,
+        labels=tuple(sorted({UNTRUSTED, *labels})),
     )
 
 
@@ -150,6 +194,15 @@ def passage_metadata(metadata: JsonObject, chunk: Chunk) -> JsonObject:
     """The document's metadata with the passage's page or row; what the sender set stays."""
     place: JsonObject = {name: number for name, number in (("page", chunk.page), ("row", chunk.row)) if number}
     return {**place, **metadata}
+
+
+def _label_problems(labels: Sequence[str]) -> list[FieldProblem]:
+    wrong = next((label for label in labels if not _LABEL.fullmatch(label)), None)
+    if wrong is not None:
+        return [FieldProblem("labels", f"holds {wrong[:80]!r}", "use up to 63 of a–z, 0–9, dot, dash, colon and underscore for each")]
+    if len(labels) > _MOST_LABELS:
+        return [FieldProblem("labels", f"has {len(labels)} labels", f"use {_MOST_LABELS} or fewer")]
+    return []
 
 
 def _source_problems(source: str) -> list[FieldProblem]:

@@ -1,7 +1,7 @@
 """Ranking: two lists of candidates fused into one by reciprocal rank."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll_runtime.json_types import JsonObject
 
@@ -24,25 +24,44 @@ class Candidate:
     metadata: JsonObject
     text_rank: int
     vector_rank: int
+    text_score: float = 0.0
+    similarity: float = 0.0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A candidate with its fused score, comparable within one answer only."""
+    """A candidate with its fused score, comparable within one answer only, and the reranker's; 0 when it saw it not."""
 
     candidate: Candidate
     score: float
+    rerank_score: float = 0.0
 
 
-def fuse(candidates: Iterable[Candidate], *, vector_weight: float, limit: int) -> Sequence[Passage]:
-    """The best `limit` candidates by weighted reciprocal rank, best first; full text weighs 1. Equal scores go by id."""
-    passages = [Passage(candidate=one, score=fused_score(one.text_rank, one.vector_rank, vector_weight)) for one in candidates]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What the two lists weigh in the fusion."""
+
+    text: float = 1.0
+    vector: float
+
+
+def fuse(candidates: Iterable[Candidate], weights: Weights, *, limit: int) -> Sequence[Passage]:
+    """The best `limit` candidates by weighted reciprocal rank, best first. Equal scores go by id."""
+    passages = [Passage(candidate=one, score=fused_score(one.text_rank, one.vector_rank, weights)) for one in candidates]
     return sorted(passages, key=lambda passage: (-passage.score, passage.candidate.chunk_id))[:limit]
 
 
-def fused_score(text_rank: int, vector_rank: int, vector_weight: float) -> float:
+def fused_score(text_rank: int, vector_rank: int, weights: Weights) -> float:
     """The sum over both lists of weight / (constant + rank)."""
-    return _share(text_rank, 1.0) + _share(vector_rank, vector_weight)
+    return _share(text_rank, weights.text) + _share(vector_rank, weights.vector)
+
+
+def reorder(passages: Sequence[Passage], scores: Sequence[float], *, limit: int) -> Sequence[Passage]:
+    """The first passages by a reranker's scores, as many as it gave; behind them the rest as it was."""
+    judged = [replace(passage, rerank_score=score) for passage, score in zip(passages, scores, strict=False)]
+    judged.sort(key=lambda passage: -passage.rerank_score)  # stable: equal ones keep the order of the fusion
+    return [*judged, *passages[len(judged) :]][:limit]
 
 
 def _share(rank: int, weight: float) -> float:

@@ -1,26 +1,40 @@
-"""What memory does: take documents in, answer searches with a receipt, list and forget."""
+"""Documents in, passages out: take documents in, answer searches with a receipt, list, configure and forget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.ids import Ids
 
-from plimsoll_memory.domain import ranking
-from plimsoll_memory.domain.document import Collection, Document, Draft, Incoming, Stored, Vector, context_of, title_of
+from plimsoll_memory.domain.document import (
+    Collection,
+    Document,
+    Draft,
+    Incoming,
+    Stored,
+    Vector,
+    Wanted,
+    collection_problems,
+    context_of,
+    title_of,
+)
+from plimsoll_memory.domain.embedding import HASHING, LATENT, is_learned
 from plimsoll_memory.domain.paging import PageRequest, page_token
-from plimsoll_memory.domain.search import Answer, Candidates, Question, Receipt, SearchCompleted, SearchRequest, VectorQuestion, check
-from plimsoll_memory.errors import CollectionNotFound, DocumentNotFound, EmbedderMissing
-from plimsoll_memory.ports import DocumentReader, Embedder, Embedders, Library, PassageIndex, SearchLog
+from plimsoll_memory.errors import CollectionChanged, CollectionNotFound, DocumentNotFound, EmbedderMissing, RequestRefused
+from plimsoll_memory.ports import DocumentReader, Embedder, Embedders, Library, Rerankers
 
-_DEPTH = 100  # of each list: as deep as an answer may be long
 _EMBED_BATCH = 64
+_ATTEMPTS = 3  # to store a document while another embedder takes over
+NO_RERANKER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What a new collection gets, and how documents are read: `recipe` names the way of reading and cutting them."""
+    """What a new collection gets, and how documents are read: `recipe` names the way of reading and cutting them.
+
+    embedder  a configured one, or the family of those that are learned
+    """
 
     embedder: str
     language: str
@@ -37,13 +51,12 @@ class DocumentPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """The verbs of the service. Each works for one tenant and sees nothing of the others."""
+    """The verbs about documents. Each works for one tenant and sees nothing of the others."""
 
     library: Library
-    index: PassageIndex
     reader: DocumentReader
     embedders: Embedders
-    search_log: SearchLog
+    rerankers: Rerankers
     defaults: Defaults
     clock: Clock
     ids: Ids
@@ -54,52 +67,32 @@ class Memory:
         known = await self.library.find_document(tenant, incoming.collection, incoming.source)
         if known is not None and known.fingerprint == fingerprint:
             return Stored(document=known, changed=False)
-        collection = await self.library.find_collection(tenant, incoming.collection)
-        embedder = self._embedder(collection)
         reading = await self.reader.read(incoming.format, incoming.content)
         title = title_of(incoming.source, reading.title)
-        draft = Draft(
-            document_id=self.ids.new("doc"),
-            incoming=incoming,
-            fingerprint=fingerprint,
-            title=title,
-            chunks=reading.chunks,
-            vectors=await _embed(embedder, [f"{context_of(title, chunk)}\n{chunk.text}" for chunk in reading.chunks]),
-            embedder=embedder.name,
-            language=collection.language if collection else self.defaults.language,
-            made_at=self.clock.now(),
-        )
-        return await self.library.store(tenant, draft)
-
-    async def search(self, tenant: str, request: SearchRequest) -> Answer:
-        """The passages that answer a query best. Raises RequestRefused or CollectionNotFound; finding nothing is an answer."""
-        check(request)
-        started_at, started = self.clock.now(), self.clock.monotonic()
-        collection = await self._known_collection(tenant, request.collection)
-        vector, skipped = await self._ask_vector(collection, request.query)
-        question = Question(
-            collection=collection.name,
-            language=collection.language,
-            query=request.query,
-            filter=request.filter,
-            vector=vector,
-            depth=_DEPTH,
-            keep=request.limit,
-        )
-        found = await self.index.candidates(tenant, question)
-        answer = self._answer(request, question, found, skipped)
-        await self.search_log.record(
-            SearchCompleted(
-                event_id=self.ids.new("evt"),
-                tenant=tenant,
-                work=request.work,
-                collection=collection.name,
-                receipt=answer.receipt,
-                started_at=started_at,
-                duration_s=self.clock.monotonic() - started,
+        document_id = self.ids.new("doc")
+        attempt = 0
+        while True:
+            attempt += 1
+            collection = await self.library.find_collection(tenant, incoming.collection)
+            embedder = self._embedder_of(collection)
+            texts = [f"{context_of(title, chunk)}\n{chunk.text}" for chunk in reading.chunks]
+            draft = Draft(
+                document_id=document_id,
+                incoming=incoming,
+                fingerprint=fingerprint,
+                title=title,
+                chunks=reading.chunks,
+                vectors=() if is_learned(embedder) else await embed_all(self._embedder(embedder), texts),
+                embedder=embedder,
+                language=collection.language if collection else self.defaults.language,
+                made_at=self.clock.now(),
+                target=self.defaults.embedder,
             )
-        )
-        return answer
+            try:
+                return await self.library.store(tenant, draft)
+            except CollectionChanged:
+                if attempt == _ATTEMPTS:
+                    raise
 
     async def list_collections(self, tenant: str) -> Sequence[Collection]:
         """All collections of the tenant, by name."""
@@ -107,7 +100,7 @@ class Memory:
 
     async def list_documents(self, tenant: str, collection: str, page: PageRequest) -> DocumentPage:
         """One page of a collection's documents, by source. Raises CollectionNotFound."""
-        await self._known_collection(tenant, collection)
+        await known_collection(self.library, tenant, collection)
         ahead = PageRequest(after=page.after, size=page.size + 1)
         documents = await self.library.list_documents(tenant, collection, ahead)
         shown = documents[: page.size]
@@ -118,51 +111,50 @@ class Memory:
         if not await self.library.delete_document(tenant, collection, document_id):
             raise DocumentNotFound(f"there is no document {document_id!r} in {collection!r}", remedy="see the list of documents")
 
-    async def _known_collection(self, tenant: str, name: str) -> Collection:
-        collection = await self.library.find_collection(tenant, name)
-        if collection is None:
-            raise CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")
-        return collection
+    async def delete_collection(self, tenant: str, name: str) -> int:
+        """Forget a collection with all that it holds; returns how many documents it had. Raises CollectionNotFound."""
+        documents = await self.library.delete_collection(tenant, name)
+        if documents is None:
+            raise CollectionNotFound(f"there is no collection {name!r}", remedy="see the list of collections")
+        return documents
 
-    def _embedder(self, collection: Collection | None) -> Embedder:
-        name = collection.embedder if collection else self.defaults.embedder
+    async def configure(self, tenant: str, name: str, *, embedder: str, reranker: str) -> Collection:
+        """Say how a collection is embedded and reranked; an empty name leaves it. Raises RequestRefused or CollectionNotFound."""
+        problems = collection_problems(name)
+        embedders = sorted({LATENT, *self.embedders})
+        if embedder and embedder not in embedders:
+            problems.append(FieldProblem("embedder", f"is {embedder[:80]!r}", f"use one that is configured: {', '.join(embedders)}"))
+        rerankers = sorted({NO_RERANKER, *self.rerankers})
+        if reranker and reranker not in rerankers:
+            problems.append(FieldProblem("reranker", f"is {reranker[:80]!r}", f"use one that is configured: {', '.join(rerankers)}"))
+        if problems:
+            raise RequestRefused(problems=problems)
+        wanted = Wanted(embedder=embedder or None, reranker=("" if reranker == NO_RERANKER else reranker) if reranker else None)
+        if not await self.library.configure(tenant, name, wanted):
+            raise CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")
+        return await known_collection(self.library, tenant, name)
+
+    def _embedder_of(self, collection: Collection | None) -> str:
+        """A collection keeps its embedder until another one is ready; what is learned begins with the hashing one."""
+        if collection:
+            return collection.embedder
+        return HASHING if self.defaults.embedder == LATENT else self.defaults.embedder
+
+    def _embedder(self, name: str) -> Embedder:
         if name not in self.embedders:
             raise EmbedderMissing(f"the embedder {name!r} is not configured", remedy="configure it, or use another collection")
         return self.embedders[name]
 
-    async def _ask_vector(self, collection: Collection, query: str) -> tuple[VectorQuestion | None, tuple[str, ...]]:
-        """The query as a vector, or why there is none: search goes on with full text alone, and says so."""
-        embedder = self.embedders.get(collection.embedder)
-        if embedder is None:
-            return None, (f"vector: the embedder {collection.embedder} is not configured",)
-        try:
-            vector = await embedder.embed_query(query)
-        except PlimsollError as error:
-            return None, (f"vector: the embedder failed with {error.reason}",)
-        if not any(vector):
-            return None, ("vector: the query has no word to embed",)
-        return VectorQuestion(embedder=embedder.name, vector=vector, floor=embedder.floor), ()
 
-    def _answer(self, request: SearchRequest, question: Question, found: Candidates, skipped: tuple[str, ...]) -> Answer:
-        embedder = question.vector.embedder if question.vector else ""
-        passages = ranking.fuse(found.passages, vector_weight=self.embedders[embedder].weight if embedder else 0.0, limit=request.limit)
-        if not found.words:
-            skipped = ("text: the collection knows no word of the query", *skipped)
-        receipt = Receipt(
-            search_id=self.ids.new("search"),
-            requested=request.limit,
-            returned=len(passages),
-            text_candidates=found.text_count,
-            vector_candidates=found.vector_count,
-            exact=found.exact,
-            embedder=embedder,
-            skipped=skipped,
-            best_score=passages[0].score if passages else 0.0,
-        )
-        return Answer(passages=passages, receipt=receipt)
+async def known_collection(library: Library, tenant: str, name: str) -> Collection:
+    """The collection. Raises CollectionNotFound."""
+    collection = await library.find_collection(tenant, name)
+    if collection is None:
+        raise CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")
+    return collection
 
 
-async def _embed(embedder: Embedder, texts: Sequence[str]) -> tuple[Vector, ...]:
+async def embed_all(embedder: Embedder, texts: Sequence[str]) -> tuple[Vector, ...]:
     """In batches, so that cancelling takes effect between them."""
     vectors: list[Vector] = []
     for at in range(0, len(texts), _EMBED_BATCH):

@@ -11,8 +11,8 @@ from plimsoll_runtime.work import work_from_proto, work_to_proto
 
 from plimsoll_memory.domain.document import Collection, Document, Incoming, Stored, accept
 from plimsoll_memory.domain.ranking import Passage
-from plimsoll_memory.domain.search import Answer, Receipt, SearchCompleted, SearchRequest
-from plimsoll_memory.service import DocumentPage
+from plimsoll_memory.domain.search import Answer, Configuration, Receipt, SearchCompleted, SearchRequest
+from plimsoll_memory.service.memory import DocumentPage
 
 SEARCH_COMPLETED = "plimsoll.v1.memory.search.completed"
 
@@ -26,6 +26,7 @@ def incoming_from_proto(request: pb.IngestDocumentRequest, *, limit_bytes: int) 
         content=request.content,
         metadata=object_from_proto(request.metadata, "metadata"),
         limit_bytes=limit_bytes,
+        labels=request.labels,
     )
 
 
@@ -41,6 +42,17 @@ def search_from_proto(request: pb.SearchRequest) -> SearchRequest:
         limit=request.limit,
         filter=object_from_proto(request.filter, "filter"),
         work=work_from_proto(request.work) if request.HasField("work") else None,
+        configuration=configuration_from_proto(request.configuration),
+    )
+
+
+def configuration_from_proto(message: document_pb2.SearchConfiguration) -> Configuration:
+    return Configuration(
+        name=message.name,
+        vector_weight=message.vector_weight if message.HasField("vector_weight") else None,
+        text_weight=message.text_weight if message.HasField("text_weight") else None,
+        rerank=message.rerank if message.HasField("rerank") else None,
+        exact=message.exact,
     )
 
 
@@ -53,7 +65,7 @@ def failed_search_to_proto(failure: Failure) -> pb.SearchResponse:
 
 
 def collections_to_proto(collections: Sequence[Collection]) -> pb.ListCollectionsResponse:
-    return pb.ListCollectionsResponse(collections=map(_collection_to_proto, collections))
+    return pb.ListCollectionsResponse(collections=map(collection_to_proto, collections))
 
 
 def page_to_proto(page: DocumentPage) -> pb.ListDocumentsResponse:
@@ -72,6 +84,7 @@ def document_to_proto(document: Document) -> document_pb2.Document:
         size_bytes=document.size_bytes,
         metadata=json_to_proto(document.metadata),
         update_time=timestamp_to_proto(document.updated_at),
+        labels=document.labels,
     )
 
 
@@ -85,17 +98,22 @@ def search_completed(completed: SearchCompleted) -> OutboxEvent:
         receipt=_receipt_to_proto(completed.receipt),
         start_time=timestamp_to_proto(completed.started_at),
         duration=duration_to_proto(completed.duration_s),
+        failure=failure_to_proto(completed.failure) if completed.failure else None,
     )
     return OutboxEvent(event_id=completed.event_id, subject=SEARCH_COMPLETED, tenant=completed.tenant, payload=message.SerializeToString())
 
 
-def _collection_to_proto(collection: Collection) -> document_pb2.Collection:
+def collection_to_proto(collection: Collection) -> document_pb2.Collection:
     return document_pb2.Collection(
         name=collection.name,
         documents=collection.documents,
         chunks=collection.chunks,
         embedder=collection.embedder,
         create_time=timestamp_to_proto(collection.created_at),
+        next_embedder=collection.next_embedder,
+        reembedded=collection.reembedded,
+        exact=collection.exact,
+        reranker=collection.reranker,
     )
 
 
@@ -114,6 +132,10 @@ def _passage_to_proto(passage: Passage) -> document_pb2.Passage:
         span_start=one.start,
         span_end=one.end,
         metadata=json_to_proto(one.metadata),
+        labels=one.labels,
+        text_score=one.text_score,
+        vector_similarity=one.similarity,
+        rerank_score=passage.rerank_score,
     )
 
 
@@ -128,4 +150,9 @@ def _receipt_to_proto(receipt: Receipt) -> document_pb2.Receipt:
         embedder=receipt.embedder,
         skipped=receipt.skipped,
         best_score=receipt.best_score,
+        reranker=receipt.reranker,
+        reranked=receipt.reranked,
+        best_similarity=receipt.best_similarity,
+        best_text_score=receipt.best_text_score,
+        configuration=receipt.configuration,
     )

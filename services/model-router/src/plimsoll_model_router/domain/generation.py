@@ -1,7 +1,7 @@
 """A question to a model and the answer to it, at both levels: what a caller asks the router, and what the router asks a provider."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 from plimsoll_runtime.failures import Failure
@@ -9,8 +9,25 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
-from plimsoll_model_router.domain.messages import Message, StopReason, ToolChoice, ToolDefinition
+from plimsoll_model_router.domain.conversion import Conversion
+from plimsoll_model_router.domain.messages import ANY_SAMPLING, Effort, Message, Sampling, StopReason, ToolChoice, ToolDefinition
 from plimsoll_model_router.domain.prompts import PromptReference
+
+
+class CacheScope(StrEnum):
+    """Whose earlier answers may be given."""
+
+    TENANT = "tenant"
+    AGENT = "agent"
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """Leave to answer the very same question with an earlier answer of at most `max_age_s`; this one is kept as long."""
+
+    max_age_s: float
+    scope: CacheScope = CacheScope.TENANT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +42,11 @@ class Generation:
     task             kind of task, by which the route is chosen
     model            asks for one model by name instead of a route
     max_cost_micros  what the call may cost at most; 0 means no limit of its own
+    effort           None leaves it to the model
+    tool_name        the tool to call, when the choice is NAMED
+    single_call      at most one tool call in an answer
+    cache_prefix     ask the provider to keep the beginning of the conversation warm, where that is not automatic
+    cache            None: ask anew
     """
 
     request_key: str = ""
@@ -38,30 +60,58 @@ class Generation:
     model: str = ""
     max_output_tokens: int = 0
     max_cost_micros: int = 0
+    sampling: Sampling = ANY_SAMPLING
+    effort: Effort | None = None
+    tool_name: str = ""
+    single_call: bool = False
+    cache_prefix: bool = False
+    cache: CachePolicy | None = None
     work: WorkContext = field(default_factory=WorkContext)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What one provider is asked: complete, with nothing left to look up. `max_output_tokens` 0 means the provider's own limit."""
+    """What one provider is asked: complete, with nothing left to look up.
 
-    model: str
+    Attributes:
+    max_output_tokens  0 means the provider's own limit
+    replay_reasoning   send earlier thinking back to the model that made it; switched off when the model does not take it
+    """
+
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: ToolChoice = ToolChoice.AUTO
+    tool_name: str = ""
+    single_call: bool = False
     output_schema: JsonObject | None = None
     max_output_tokens: int = 0
+    sampling: Sampling = ANY_SAMPLING
+    effort: Effort | None = None
+    cache_prefix: bool = False
+    replay_reasoning: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What one provider answered, complete. `confidence` is 0 to 1, None when the provider gives none."""
+    """What one provider answered, complete.
+
+    Attributes:
+    confidence            0 to 1, None when the provider gives none
+    report                what its format did to the question and the answer
+    estimated             the usage is ours: the provider told none
+    raw_usage             the usage as the provider told it
+    cache_written_tokens  the part of the input that was newly written into the provider's cache
+    """
 
     message: Message
     stop_reason: StopReason
     usage: Usage
     model: str
     confidence: float | None = None
+    report: tuple[Conversion, ...] = ()
+    estimated: bool = False
+    raw_usage: JsonObject = field(default_factory=dict)
+    cache_written_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,24 +122,56 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """A piece of thinking that the model shows."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """A piece of a tool call while it is written.
+
+    Attributes:
+    index      which call of the answer, from 0
+    call_id    with `tool`, only in the first piece of a call
+    arguments  a piece of the arguments' JSON text
+    """
+
+    index: int
+    call_id: str = ""
+    tool: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The verified end of a stream: before it, nothing is known to be complete."""
 
     reply: Reply
 
 
-Chunk: TypeAlias = TextDelta | Finished
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
+Chunk: TypeAlias = Delta | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at one model; `failure` is None for the one that succeeded."""
+    """One try at one model.
+
+    Attributes:
+    failure     None for the one that succeeded
+    report      what the provider's format did to the question and the answer
+    credential  the name of the credential that was used
+    """
 
     provider: str
     model: str
     duration_s: float
     usage: Usage
     failure: Failure | None = None
+    report: tuple[Conversion, ...] = ()
+    credential: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +183,9 @@ class Answer:
     usage       of all attempts together
     rehearsal   the built-in rehearsal model answered, which is not a language model
     recorded    answered before under the same request key; cost nothing now
+    cached      given before to the very same question; cost nothing now
+    call_id     names what the ledger keeps of it
+    priced      every attempt has a known price; otherwise the cost lacks something
     """
 
     message: Message
@@ -115,15 +200,20 @@ class Answer:
     output: JsonValue = None
     has_output: bool = False
     recorded: bool = False
+    cached: bool = False
+    call_id: str = ""
+    priced: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
-    """No candidate answered; `failure` is why the last one did not."""
+    """No candidate answered; `failure` is why the last one did not. Without attempts, nobody could be asked."""
 
     failure: Failure
     attempts: tuple[Attempt, ...]
     prompt_digest: str = ""
+    call_id: str = ""
+    priced: bool = True
 
     @property
     def usage(self) -> Usage:
@@ -134,21 +224,21 @@ Outcome: TypeAlias = Answer | Unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Text of one attempt while it comes; a higher attempt voids the text of the lower ones."""
+class Began:
+    """An attempt begins: what lower attempts said is void."""
 
-    attempt: int
-    text: str
+    provider: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompletedCall:
-    """One finished call as the ledger keeps it and as the event tells it."""
+class Progress:
+    """A piece of one attempt while it comes; a higher attempt voids all pieces of the lower ones."""
 
-    call_id: str
-    tenant: str
-    generation: Generation
-    fingerprint: str
-    outcome: Outcome
-    started_at: datetime
-    duration_s: float
+    attempt: int
+    delta: Delta | Began
+
+    @property
+    def text(self) -> str:
+        """The piece of the answer's text; empty for pieces of another kind."""
+        return self.delta.text if isinstance(self.delta, TextDelta) else ""

@@ -128,6 +128,7 @@ class ToolChoice(StrEnum):
     AUTO = "auto"
     NONE = "none"
     REQUIRED = "required"
+    NAMED = "named"  # the one tool that the question names
 
 
 class StopReason(StrEnum):
@@ -136,3 +137,25 @@ class StopReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     STOP_SEQUENCE = "stop_sequence"
     REFUSAL = "refusal"
+
+
+class Effort(StrEnum):
+    """How much a model may think before it answers."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a model picks its words; None leaves it to the provider. `stop` are texts that end the answer."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+ANY_SAMPLING = Sampling()

@@ -21,7 +21,7 @@ def checked(reply: Reply, where: str) -> Reply:
     refused = next((part for part in reply.message.parts if isinstance(part, Refusal)), None)
     if refused is not None or reply.stop_reason is StopReason.REFUSAL:
         raise _failed(reply, where, Category.MODEL_REFUSED, "REFUSED", "the model refused to answer", Remedy.NEVER)
-    if not reply.message.parts and reply.stop_reason is not StopReason.MAX_TOKENS:
+    if not reply.message.text and not reply.message.tool_calls and reply.stop_reason is not StopReason.MAX_TOKENS:
         raise _failed(reply, where, Category.MODEL_MALFORMED, "EMPTY_ANSWER", "the answer is empty", Remedy.RETRY)
     if reply.message.tool_calls and reply.stop_reason is StopReason.MAX_TOKENS:
         message = "the answer was cut at max_output_tokens before its tool calls were complete"

@@ -4,6 +4,7 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
 from plimsoll_runtime.usage import Usage
 
+from plimsoll_model_router.domain.conversion import Conversion, ConversionKind
 from plimsoll_model_router.domain.generation import Answer, Attempt, Generation
 from plimsoll_model_router.domain.messages import (
     Media,
@@ -33,7 +34,22 @@ def fingerprint(generation: Generation) -> str:
         "model": generation.model,
         "max_output_tokens": generation.max_output_tokens,
     }
-    return digest(asked)
+    return digest(asked | _manner(generation))
+
+
+def _manner(generation: Generation) -> JsonObject:
+    """How the answer is to be made, where the caller says anything about it."""
+    sampling = generation.sampling
+    told: JsonObject = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stop": list[JsonValue](sampling.stop) or None,
+        "effort": generation.effort.value if generation.effort is not None else None,
+        "tool_name": generation.tool_name or None,
+        "single_call": generation.single_call or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def message_to_plain(message: Message) -> JsonObject:
@@ -55,18 +71,28 @@ def answer_to_plain(answer: Answer) -> JsonObject:
         "model": answer.model,
         "rehearsal": answer.rehearsal,
         "prompt_digest": answer.prompt_digest,
-        "attempts": [_attempt_to_plain(attempt) for attempt in answer.attempts],
+        "attempts": attempts_to_plain(answer.attempts),
         "confidence": answer.confidence,
         "output": answer.output,
         "has_output": answer.has_output,
+        "call_id": answer.call_id,
+        "priced": answer.priced,
     }
+
+
+def attempts_to_plain(attempts: tuple[Attempt, ...]) -> list[JsonValue]:
+    return [_attempt_to_plain(attempt) for attempt in attempts]
+
+
+def attempts_from_plain(value: JsonValue) -> tuple[Attempt, ...]:
+    assert isinstance(value, list)
+    return tuple(_attempt_from_plain(attempt) for attempt in value if isinstance(attempt, dict))
 
 
 def answer_from_plain(value: JsonObject) -> Answer:
     """The answer as it was recorded, marked as such."""
-    message, attempts, confidence = value["message"], value["attempts"], value["confidence"]
+    message, confidence = value["message"], value["confidence"]
     assert isinstance(message, dict)
-    assert isinstance(attempts, list)
     return Answer(
         message=message_from_plain(message),
         stop_reason=StopReason(str(value["stop_reason"])),
@@ -75,11 +101,13 @@ def answer_from_plain(value: JsonObject) -> Answer:
         model=str(value["model"]),
         rehearsal=bool(value["rehearsal"]),
         prompt_digest=str(value["prompt_digest"]),
-        attempts=tuple(_attempt_from_plain(attempt) for attempt in attempts if isinstance(attempt, dict)),
+        attempts=attempts_from_plain(value["attempts"]),
         confidence=float(confidence) if isinstance(confidence, int | float) else None,
         output=value["output"],
         has_output=bool(value["has_output"]),
         recorded=True,
+        call_id=str(value.get("call_id", "")),
+        priced=bool(value.get("priced", True)),
     )
 
 
@@ -154,6 +182,8 @@ def _attempt_to_plain(attempt: Attempt) -> JsonObject:
         "duration_s": attempt.duration_s,
         "usage": _usage_to_plain(attempt.usage),
         "failure": told,
+        "credential": attempt.credential,
+        "report": [[one.kind.value, one.subject, one.detail] for one in attempt.report],
     }
 
 
@@ -175,4 +205,11 @@ def _attempt_from_plain(value: JsonObject) -> Attempt:
         duration_s=float(duration_s) if isinstance(duration_s, int | float) else 0.0,
         usage=_usage_from_plain(value["usage"]),
         failure=failure,
+        credential=str(value.get("credential", "")),
+        report=_report_from_plain(value.get("report")),
     )
+
+
+def _report_from_plain(value: JsonValue) -> tuple[Conversion, ...]:
+    told = [one for one in value if isinstance(one, list)] if isinstance(value, list) else []
+    return tuple(Conversion(kind=ConversionKind(str(kind)), subject=str(subject), detail=str(detail)) for kind, subject, detail in told)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from plimsoll_runtime.errors import FieldProblem
 
-from plimsoll_model_router.domain.generation import Generation
+from plimsoll_model_router.domain.generation import CacheScope, Generation
 from plimsoll_model_router.domain.messages import Message, Role, ToolChoice
 from plimsoll_model_router.errors import InvalidGeneration
 
@@ -13,11 +13,14 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEY_CAP = 255
 _TASK_CAP = 64
 _OUTPUT_CAP = 1_000_000
+_AGE_CAP_S = 30 * 86400.0
+_STOPS_CAP, _STOP_CHARACTERS = 4, 100
 
 
 def checked(generation: Generation) -> Generation:
     """The generation, when its own fields hold together. Raises InvalidGeneration with everything that is wrong."""
-    problems = [*_key_problems(generation), *_task_problems(generation), *_limit_problems(generation), *_tool_problems(generation)]
+    judges = (_key_problems, _task_problems, _limit_problems, _sampling_problems, _tool_problems, _choice_problems, _cache_problems)
+    problems = [problem for judge in judges for problem in judge(generation)]
     if generation.prompt is None and not generation.messages:
         problems.append(FieldProblem("generation.prompt", "is missing, and there are no messages", "name a prompt or send messages"))
     if generation.prompt is None and generation.variables:
@@ -58,6 +61,31 @@ def _limit_problems(generation: Generation) -> Iterator[FieldProblem]:
         yield FieldProblem("generation.max_cost_micros", f"is {generation.max_cost_micros}", "use a positive number, or 0 for no limit")
 
 
+def _sampling_problems(generation: Generation) -> Iterator[FieldProblem]:
+    sampling = generation.sampling
+    if sampling.temperature is not None and not 0 <= sampling.temperature <= 2:
+        yield FieldProblem("generation.sampling.temperature", f"is {sampling.temperature}", "use 0 to 2, or leave it out")
+    if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
+        yield FieldProblem("generation.sampling.top_p", f"is {sampling.top_p}", "use more than 0, up to 1, or leave it out")
+    if len(sampling.stop) > _STOPS_CAP:
+        yield FieldProblem("generation.sampling.stop", f"holds {len(sampling.stop)} texts", f"send {_STOPS_CAP} at the most")
+    for at, text in enumerate(sampling.stop):
+        if not 0 < len(text) <= _STOP_CHARACTERS:
+            remedy = f"use 1 to {_STOP_CHARACTERS} characters"
+            yield FieldProblem(f"generation.sampling.stop[{at}]", f"has {len(text)} characters", remedy)
+
+
+def _cache_problems(generation: Generation) -> Iterator[FieldProblem]:
+    policy = generation.cache
+    if policy is None:
+        return
+    if not 0 < policy.max_age_s <= _AGE_CAP_S:
+        yield FieldProblem("generation.cache.max_age", f"is {policy.max_age_s:g} seconds", f"use more than 0, at most {_AGE_CAP_S:.0f}")
+    subjects = {CacheScope.AGENT: generation.work.agent, CacheScope.RUN: generation.work.run_id}
+    if not subjects.get(policy.scope, "tenant"):
+        yield FieldProblem("generation.cache.scope", f"is {policy.scope}, and the work names none", "name it in work, or use TENANT")
+
+
 def _tool_problems(generation: Generation) -> Iterator[FieldProblem]:
     names = [tool.name for tool in generation.tools]
     for at, name in enumerate(names):
@@ -65,5 +93,17 @@ def _tool_problems(generation: Generation) -> Iterator[FieldProblem]:
             yield FieldProblem(f"generation.tools[{at}].name", f"is {name!r}", "use letters, digits, _ and -, 64 characters at most")
         elif name in names[:at]:
             yield FieldProblem(f"generation.tools[{at}].name", f"is {name!r} for the second time", "offer each tool once")
+        kind = generation.tools[at].arguments_schema.get("type", "object")
+        if kind != "object":
+            yield FieldProblem(f"generation.tools[{at}].arguments_schema", f"has the type {kind!r}"[:80], "describe an object")
+
+
+def _choice_problems(generation: Generation) -> Iterator[FieldProblem]:
+    names = [tool.name for tool in generation.tools]
     if generation.tool_choice is ToolChoice.REQUIRED and not names:
         yield FieldProblem("generation.tool_choice", "requires a tool call, but no tools are offered", "offer tools, or use AUTO")
+    if generation.tool_choice is ToolChoice.NAMED and generation.tool_name not in names:
+        problem = f"is {generation.tool_name!r}, which is not among the tools" if generation.tool_name else "is missing"
+        yield FieldProblem("generation.tool_choice_name", problem, "name one of the tools that are offered")
+    if generation.tool_name and generation.tool_choice is not ToolChoice.NAMED:
+        yield FieldProblem("generation.tool_choice_name", "is given, but no named tool is chosen", "use the tool choice NAMED")

@@ -39,3 +39,8 @@ def _part_tokens(part: Part) -> int:
             return count_tokens(dump_json(part.content))
         case Media():
             return _MEDIA
+
+
+def tokens_of_bytes(size: int) -> int:
+    """What so many bytes of UTF-8 count for."""
+    return (size + 3) // 4

@@ -2,14 +2,13 @@
 
 import asyncpg
 
-from plimsoll_orchestrator.adapters.consequences import admit, deliver
+from plimsoll_orchestrator.adapters.consequences import LOCK_GATES, admit, deliver, gates_of, thread_gate
 from plimsoll_orchestrator.domain.journal import encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, StopAsked
-from plimsoll_orchestrator.domain.options import RunOptions, ThreadPolicy
+from plimsoll_orchestrator.domain.options import ThreadPolicy
 from plimsoll_orchestrator.errors import ThreadBusy
 from plimsoll_orchestrator.ports import Accepted, Submission
 
-_LOCK = "select pg_advisory_xact_lock(hashtextextended($1 || ' ' || name, 0)) from unnest($2::text[]) as g (name) order by name"
 _KNOWN = "select 1 from runs where tenant = $1 and idempotency_key = $2"
 _ACTIVE = """
 select g.run_id, g.admitted, r.created_at from gates g join runs r using (run_id) where g.tenant = $1 and g.gate = $2 order by g.admitted desc
@@ -37,7 +36,7 @@ async def accept_at_gates(connection: asyncpg.Connection, submission: Submission
     options, tenant = submission.first.options, submission.tenant
     gates = gates_of(options)
     async with connection.transaction():
-        await connection.execute(_LOCK, tenant, [gate for gate, _ in gates])
+        await connection.execute(LOCK_GATES, [f"{tenant} {gate}" for gate, _ in gates])
         if submission.idempotency_key and await connection.fetchval(_KNOWN, tenant, submission.idempotency_key):
             return None
         readied: list[str] = []
@@ -77,20 +76,6 @@ async def accept_at_gates(connection: asyncpg.Connection, submission: Submission
         )
         readied += await admit(connection, tenant, [gate for gate, _ in gates])
     return Accepted(run_id=submission.run_id, created=True, at=at, readied=readied)
-
-
-def gates_of(options: RunOptions) -> list[tuple[str, int]]:
-    """(gate, how many it lets through at once) of a run."""
-    gates = []
-    if options.thread_id:
-        gates.append((thread_gate(options.thread_id), 1))
-    if options.concurrency_key:
-        gates.append((f"key {options.concurrency_key}", max(1, options.concurrency_limit)))
-    return gates
-
-
-def thread_gate(thread_id: str) -> str:
-    return f"thread {thread_id}"
 
 
 async def _steer(connection: asyncpg.Connection, submission: Submission, active: asyncpg.Record) -> Accepted:

@@ -10,8 +10,9 @@ import asyncpg
 import msgspec
 from plimsoll_runtime.json_types import dump_json
 
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, encode_entry
+from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, VersionChanged, encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, encode_letter
+from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.ports import Append
 
 _ASK = """
@@ -76,6 +77,13 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as t (tenant, thread
 on conflict (tenant, thread_id) do update
 set kept = case when excluded.kept = '{}' then threads.kept else excluded.kept end, last_run_id = excluded.last_run_id, updated_at = now()
 """
+_VERSIONS = """
+update runs r set agent_digest = v.agent_digest from unnest($1::text[], $2::text[]) as v (run_id, agent_digest) where r.run_id = v.run_id
+"""
+# In one order for everybody, and before any row is locked: whoever is at a gate holds it first.
+LOCK_GATES = """
+select pg_advisory_xact_lock(hashtextextended(gate, 0)) from (select distinct gate from unnest($1::text[]) as g (gate) order by gate) as g
+"""
 _LEAVE = "delete from gates where run_id = any($1::text[]) returning tenant, gate"
 _ADMIT = "select admit($1, $2::text[]) as run_id"
 
@@ -88,6 +96,7 @@ def has_consequences(batch: Sequence[Append]) -> bool:
         or append.answered
         or append.snapshot
         or append.run.approvals
+        or append.run.options.follow_latest
         or (append.run.is_final and (append.mail or append.run.options.thread_id or append.run.options.concurrency_key))
         for append in batch
     )
@@ -166,6 +175,10 @@ def _threads(append: Append) -> Sequence[tuple[object, ...]]:
     return [(append.tenant, append.run.options.thread_id, kept, append.run_id)]
 
 
+def _versions(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, entry.agent_digest) for entry in append.entries if isinstance(entry, VersionChanged)]
+
+
 _WRITES = (
     _Write(_ASK, _asked),
     _Write(_DECIDE, _decided),
@@ -175,6 +188,7 @@ _WRITES = (
     _Write(_BIRTHS, _births),
     _Write(_SNAPSHOTS, _snapshots),
     _Write(_THREADS, _threads),
+    _Write(_VERSIONS, _versions),
 )
 
 
@@ -193,6 +207,27 @@ async def write_consequences(connection: asyncpg.Connection, batch: Sequence[App
     if leaving:
         readied += await _leave_gates(connection, leaving)
     return readied
+
+
+async def lock_gates(connection: asyncpg.Connection, batch: Sequence[Append]) -> None:
+    """Hold the gates that runs of the batch leave."""
+    gates = [f"{append.tenant} {gate}" for append in batch if append.run.is_final for gate, _ in gates_of(append.run.options)]
+    if gates:
+        await connection.execute(LOCK_GATES, gates)
+
+
+def gates_of(options: RunOptions) -> list[tuple[str, int]]:
+    """(gate, how many it lets through at once) of a run."""
+    gates = []
+    if options.thread_id:
+        gates.append((thread_gate(options.thread_id), 1))
+    if options.concurrency_key:
+        gates.append((f"key {options.concurrency_key}", max(1, options.concurrency_limit)))
+    return gates
+
+
+def thread_gate(thread_id: str) -> str:
+    return f"thread {thread_id}"
 
 
 async def deliver(connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> list[str]:

@@ -75,6 +75,11 @@ class PostgresAgentStore:
         version = await self.by_digest(tenant, name, digest)
         return version.graph if version else None
 
+    async def newest_graph(self, tenant: str, name: str) -> Graph | None:
+        """The compiled graph of the newest version."""
+        version = await self.newest(tenant, name)
+        return version.graph if version else None
+
     async def _by_digest(self, tenant: str, name: str, digest: str) -> asyncpg.Record | None:
         return await self._pool.fetchrow(
             f"select {_COLUMNS} from agents where tenant = $1 and name = $2 and digest = $3",

@@ -8,8 +8,9 @@ from plimsoll_runtime.postgres import translating
 
 from plimsoll_orchestrator.adapters import statements as sql
 from plimsoll_orchestrator.adapters.append_arrays import append_arguments
-from plimsoll_orchestrator.adapters.consequences import has_consequences, write_consequences
+from plimsoll_orchestrator.adapters.consequences import has_consequences, lock_gates, write_consequences
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.deadlocks import persisting
 from plimsoll_orchestrator.domain.journal import decode_entry
 from plimsoll_orchestrator.domain.letters import Received, decode_letter
 from plimsoll_orchestrator.domain.snapshot import decode_run
@@ -18,7 +19,6 @@ from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, Jo
 
 ACQUIRE_CAP_S = 5.0
 _FAULT_CAP = 500
-_TRIES = 3  # a deadlock is broken by giving up one side, which then goes first or second
 
 
 class PostgresClaimStore:
@@ -84,18 +84,16 @@ async def append_all(pool: asyncpg.Pool, clock: DatabaseClock, batch: Sequence[A
     """Commit the appends whose runs are still held, with all that follows from them, in one transaction."""
     arguments = append_arguments(batch)  # before a connection is taken
     if not has_consequences(batch):
-        rows = await pool.fetch(sql.APPEND, *arguments)
-        return _committed(rows, clock, [])
-    for attempt in range(1, _TRIES + 1):
-        try:
-            async with pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
-                rows = await connection.fetch(sql.APPEND, *arguments)
-                readied = await write_consequences(connection, batch, {row["run_id"] for row in rows})
-            return _committed(rows, clock, readied)
-        except asyncpg.DeadlockDetectedError:
-            if attempt == _TRIES:
-                raise
-    raise AssertionError("unreachable")
+        return _committed(await pool.fetch(sql.APPEND, *arguments), clock, [])
+
+    async def transact() -> Committed:
+        async with pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
+            await lock_gates(connection, batch)
+            rows = await connection.fetch(sql.APPEND, *arguments)
+            readied = await write_consequences(connection, batch, {row["run_id"] for row in rows})
+        return _committed(rows, clock, readied)
+
+    return await persisting(transact)
 
 
 def _committed(rows: Sequence[asyncpg.Record], clock: DatabaseClock, readied: Sequence[str]) -> Committed:

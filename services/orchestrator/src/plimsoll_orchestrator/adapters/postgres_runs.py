@@ -13,6 +13,7 @@ from plimsoll_orchestrator.adapters import statements as sql
 from plimsoll_orchestrator.adapters.admission import accept_at_gates
 from plimsoll_orchestrator.adapters.consequences import deliver
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.deadlocks import persisting
 from plimsoll_orchestrator.adapters.postgres_claims import ACQUIRE_CAP_S, append_all, entry_of
 from plimsoll_orchestrator.batcher import Batcher
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus, encode_entry
@@ -55,11 +56,14 @@ class PostgresRunStore:
         options = submission.first.options
         if options.thread_id or options.concurrency_key:
             with translating():
-                async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
-                    accepted = await accept_at_gates(connection, submission)
+                accepted = await persisting(lambda: self._accept_at_gates(submission))
         else:
             accepted = await self._submissions.submit(submission)
         return accepted or await self._accepted_before(submission)
+
+    async def _accept_at_gates(self, submission: Submission) -> Accepted | None:
+        async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
+            return await accept_at_gates(connection, submission)
 
     async def _accept_all(self, batch: Sequence[Submission]) -> Sequence[Accepted | None]:
         """None for one whose key was used before."""
@@ -120,15 +124,18 @@ class PostgresRunStore:
 
     async def deliver(self, tenant: str, delivery: Delivery) -> bool:
         with translating():
-            async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
-                row = await connection.fetchrow(sql.MAILBOX, tenant, delivery.run_id, delivery.letter_id)
-                if row is None or row["finished"]:
-                    return False
-                if row["known"]:
-                    return True
-                if row["letters"] >= _MAILBOX_CAP:
-                    raise MailboxFull(f"{_MAILBOX_CAP} letters wait to be read", remedy="wait until the run has read some")
-                return bool(await deliver(connection, [delivery]))
+            return await persisting(lambda: self._deliver(tenant, delivery))
+
+    async def _deliver(self, tenant: str, delivery: Delivery) -> bool:
+        async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
+            row = await connection.fetchrow(sql.MAILBOX, tenant, delivery.run_id, delivery.letter_id)
+            if row is None or row["finished"]:
+                return False
+            if row["known"]:
+                return True
+            if row["letters"] >= _MAILBOX_CAP:
+                raise MailboxFull(f"{_MAILBOX_CAP} letters wait to be read", remedy="wait until the run has read some")
+            return bool(await deliver(connection, [delivery]))
 
     async def standing(self, tenant: str, run_id: str) -> Standing | None:
         with translating():

@@ -119,6 +119,7 @@ with batch as (
     from batch b
     where r.run_id = b.run_id and r.tenant = b.tenant and r.seq = b.expected and r.finished_at is null
       and (r.epoch = b.epoch or b.epoch < 0)
+      and not (b.status = 'succeeded' and r.mail > b.mail)  -- what was said to it before its end is read first
     returning r.run_id, r.tenant, greatest(b.epoch, 0) as epoch, b.expected, b.new_seq, r.mail
 ), written as (
     insert into journal (run_id, seq, tenant, epoch, entry)

@@ -40,12 +40,12 @@ class Place(Protocol):
     def held_by(self) -> Sequence[str]: ...
 
 
-def explain(run: Run, graph: Graph, place: Place) -> tuple[Obstacle, ...]:
+def explain(run: Run, graph: Graph, place: Place, workers: int) -> tuple[Obstacle, ...]:
     """What the run waits for, the most outer thing first; never empty."""
     if run.is_final:
         return (Obstacle(reason="NOTHING", message=f"the run has {run.status.value}"),)
     found = (*_stopped(run), *_gates(run, place), *_inside(run, graph, place))
-    return found or (_queue(run, place),)
+    return found or (_queue(run, place, workers),)
 
 
 def _stopped(run: Run) -> Iterator[Obstacle]:
@@ -91,7 +91,7 @@ def _inside(run: Run, graph: Graph, place: Place) -> Iterator[Obstacle]:
         yield Obstacle(reason="CHILDREN", message=message, subject=next(iter(step.open)))
 
 
-def _queue(run: Run, place: Place) -> Obstacle:
+def _queue(run: Run, place: Place, workers: int) -> Obstacle:
     if place.worker and place.wake_at is not None and place.wake_at > place.now:
         return Obstacle(
             reason="LEASED", message=f"worker {place.worker} works on node {run.node!r}", subject=place.worker, until=place.wake_at
@@ -100,5 +100,7 @@ def _queue(run: Run, place: Place) -> Obstacle:
         return Obstacle(
             reason="LEASED", message=f"worker {place.worker} left it without a word; another one takes it", subject=place.worker
         )
+    if not workers:
+        return Obstacle(reason="NO_WORKER", message="no worker has been heard of for a while; start one")
     ahead = f"{_MANY} or more" if place.ahead > _MANY else str(place.ahead)
     return Obstacle(reason="QUEUED", message=f"waits for a worker's free slot; {ahead} runs are due before it")

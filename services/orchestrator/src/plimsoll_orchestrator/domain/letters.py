@@ -95,7 +95,7 @@ def answer(run: Run, letters: Sequence[Received]) -> Answered:
     """Answer what can be answered now, in the order in which it came; children that came together become one entry.
 
     What was said twice, and what belongs to a step that is over, leaves no trace. Input waits for a safe point: between two
-    steps, or between two turns of an agent when no call is open, so that no call is left without a result.
+    steps, between two turns of an agent when no call is open, or in a wait: so that no call is left without a result.
     """
     entries: list[Entry] = []
     numbers: list[int] = []
@@ -122,7 +122,8 @@ def answer(run: Run, letters: Sequence[Received]) -> Answered:
 
 
 def _is_safe(run: Run) -> bool:
-    return run.step is None or (bool(run.step.turns) and not last_calls_open(run.step))
+    step = run.step
+    return step is None or step.waiting or (bool(step.turns) and not last_calls_open(step))
 
 
 def _join(entries: list[Entry], node: str, joined: Joined) -> None:

@@ -31,12 +31,14 @@ from plimsoll_orchestrator.errors import (
     RunNotStopped,
 )
 from plimsoll_orchestrator.ports import Append, ApprovalView, Release, Submission
+from plimsoll_orchestrator.ports.workers import Workers
 from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of
 from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started
 
 _TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
 _ALL_MAIL = 2**62  # an intervention does not read letters, and does not wake the run for them
 _TRIES = 8
+_SEEN_S = 15.0  # a worker says every four seconds that it is there
 _PAYLOAD_CAP_BYTES = 256 * 1024
 
 
@@ -60,6 +62,7 @@ class Fork:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     orchestrator: Orchestrator
+    workers: Workers
     clock: Clock
     ids: Ids
 
@@ -219,7 +222,8 @@ class Control:
         """What the run waits for. Raises RunNotFound."""
         run, graph = await self._load(tenant, run_id)
         standing = await self.orchestrator.runs.standing(tenant, run_id)
-        return explain(run, graph, standing) if standing is not None else ()
+        workers = await self.workers.seen(_SEEN_S)
+        return explain(run, graph, standing, len(workers)) if standing is not None else ()
 
     # --- common -----------------------------------------------------------------------------------------------------------------
 

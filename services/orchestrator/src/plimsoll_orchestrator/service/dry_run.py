@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from plimsoll_graph.errors import InvalidGraph
 from plimsoll_graph.graph import Graph
 from plimsoll_graph.parse import parse_graph
-from plimsoll_graph.pin import pinned, subgraphs, unpinned
 from plimsoll_runtime.errors import FieldProblem
-from plimsoll_runtime.json_types import dump_json
 
 from plimsoll_orchestrator.domain.fit import misfits
 from plimsoll_orchestrator.domain.fold import fold
@@ -18,6 +16,7 @@ from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import AgentStore
 from plimsoll_orchestrator.ports.unfinished import Unfinished, UnfinishedRuns
+from plimsoll_orchestrator.service.pinning import pin
 
 BROKEN_MOST = 1000
 _PAGE = 100
@@ -54,7 +53,7 @@ class DryRun:
         if len(source) > _SOURCE_CAP:
             return Prospect(mistakes=(FieldProblem("source", f"is longer than {_SOURCE_CAP} characters", "split the agent"),))
         try:
-            graph = await self._pinned(tenant, parse_graph(source, source_name))
+            graph, _ = await pin(self.agents, tenant, parse_graph(source, source_name), source)
         except InvalidGraph as error:
             return Prospect(mistakes=error.problems or (FieldProblem("source", error.message, error.remedy),))
         broken: list[BrokenRun] = []
@@ -70,25 +69,6 @@ class DryRun:
                     broken.append(BrokenRun(run_id=run.run_id, status=run.status, node=run.node, problem=problem))
             checked, after = checked + len(page), page[-1].run_id
         return Prospect(mistakes=(), digest=graph.digest, broken=broken, checked=checked)
-
-    async def _pinned(self, tenant: str, graph: Graph) -> Graph:
-        """The graph as it would be registered. Raises InvalidGraph when it runs a graph that does not exist."""
-        digests, problems = dict[str, str](), []
-        for name in sorted(unpinned(graph)):
-            version = await self.agents.newest(tenant, name)
-            if version is not None:
-                digests[name] = version.graph.digest
-        for path, kind in subgraphs(graph):
-            place = ".".join(map(str, path))
-            if not kind.digest and kind.agent not in digests:
-                problems.append(FieldProblem(f"{place}.agent", f"names the unknown agent {kind.agent!r}", "register it first"))
-            elif kind.digest and await self.agents.by_digest(tenant, kind.agent, kind.digest) is None:
-                remedy = "register it, or leave out `digest`"
-                problems.append(FieldProblem(f"{place}.digest", f"names a version of {kind.agent} that does not exist", remedy))
-        if problems:
-            raise InvalidGraph(problems=problems)
-        canonical = pinned(graph.canonical, digests)
-        return graph if canonical == graph.canonical else parse_graph(dump_json(canonical), graph.agent)
 
 
 def _problems(tenant: str, unfinished: Unfinished, old: Graph | None, new: Graph) -> Sequence[str]:

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import structs, to_builtins
-from plimsoll_graph.errors import InvalidGraph
 from plimsoll_graph.expression import ExpressionFailed
 from plimsoll_graph.graph import Graph
 from plimsoll_graph.parse import parse_graph
-from plimsoll_graph.pin import pinned, subgraphs, unpinned
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.ids import Ids
@@ -33,6 +31,7 @@ from plimsoll_orchestrator.ports import (
     Thread,
     submission,
 )
+from plimsoll_orchestrator.service.pinning import pin
 from plimsoll_orchestrator.service.reading import PAGE, fold_of, graph_of, summary_of
 
 _INPUT_CAP_BYTES = 4 * 1024 * 1024
@@ -69,30 +68,8 @@ class Orchestrator:
         """Register a version; true when it is new. Raises InvalidGraph with every mistake."""
         if len(source) > _SOURCE_CAP_BYTES:
             raise InvalidInput(problems=(FieldProblem("source", f"is longer than {_SOURCE_CAP_BYTES} bytes", "split the agent"),))
-        graph = parse_graph(source, source_name)
-        digests: dict[str, str] = {}
-        for name in sorted(unpinned(graph)):
-            version = await self.agents.newest(tenant, name)
-            if version is not None:
-                digests[name] = version.graph.digest
-        canonical = pinned(graph.canonical, digests)
-        if canonical != graph.canonical:  # what is stored names the exact versions of the graphs that it runs
-            source = dump_json(canonical)
-            graph = parse_graph(source, source_name)
-        await self._check_pins(tenant, graph)
-        return await self.agents.register(tenant, graph, source)
-
-    async def _check_pins(self, tenant: str, graph: Graph) -> None:
-        """Raises InvalidGraph when a subgraph names a version that does not exist."""
-        problems = [
-            FieldProblem(
-                ".".join(map(str, path)), f"names a version of {kind.agent} that does not exist", "register it, or leave out `digest`"
-            )
-            for path, kind in subgraphs(graph)
-            if await self.agents.by_digest(tenant, kind.agent, kind.digest) is None
-        ]
-        if problems:
-            raise InvalidGraph(problems=problems)
+        graph, pinned = await pin(self.agents, tenant, parse_graph(source, source_name), source)
+        return await self.agents.register(tenant, graph, pinned)
 
     async def get_agent(self, tenant: str, name: str) -> AgentVersion:
         """The newest version. Raises AgentNotFound."""

@@ -100,7 +100,7 @@ def options_from_proto(message: run_pb2.RunOptions) -> RunOptions:
     """Raises Invalid with every field that makes no sense."""
     problems = [FieldProblem(f"options.{field}", problem, remedy) for field, problem, remedy in _option_problems(message)]
     if problems:
-        raise Invalid(problems=problems)
+        raise Invalid("the options make no sense", reason="INVALID_OPTIONS", problems=problems)
     budget = message.budget
     policy = run_pb2.ThreadPolicy.Name(message.thread_policy).removeprefix("THREAD_POLICY_").lower()
     return RunOptions(

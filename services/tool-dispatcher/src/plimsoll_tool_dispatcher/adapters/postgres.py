@@ -1,31 +1,42 @@
-"""The call ledger in Postgres: each method one transaction, each time the database's own."""
+"""The call ledger in Postgres: each method one transaction, each time the database's own.
+
+Calls that begin or end at the same time share a statement and a commit (group commit). A call with a grant, and one that meets another
+under its key, goes by itself.
+"""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
-from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, dump_json, parse_json
+from plimsoll_runtime import telemetry
+from plimsoll_runtime.batching import Batcher
+from plimsoll_runtime.json_types import dump_json
 from plimsoll_runtime.outbox import OutboxEvent, add_events
 from plimsoll_runtime.postgres import MigrationSet, translating
-from plimsoll_runtime.work import WorkContext
 
 from plimsoll_tool_dispatcher.adapters import postgres_statements as sql
+from plimsoll_tool_dispatcher.adapters.postgres_rows import (
+    degraded_to_row,
+    failure_to_row,
+    found_of,
+    kept_arguments,
+    lease_of,
+)
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.ledger import (
-    CallState,
     Claim,
     Completed,
     Found,
+    GrantExpired,
+    GrantRevoked,
     GrantSpent,
-    KeyTaken,
     NoEntry,
-    Recorded,
     Reservation,
     Reserved,
-    StaleEpoch,
     Unfinished,
     state_of,
 )
@@ -34,58 +45,54 @@ MIGRATIONS = MigrationSet("tool_dispatcher", "plimsoll_tool_dispatcher.adapters"
 
 _ACQUIRE_CAP_S = 5.0
 _LOOKS = 5  # at a call that another transaction is just writing
+_FLUSHERS = 2
+_BATCH_CAP = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """A call that ended, ready to be written down."""
+
+    claim: Claim
+    outcome: Outcome
+    completed: Completed
+    event: OutboxEvent
+    trace: str
 
 
 class PostgresCallLedger:
-    """`announcement` turns a completed call into the event that is committed with it."""
+    """`announcement` turns a completed call into the event that is committed with it. Use it inside `running`."""
 
     def __init__(self, pool: asyncpg.Pool, announcement: Callable[[Completed], OutboxEvent]) -> None:
         self._pool = pool
         self._announcement = announcement
+        self._beginnings: Batcher[Reservation, Reserved | None] = Batcher(self._begin, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
+        self._endings: Batcher[_Ending, bool] = Batcher(self._end, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What begins and ends is written inside the block."""
+        async with self._beginnings.running(), self._endings.running():
+            yield
 
     async def reserve(self, reservation: Reservation) -> Reserved:
-        """One statement. What it meets in the middle of another's transaction it cannot see yet, and looks again."""
-        call, work, grant = reservation.call, reservation.call.work, reservation.grant
-        request_digest = call.request_digest
-        for _ in range(_LOOKS):
-            async with self._connection() as connection:
-                row = await connection.fetchrow(
-                    sql.RESERVE,
-                    call.tenant,
-                    call.key,
-                    work.run_id,
-                    work.epoch,
-                    grant.id if grant else None,
-                    reservation.may_begin,
-                    reservation.call_id,
-                    reservation.tool.effect.value,
-                    reservation.tool.name,
-                    reservation.tool.digest,
-                    reservation.proposal.call_digest,
-                    request_digest,
-                    work.step,
-                    work.node,
-                    work.agent,
-                    work.agent_version,
-                    timedelta(seconds=reservation.lease_s),
-                    grant is None,  # a spent grant must stay spent; a call that must not run twice is made durable by its dispatch mark
-                )
-            if row["reserved_fence"] is not None:
-                return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=row["reserved_fence"])
-            found = _found(row, call, request_digest)
-            if not isinstance(found, NoEntry) or not reservation.may_begin:
+        if reservation.grant is None and reservation.may_begin:
+            found = await self._beginnings.submit(reservation)
+            if found is not None:
                 return found
-            if grant is not None and row["spent_by"] not in {None, call.key}:
-                return GrantSpent()
-        return found
+        return await self._reserve_alone(reservation)
 
     async def find(self, call: Call) -> Found:
         async with self._connection() as connection:
             row = await connection.fetchrow(sql.FIND, call.tenant, call.key, call.work.run_id)
-        return _found(row, call, call.request_digest)
+        return found_of(row, call)
+
+    async def labels(self, tenant: str, run_id: str) -> tuple[str, ...]:
+        async with self._connection() as connection:
+            return tuple(await connection.fetchval(sql.LABELS, tenant, run_id) or ())
 
     async def take_over(self, reservation: Reservation, entry: Unfinished) -> Claim | None:
-        call, work = reservation.call, reservation.call.work
+        call, work, grant = reservation.call, reservation.call.work, reservation.grant
         async with self._connection() as connection:
             fence = await connection.fetchval(
                 sql.TAKE_OVER,
@@ -94,11 +101,15 @@ class PostgresCallLedger:
                 entry.claim.fence,
                 reservation.tool.digest,
                 reservation.proposal.call_digest,
-                reservation.grant.id if reservation.grant else None,
+                grant.id if grant else None,
                 work.step,
                 work.epoch,
-                timedelta(seconds=reservation.lease_s),
+                lease_of(reservation),
                 reservation.tool.effect.value,
+                reservation.ruling.policy,
+                ",".join(reservation.ruling.rules),
+                kept_arguments(reservation),
+                grant.expires_at if grant else None,
             )
         if fence is None:
             return None
@@ -120,25 +131,8 @@ class PostgresCallLedger:
             )
 
     async def settle(self, claim: Claim, outcome: Outcome, completed: Completed) -> bool:
-        result = dump_json(outcome.result) if isinstance(outcome, Succeeded) else None
-        failure = _failure_to_row(outcome.failure) if isinstance(outcome, Failed) else None
-        event = self._announcement(completed)
-        async with self._connection() as connection:
-            settled = await connection.fetchval(
-                sql.SETTLE,
-                claim.tenant,
-                claim.call_key,
-                claim.fence,
-                state_of(outcome).value,
-                result,
-                failure,
-                completed.attempts,
-                completed.duration_s,
-                event.event_id,
-                event.subject,
-                event.payload,
-            )
-        return bool(settled)
+        ending = _Ending(claim=claim, outcome=outcome, completed=completed, event=self._announcement(completed), trace=telemetry.outgoing())
+        return await self._endings.submit(ending)
 
     async def release(self, claim: Claim, completed: Completed | None) -> None:
         async with self._connection() as connection, connection.transaction():
@@ -150,17 +144,41 @@ class PostgresCallLedger:
         async with self._connection() as connection:
             await add_events(connection, [self._announcement(completed)])
 
-    async def abandoned(self, limit: int) -> Sequence[Unfinished]:
+    async def revoke(self, tenant: str, grant_id: str) -> bool:
         async with self._connection() as connection:
-            return [_unfinished(row, row["tenant"], row["call_key"]) for row in await connection.fetch(sql.ABANDONED, limit)]
+            return bool(await connection.fetchval(sql.REVOKE, tenant, grant_id))
 
-    async def give_up(self, entry: Unfinished, failure: Failure, event_id: str) -> bool:
-        async with self._connection() as connection, connection.transaction():
-            claim = entry.claim
-            row = await connection.fetchrow(sql.GIVE_UP, claim.tenant, claim.call_key, claim.fence, _failure_to_row(failure))
-            if row is not None:
-                await add_events(connection, [self._announcement(_completed(row, failure, event_id))])
-        return row is not None
+    async def _begin(self, batch: Sequence[Reservation]) -> list[Reserved | None]:
+        """One statement for all; None for a call that met another's in the middle of its transaction, and has to look again."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(sql.RESERVE_MANY, *zip(*map(_beginning, range(len(batch)), batch), strict=True))
+        return [_begun(row, reservation) for row, reservation in zip(rows, batch, strict=True)]
+
+    async def _end(self, batch: Sequence[_Ending]) -> list[bool]:
+        later = all(ending.completed.effect is EffectClass.READ_ONLY for ending in batch)
+        async with self._connection() as connection:
+            rows = await connection.fetch(sql.SETTLE_MANY, *zip(*map(_ended, range(len(batch)), batch), strict=True), later)
+        settled = {row["n"] for row in rows}
+        return [number in settled for number in range(len(batch))]
+
+    async def _reserve_alone(self, reservation: Reservation) -> Reserved:
+        """One statement. What it meets in the middle of another's transaction it cannot see yet, and looks again."""
+        call, grant = reservation.call, reservation.grant
+        for _ in range(_LOOKS):
+            async with self._connection() as connection:
+                row = await connection.fetchrow(sql.RESERVE, *_alone(reservation))
+            if row["reserved_fence"] is not None:
+                return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=row["reserved_fence"])
+            found = found_of(row, call)
+            if not isinstance(found, NoEntry) or not reservation.may_begin:
+                return found
+            if grant is not None and row["revoked"]:
+                return GrantRevoked()
+            if grant is not None and row["spent_by"] not in {None, call.key}:
+                return GrantSpent()
+            if grant is not None and row["expired"]:
+                return GrantExpired()
+        return found
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -169,72 +187,88 @@ class PostgresCallLedger:
                 yield connection
 
 
-def _found(row: asyncpg.Record, call: Call, request_digest: str) -> Found:
-    if row["highest"] is not None and row["highest"] > call.work.epoch:
-        return StaleEpoch(highest=row["highest"])
-    if row["state"] is None:
-        return NoEntry()
-    if row["request_digest"] != request_digest:
-        return KeyTaken()
-    if row["state"] in {CallState.RESERVED, CallState.DISPATCHED}:
-        return _unfinished(row, call.tenant, call.key)
-    outcome = Failed(failure=_failure_from_row(row["failure"])) if row["failure"] else Succeeded(result=parse_json(row["result"]))
-    return Recorded(call_id=row["call_id"], outcome=outcome, attempts=row["attempts"], duration_s=row["duration_s"])
-
-
-def _unfinished(row: asyncpg.Record, tenant: str, call_key: str) -> Unfinished:
-    return Unfinished(
-        claim=Claim(tenant=tenant, call_key=call_key, call_id=row["call_id"], fence=row["fence"]),
-        tool=row["tool"],
-        state=CallState(row["state"]),
-        effect=EffectClass(row["effect"]),
-        call_digest=row["call_digest"],
-        held=row["held"],
+def _beginning(number: int, reservation: Reservation) -> tuple[Any, ...]:
+    """The columns of RESERVE_MANY."""
+    call, work, tool = reservation.call, reservation.call.work, reservation.tool
+    return (
+        number,
+        call.tenant,
+        call.key,
+        work.run_id,
+        work.epoch,
+        reservation.call_id,
+        tool.effect.value,
+        tool.name,
+        tool.digest,
+        reservation.proposal.call_digest,
+        call.request_digest,
+        work.step,
+        work.node,
+        work.agent,
+        work.agent_version,
+        lease_of(reservation),
+        reservation.ruling.policy,
+        ",".join(reservation.ruling.rules),
+        ",".join(tool.labels),
+        kept_arguments(reservation),
     )
 
 
-def _completed(row: asyncpg.Record, failure: Failure, event_id: str) -> Completed:
-    return Completed(
-        event_id=event_id,
-        tenant=row["tenant"],
-        call_id=row["call_id"],
-        call_key=row["call_key"],
-        work=WorkContext(
-            run_id=row["run_id"],
-            step=row["step"],
-            node=row["node"],
-            agent=row["agent"],
-            agent_version=row["agent_version"],
-            epoch=row["epoch"],
-        ),
-        tool=row["tool"],
-        tool_digest=row["tool_digest"],
-        started_at=row["reserved_at"],
-        duration_s=row["duration_s"],
-        attempts=row["attempts"],
-        failure=failure,
-        grant_id=row["grant_id"],
+def _begun(row: asyncpg.Record, reservation: Reservation) -> Reserved | None:
+    call = reservation.call
+    if row["reserved_fence"] is not None:
+        return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=row["reserved_fence"])
+    found = found_of(row, call)
+    return None if isinstance(found, NoEntry) else found
+
+
+def _ended(number: int, ending: _Ending) -> tuple[Any, ...]:
+    """The columns of SETTLE_MANY."""
+    claim, outcome, completed = ending.claim, ending.outcome, ending.completed
+    degraded = outcome.degraded if isinstance(outcome, Succeeded) else None
+    return (
+        number,
+        claim.tenant,
+        claim.call_key,
+        claim.fence,
+        state_of(outcome).value,
+        dump_json(outcome.result) if isinstance(outcome, Succeeded) else None,
+        dump_json(failure_to_row(outcome.failure)) if isinstance(outcome, Failed) else None,
+        dump_json(degraded_to_row(degraded)) if degraded else None,
+        completed.attempts,
+        completed.duration_s,
+        ending.event.event_id,
+        ending.event.subject,
+        ending.event.payload,
+        ending.trace,
     )
 
 
-def _failure_to_row(failure: Failure) -> JsonObject:
-    return {
-        "category": failure.category.value,
-        "reason": failure.reason,
-        "message": failure.message,
-        "retryable": failure.retryable,
-        "retry_after_s": failure.retry_after_s,
-        "where": failure.where,
-    }
-
-
-def _failure_from_row(row: JsonObject) -> Failure:
-    retry_after_s = row["retry_after_s"]
-    return Failure(
-        category=Category(str(row["category"])),
-        reason=str(row["reason"]),
-        message=str(row["message"]),
-        retryable=bool(row["retryable"]),
-        retry_after_s=retry_after_s if isinstance(retry_after_s, float | int) else None,
-        where=str(row["where"]),
+def _alone(reservation: Reservation) -> tuple[Any, ...]:
+    """The parameters of RESERVE."""
+    call, work, tool, grant = reservation.call, reservation.call.work, reservation.tool, reservation.grant
+    return (
+        call.tenant,
+        call.key,
+        work.run_id,
+        work.epoch,
+        grant.id if grant else None,
+        reservation.may_begin,
+        reservation.call_id,
+        tool.effect.value,
+        tool.name,
+        tool.digest,
+        reservation.proposal.call_digest,
+        call.request_digest,
+        work.step,
+        work.node,
+        work.agent,
+        work.agent_version,
+        lease_of(reservation),
+        reservation.ruling.policy,
+        ",".join(reservation.ruling.rules),
+        ",".join(tool.labels),
+        kept_arguments(reservation),
+        grant.expires_at if grant else None,
+        "\n".join(sorted(grant.approvers)) if grant else "",
     )

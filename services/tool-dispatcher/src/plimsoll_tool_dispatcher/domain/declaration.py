@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plimsoll_runtime.errors import FieldProblem
-from plimsoll_runtime.json_types import JsonValue
+from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.limiter import Rate
 
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.fields import Fields
 from plimsoll_tool_dispatcher.domain.schema import Schema, compile_schema
-from plimsoll_tool_dispatcher.domain.tool import PythonSource, Retry, Risk, Tool, identified
+from plimsoll_tool_dispatcher.domain.sources import PythonSource, Source
+from plimsoll_tool_dispatcher.domain.tool import CachedResult, Fallback, FixedAnswer, OtherTool, Rates, Retry, Risk, Tool, identified
 from plimsoll_tool_dispatcher.domain.yaml_text import UnreadableYaml, read_yaml
 
 _FILE_FIELDS = ("category", "credentials", "tools")
@@ -25,7 +27,15 @@ _TOOL_FIELDS = (
     "timeout",
     "concurrency",
     "retry",
+    "upstream",
+    "limits",
+    "fallback",
+    "reconcile",
+    "labels",
 )
+_NAME = r"[a-z][a-z0-9_]{0,63}"
+_UPSTREAM = r"[a-z0-9][a-z0-9_.:-]{0,99}"
+_LABEL = r"[a-z][a-z0-9_-]{0,30}(:[a-z][a-z0-9_-]{0,30})?"
 _MAX_TOOLS = 200
 _MAX_TIMEOUT_S = 3600.0
 
@@ -92,7 +102,9 @@ def _tools(
     tools: dict[str, Tool] = {}
     for index, entry in enumerate(entries):
         found: list[FieldProblem] = []
-        tool = _tool(f"tools[{index}]", entry, category, credentials, PythonSource(path=code_path), found)
+        tool = read_tool(
+            f"tools[{index}]", entry, Place(category=category, credentials=credentials, source=PythonSource(path=code_path)), found
+        )
         if tool is not None and functions is not None:
             found += _function_problems(f"tools[{index}].name", tool.name, functions, code_path)
         if tool is not None and tool.name in tools:
@@ -103,19 +115,24 @@ def _tools(
     return tuple(tools.values())
 
 
-def _tool(
-    where: str,
-    entry: JsonValue,
-    category: str,
-    credentials: tuple[str, ...],
-    source: PythonSource,
-    problems: list[FieldProblem],
-) -> Tool | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a tool has from where it is declared."""
+
+    category: str
+    credentials: tuple[str, ...]
+    source: Source
+    origin: str = ""
+    tenant: str = ""
+
+
+def read_tool(where: str, entry: JsonValue, place: Place, problems: list[FieldProblem]) -> Tool | None:
+    """One tool in neutral form; None when something is wrong with it."""
     if not isinstance(entry, dict):
         problems.append(FieldProblem(where, "is not a map", "write name:, version:, description: …"))
         return None
     fields = Fields(where, entry, problems, _TOOL_FIELDS)
-    name = fields.text("name", r"[a-z][a-z0-9_]{0,63}", "write a name such as find_account: small letters, digits, _")
+    name = fields.text("name", _NAME, "write a name such as find_account: small letters, digits, _")
     version = fields.text("version", r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}", 'write a version such as "1"')
     description = fields.text("description", r".*\S.{0,4000}", "say what the tool does and when to use it, in at most 4,000 characters")
     arguments = _schema(fields, "arguments", problems, root_type="object")
@@ -125,13 +142,18 @@ def _tool(
     timeout_s = fields.seconds("timeout", None, least=0.05, most=_MAX_TIMEOUT_S)
     concurrency = fields.count("concurrency", 16, least=1, most=1000)
     retry = _retry(fields.inner("retry", ("attempts", "backoff")))
+    upstream = fields.text("upstream", _UPSTREAM, "write a name such as crm.example.com") if "upstream" in entry else ""
+    rates = _rates(fields.inner("limits", ("all", "tenant")))
+    fallback = _fallback(fields, entry, effect, result)
+    reconcile = fields.text("reconcile", _NAME, "name a read_only tool that says what became of a call") if "reconcile" in entry else ""
+    labels = fields.names("labels", _LABEL, "list labels such as reads:private, reads:untrusted, leaves:tenant")
     if problems or arguments is None or result is None:
         return None
     return identified(
         Tool(
             name=name,
             version=version,
-            category=category,
+            category=place.category,
             description=description,
             arguments=arguments,
             result=result,
@@ -140,11 +162,55 @@ def _tool(
             timeout_s=timeout_s,
             concurrency=concurrency,
             retry=retry,
-            credentials=credentials,
-            source=source,
+            credentials=place.credentials,
+            source=place.source,
             digest="",
+            tenant=place.tenant,
+            origin=place.origin or f"file:{place.category}",
+            upstream=upstream,
+            rates=rates,
+            fallback=fallback,
+            reconcile=reconcile,
+            labels=labels,
         )
     )
+
+
+def _rates(fields: Fields) -> Rates:
+    return Rates(all=_rate(fields, "all"), tenant=_rate(fields, "tenant"))
+
+
+def _rate(fields: Fields, name: str) -> Rate | None:
+    if fields.value(name) is None:
+        return None
+    rate = fields.inner(name, ("count", "per", "burst"))
+    count = rate.count("count", 1, least=1, most=1_000_000)
+    return Rate(
+        count=count,
+        per_s=rate.seconds("per", 1.0, least=0.001, most=24 * 3600.0),
+        burst=rate.count("burst", count, least=1, most=1_000_000),
+    )
+
+
+def _fallback(fields: Fields, entry: JsonObject, effect: EffectClass, result: Schema | None) -> Fallback | None:
+    if "fallback" not in entry:
+        return None
+    fallback = fields.inner("fallback", ("tool", "cached", "answer"))
+    given = [name for name in ("tool", "cached", "answer") if isinstance(entry["fallback"], dict) and name in entry["fallback"]]
+    if len(given) != 1:
+        fields.refuse("fallback", "does not say one thing", "write one of tool: NAME, cached: 10m or answer: VALUE")
+        return None
+    match given[0]:
+        case "tool":
+            return OtherTool(name=fallback.text("tool", _NAME, "name another tool"))
+        case "cached":
+            if effect is not EffectClass.READ_ONLY:
+                fallback.refuse("cached", f"stands in a tool that is {effect}", "only what a read_only tool said may be said again")
+            return CachedResult(max_age_s=fallback.seconds("cached", None, least=1.0, most=30 * 24 * 3600.0))
+    answer = fallback.value("answer")
+    if result is not None and (found := result.problems(answer, fallback.path("answer"))):
+        fallback.refuse("answer", f"breaks the tool's result schema: {found[0].problem}", "write an answer that fits")
+    return FixedAnswer(value=answer)
 
 
 def _retry(fields: Fields) -> Retry:

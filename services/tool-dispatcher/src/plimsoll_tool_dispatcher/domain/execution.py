@@ -1,5 +1,6 @@
 """What an executor is asked and what it says: an answer, or what stopped the call and whether it may have acted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -11,12 +12,14 @@ from plimsoll_tool_dispatcher.domain.effects import Mishap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """One attempt of one call. `call_key` is the same for every attempt."""
+    """One attempt of one call. `call_key` is the same for every attempt; `credentials` are those that the tool names, and no others."""
 
     tenant: str
     call_key: str
     arguments: JsonObject
     timeout_s: float
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The call ledger in words: its states, what a reservation may meet, and what becomes of a call whose owner went away.
 
-reserved ──▶ dispatched ──▶ succeeded │ failed │ unknown
+reserved ──▶ dispatched ──▶ succeeded │ failed │ unknown ──▶ succeeded (it had acted) │ reserved (it had not)
     └───────────────────────▶ (the same, for tools that may be repeated)
 """
 
@@ -10,11 +10,13 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.work import WorkContext
 
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Grant, Outcome, Proposal, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap, Move, move_after
-from plimsoll_tool_dispatcher.domain.tool import Risk, Tool
+from plimsoll_tool_dispatcher.domain.policy import Ruling, Verb
+from plimsoll_tool_dispatcher.domain.tool import Tool
 
 
 class CallState(StrEnum):
@@ -35,11 +37,12 @@ class Reservation:
     proposal: Proposal
     grant: Grant | None
     lease_s: float
+    ruling: Ruling
 
     @property
     def may_begin(self) -> bool:
-        """Whether this may be the first dispatch of the call; without a grant, a high-risk call can only be continued."""
-        return self.grant is not None or self.tool.risk is Risk.LOW
+        """Whether this may be the first dispatch of the call; without a grant, one that people decide about can only be continued."""
+        return self.grant is not None or self.ruling.verb is Verb.ALLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,16 @@ class GrantSpent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRevoked:
+    """The grant was taken back before it was used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantExpired:
+    """The grant's time was over, by the database's clock, when it was to be spent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoEntry:
     """The ledger has nothing under this call key, and nothing was begun."""
 
@@ -99,13 +112,13 @@ class NoEntry:
 Found: TypeAlias = Recorded | Unfinished | StaleEpoch | KeyTaken | NoEntry
 """What the ledger knows about a call."""
 
-Reserved: TypeAlias = Claim | GrantSpent | Found
+Reserved: TypeAlias = Claim | GrantSpent | GrantRevoked | GrantExpired | Found
 """What a reservation meets: leave to run, or the reason why not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A call that ended, as it is announced."""
+    """A call that ended, as it is announced. `resolved_by` names who settled an outcome that was unknown: a person, or `reconcile`."""
 
     event_id: str
     tenant: str
@@ -119,6 +132,45 @@ class Completed:
     attempts: int
     failure: Failure | None
     grant_id: str
+    effect: EffectClass | None = None
+    call_digest: str = ""
+    policy: str = ""
+    rules: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    degraded: str = ""
+    resolved_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A call with an unknown outcome that nobody has settled yet. `tries` counts the times that the upstream was asked in vain."""
+
+    claim: Claim
+    work: WorkContext
+    tool: str
+    tool_digest: str
+    arguments: JsonObject | None
+    reason: str
+    since: datetime
+    tries: int
+    escalated: bool
+    grant_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """It did act, with this result."""
+
+    result: JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotActed:
+    """It did nothing: the call may run."""
+
+
+Finding: TypeAlias = Acted | NotActed
+"""What became of a call whose outcome was unknown."""
 
 
 def may_run_again(entry: Unfinished) -> bool:

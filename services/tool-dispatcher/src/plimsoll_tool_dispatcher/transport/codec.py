@@ -2,25 +2,42 @@
 
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_events_pb2, tool_pb2
+from plimsoll_runtime.context import Caller
+from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import failure_to_proto
 from plimsoll_runtime.json_types import canonical
 from plimsoll_runtime.outbox import OutboxEvent
-from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto, timestamp_to_proto
+from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto, timestamp_from_proto, timestamp_to_proto
 from plimsoll_runtime.work import work_from_proto, work_to_proto
 
-from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Grant, Proposal, Report, Succeeded, request_digest
-from plimsoll_tool_dispatcher.domain.ledger import Completed
+from plimsoll_tool_dispatcher.domain.call import (
+    ApprovalRequired,
+    Call,
+    Degraded,
+    Failed,
+    Grant,
+    Proposal,
+    Report,
+    Succeeded,
+    request_digest,
+)
+from plimsoll_tool_dispatcher.domain.ledger import Acted, Completed, Doubt, Finding, NotActed
+from plimsoll_tool_dispatcher.domain.registry import SHARED, Barred, KeptVersion, Standing
 from plimsoll_tool_dispatcher.domain.tool import Tool
+from plimsoll_tool_dispatcher.errors import InvalidResolution
 
 CALL_COMPLETED = "plimsoll.v1.tool_dispatcher.call.completed"
+CALL_ESCALATED = "plimsoll.v1.tool_dispatcher.call.escalated"
 
 
-def call_from_proto(request: pb.DispatchRequest, tenant: str, most_chars: int) -> Call:
+def call_from_proto(request: pb.DispatchRequest, caller: Caller, most_chars: int) -> Call:
     """Raises Invalid for arguments that are not JSON; those over `most_chars` are not even read, and the call says so."""
     size = len(request.arguments.text)
     arguments = (json_from_proto(request.arguments, "arguments") if size else {}) if size <= most_chars else None
     return Call(
-        tenant=tenant,
+        tenant=caller.tenant,
+        service=caller.service,
+        principal=caller.principal,
         key=request.call_key,
         tool=request.tool,
         arguments=arguments,
@@ -32,7 +49,14 @@ def call_from_proto(request: pb.DispatchRequest, tenant: str, most_chars: int) -
 
 
 def grant_from_proto(message: tool_pb2.Grant) -> Grant:
-    return Grant(id=message.grant_id, call_digest=message.call_digest, granted_by=message.granted_by)
+    return Grant(
+        id=message.grant_id,
+        call_digest=message.call_digest,
+        granted_by=message.granted_by,
+        approved_by=tuple(message.approved_by),
+        requested_by=message.requested_by,
+        expires_at=timestamp_from_proto(message.expire_time) if message.HasField("expire_time") else None,
+    )
 
 
 def report_to_proto(report: Report) -> pb.DispatchResponse:
@@ -43,8 +67,10 @@ def report_to_proto(report: Report) -> pb.DispatchResponse:
         call_id=report.call_id,
     )
     match report.outcome:
-        case Succeeded(result=result):
+        case Succeeded(result=result, degraded=degraded):
             response.result.CopyFrom(json_to_proto(result))
+            if degraded is not None:
+                response.degraded.CopyFrom(degraded_to_proto(degraded))
         case Failed(failure=failure):
             response.failure.CopyFrom(failure_to_proto(failure))
         case ApprovalRequired(proposal=proposal):
@@ -53,12 +79,26 @@ def report_to_proto(report: Report) -> pb.DispatchResponse:
 
 
 def proposal_to_proto(proposal: Proposal) -> tool_pb2.Proposal:
-    message = tool_pb2.Proposal(tool=proposal.tool, tool_digest=proposal.tool_digest, call_digest=proposal.call_digest)
+    terms = proposal.terms
+    message = tool_pb2.Proposal(
+        tool=proposal.tool,
+        tool_digest=proposal.tool_digest,
+        call_digest=proposal.call_digest,
+        terms=tool_pb2.ApprovalTerms(quorum=terms.quorum, four_eyes=terms.four_eyes, expires_in=duration_to_proto(terms.expires_s)),
+        policy_digest=proposal.policy,
+        credential_version=proposal.credentials,
+        message=proposal.message,
+    )
     message.effective_arguments.text = canonical(proposal.effective_arguments)
     return message
 
 
-def tool_to_proto(tool: Tool) -> tool_pb2.Tool:
+def degraded_to_proto(degraded: Degraded) -> pb.Degraded:
+    return pb.Degraded(by=degraded.by, age=duration_to_proto(degraded.age_s), failure=failure_to_proto(degraded.failure))
+
+
+def tool_to_proto(found: Tool | Barred) -> tool_pb2.Tool:
+    tool, barred = (found.tool, found.bar.value) if isinstance(found, Barred) else (found, "")
     return tool_pb2.Tool(
         name=tool.name,
         version=tool.version,
@@ -70,7 +110,57 @@ def tool_to_proto(tool: Tool) -> tool_pb2.Tool:
         effect=tool_pb2.EffectClass.Value(f"EFFECT_CLASS_{tool.effect.name}"),
         risk=tool_pb2.Risk.Value(f"RISK_{tool.risk.name}"),
         timeout=duration_to_proto(tool.timeout_s),
+        labels=tool.labels,
+        origin=tool.origin,
+        shared=tool.tenant == SHARED,
+        barred=barred,
     )
+
+
+def version_to_proto(version: KeptVersion) -> tool_pb2.ToolVersion:
+    return tool_pb2.ToolVersion(
+        name=version.name,
+        version=version.version,
+        digest=version.digest,
+        origin=version.origin,
+        shared=version.tenant == SHARED,
+        register_time=timestamp_to_proto(version.registered_at),
+    )
+
+
+def standing_to_proto(standing: Standing) -> tool_pb2.ToolStanding:
+    return tool_pb2.ToolStanding(disabled=standing.disabled, pinned_digest=standing.pinned, accepted_digest=standing.accepted)
+
+
+def standing_from_proto(message: tool_pb2.ToolStanding) -> Standing:
+    return Standing(disabled=message.disabled, pinned=message.pinned_digest, accepted=message.accepted_digest)
+
+
+def doubt_to_proto(doubt: Doubt) -> pb.UnknownCall:
+    message = pb.UnknownCall(
+        call_id=doubt.claim.call_id,
+        call_key=doubt.claim.call_key,
+        work=work_to_proto(doubt.work),
+        tool=doubt.tool,
+        tool_digest=doubt.tool_digest,
+        reason=doubt.reason,
+        since_time=timestamp_to_proto(doubt.since),
+        tries=doubt.tries,
+        escalated=doubt.escalated,
+    )
+    if doubt.arguments is not None:
+        message.effective_arguments.text = canonical(doubt.arguments)
+    return message
+
+
+def finding_from_proto(request: pb.ResolveCallRequest) -> Finding:
+    """Raises Invalid when it says neither."""
+    if request.HasField("result"):
+        return Acted(result=json_from_proto(request.result, "result"))
+    if request.not_acted:
+        return NotActed()
+    problem = FieldProblem("finding", "says nothing", "send the result that the call had, or not_acted: true")
+    raise InvalidResolution(problems=[problem])
 
 
 def call_completed(completed: Completed) -> OutboxEvent:
@@ -87,7 +177,31 @@ def call_completed(completed: Completed) -> OutboxEvent:
         duration=duration_to_proto(completed.duration_s),
         attempts=completed.attempts,
         grant_id=completed.grant_id,
+        policy_digest=completed.policy,
+        policy_rules=completed.rules,
+        approved_by=completed.approved_by,
+        call_digest=completed.call_digest,
+        degraded_by=completed.degraded,
+        resolved_by=completed.resolved_by,
     )
+    if completed.effect is not None:
+        message.effect = tool_pb2.EffectClass.Value(f"EFFECT_CLASS_{completed.effect.name}")
     if completed.failure is not None:
         message.failure.CopyFrom(failure_to_proto(completed.failure))
     return OutboxEvent(event_id=completed.event_id, subject=CALL_COMPLETED, tenant=completed.tenant, payload=message.SerializeToString())
+
+
+def call_escalated(doubt: Doubt, event_id: str) -> OutboxEvent:
+    """The announcement of a call that a person has to settle."""
+    message = tool_events_pb2.ToolCallEscalated(
+        event_id=event_id,
+        tenant=doubt.claim.tenant,
+        call_id=doubt.claim.call_id,
+        call_key=doubt.claim.call_key,
+        work=work_to_proto(doubt.work),
+        tool=doubt.tool,
+        tool_digest=doubt.tool_digest,
+        reason=doubt.reason,
+        since_time=timestamp_to_proto(doubt.since),
+    )
+    return OutboxEvent(event_id=event_id, subject=CALL_ESCALATED, tenant=doubt.claim.tenant, payload=message.SerializeToString())

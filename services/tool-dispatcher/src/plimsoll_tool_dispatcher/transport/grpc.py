@@ -1,45 +1,78 @@
 """The RPCs of plimsoll.tool_dispatcher.v1.ToolDispatcherService."""
 
 import asyncio
+from dataclasses import dataclass
 
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2_grpc as rpc
-from plimsoll_runtime.context import current_caller
+from plimsoll_runtime.context import Caller, current_caller
 from plimsoll_runtime.errors import Denied
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.rpc_server import Context, RpcService
+from plimsoll_runtime.wire import json_from_proto
 from prometheus_client import Counter
 
+from plimsoll_tool_dispatcher.attempts import AT_ONCE_CHARS
+from plimsoll_tool_dispatcher.catalogue import ToolCatalogue
 from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report
-from plimsoll_tool_dispatcher.executions import AT_ONCE_CHARS
+from plimsoll_tool_dispatcher.doubts import Doubts
 from plimsoll_tool_dispatcher.service import ToolDispatcher
-from plimsoll_tool_dispatcher.transport.codec import call_from_proto, report_to_proto, tool_to_proto
+from plimsoll_tool_dispatcher.transport.codec import (
+    call_from_proto,
+    doubt_to_proto,
+    finding_from_proto,
+    report_to_proto,
+    standing_from_proto,
+    standing_to_proto,
+    tool_to_proto,
+    version_to_proto,
+)
 
 CALLS_TOTAL = "plimsoll_tool_calls_total"
 FULL_NAME = "plimsoll.tool_dispatcher.v1.ToolDispatcherService"
+_PAGE, _LONGEST_PAGE = 100, 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """Which services may do what; those that may look are the server's whole allow-list."""
+
+    dispatch: frozenset[str]
+    operate: frozenset[str]
+    revoke: frozenset[str]
 
 
 class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
     """Takes requests apart, calls the verb, puts the answer together."""
 
-    def __init__(self, service: ToolDispatcher, *, dispatchers: frozenset[str], arguments_chars: int, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self,
+        service: ToolDispatcher,
+        catalogue: ToolCatalogue,
+        doubts: Doubts,
+        *,
+        callers: Callers,
+        arguments_chars: int,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
         self._calls = Counter(CALLS_TOTAL, "Calls answered", ("tool", "outcome"), registry=metrics.registry)
         self._service = service
-        self._dispatchers = dispatchers
+        self._catalogue = catalogue
+        self._doubts = doubts
+        self._callers = callers
         self._arguments_chars = arguments_chars
         self._log = log
 
     async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
         """Executes a call, or returns what was recorded under its call key."""
-        caller = current_caller()
-        if caller.service not in self._dispatchers:
-            raise Denied(f"{caller.service} may not dispatch calls", reason="CALLER_NOT_ALLOWED")
+        caller = _allowed(self._callers.dispatch, "dispatch calls")
         if len(request.arguments.text) > AT_ONCE_CHARS:  # reading and digesting much of it would hold up all other calls
-            call = await asyncio.to_thread(call_from_proto, request, caller.tenant, self._arguments_chars)
+            call = await asyncio.to_thread(call_from_proto, request, caller, self._arguments_chars)
         else:
-            call = call_from_proto(request, caller.tenant, self._arguments_chars)
+            call = call_from_proto(request, caller, self._arguments_chars)
         report = await self._service.dispatch(call)
         self._note(call, report)
         return report_to_proto(report)
@@ -52,6 +85,50 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
         """All tools, or those of the given names that there are."""
         tools = self._service.list_tools(current_caller().tenant, request.names)
         return pb.ListToolsResponse(tools=[tool_to_proto(tool) for tool in tools])
+
+    async def RegisterTools(self, request: pb.RegisterToolsRequest, context: Context) -> pb.RegisterToolsResponse:
+        """Registers tools of the caller's tenant, all of them or none."""
+        caller = _allowed(self._callers.operate, "register tools")
+        entries = [json_from_proto(entry, f"tools[{index}]") for index, entry in enumerate(request.tools)]
+        tools = await self._catalogue.register(caller.tenant, entries, caller.principal)
+        return pb.RegisterToolsResponse(tools=[tool_to_proto(tool) for tool in tools])
+
+    async def UnregisterTool(self, request: pb.UnregisterToolRequest, context: Context) -> pb.UnregisterToolResponse:
+        """Takes a registered tool away."""
+        await self._catalogue.unregister(_allowed(self._callers.operate, "take tools away").tenant, request.name)
+        return pb.UnregisterToolResponse()
+
+    async def ListToolVersions(self, request: pb.ListToolVersionsRequest, context: Context) -> pb.ListToolVersionsResponse:
+        """Every version of a tool, and what was decided about it."""
+        tenant = current_caller().tenant
+        versions = await self._catalogue.versions(tenant, request.name)
+        standing = standing_to_proto(self._catalogue.standing(tenant, request.name))
+        return pb.ListToolVersionsResponse(versions=[version_to_proto(one) for one in versions], standing=standing)
+
+    async def SetToolStanding(self, request: pb.SetToolStandingRequest, context: Context) -> pb.SetToolStandingResponse:
+        """Disables, pins or accepts a tool for the caller's tenant."""
+        caller = _allowed(self._callers.operate, "decide about tools")
+        await self._catalogue.decide(caller.tenant, request.name, standing_from_proto(request.standing), caller.principal)
+        return pb.SetToolStandingResponse()
+
+    async def RevokeGrant(self, request: pb.RevokeGrantRequest, context: Context) -> pb.RevokeGrantResponse:
+        """Takes a grant back before it is used."""
+        caller = _allowed(self._callers.revoke, "take grants back")
+        return pb.RevokeGrantResponse(revoked=await self._service.revoke(caller.tenant, request.grant_id, caller.principal))
+
+    async def ListUnknownCalls(self, request: pb.ListUnknownCallsRequest, context: Context) -> pb.ListUnknownCallsResponse:
+        """Calls with an unknown outcome that nobody has settled."""
+        size = min(request.page_size or _PAGE, _LONGEST_PAGE)
+        doubts = await self._doubts.open(current_caller().tenant, max(1, size))
+        return pb.ListUnknownCallsResponse(calls=[doubt_to_proto(doubt) for doubt in doubts])
+
+    async def ResolveCall(self, request: pb.ResolveCallRequest, context: Context) -> pb.ResolveCallResponse:
+        """A person says what became of a call."""
+        caller = _allowed(self._callers.operate, "resolve calls")
+        if not caller.principal:
+            raise Denied("nobody is named who resolves the call", reason="PRINCIPAL_REQUIRED")
+        await self._doubts.resolve(caller.tenant, request.call_id, finding_from_proto(request), caller.principal)
+        return pb.ResolveCallResponse()
 
     def _note(self, call: Call, report: Report) -> None:
         match report.outcome:
@@ -77,6 +154,13 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
                 "ms": round(report.duration_s * 1e3, 2),
             },
         )
+
+
+def _allowed(services: frozenset[str], deed: str) -> Caller:
+    caller = current_caller()
+    if caller.service not in services:
+        raise Denied(f"{caller.service} may not {deed}", reason="CALLER_NOT_ALLOWED")
+    return caller
 
 
 def tool_dispatcher_rpcs(handler: ToolDispatcherHandler) -> RpcService:

@@ -230,6 +230,11 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionResponse.FromString,
                 _registered_method=True)
+        self.EvaluateCollection = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/EvaluateCollection',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionResponse.FromString,
+                _registered_method=True)
         self.ListCollections = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/ListCollections',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListCollectionsRequest.SerializeToString,
@@ -531,6 +536,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EvaluateCollection(self, request, context):
+        """Asks labelled queries and says how good the answers are; with a baseline, whether the two differ.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCollections(self, request, context):
         """Lists the collections.
         """
@@ -767,6 +779,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.SearchCollection,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionResponse.SerializeToString,
+            ),
+            'EvaluateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateCollection,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionResponse.SerializeToString,
             ),
             'ListCollections': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCollections,
@@ -1804,6 +1821,33 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/SearchCollection',
             plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_memory__pb2.SearchCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/EvaluateCollection',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.EvaluateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

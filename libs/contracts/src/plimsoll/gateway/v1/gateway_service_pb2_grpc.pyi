@@ -119,6 +119,8 @@ class GatewayServiceStub:
     """Stores a document in a collection, which is created when it does not exist."""
     SearchCollection: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchCollectionRequest, _memory_pb2.SearchCollectionResponse]
     """Finds passages, by words and by meaning."""
+    EvaluateCollection: _grpc.UnaryUnaryMultiCallable[_memory_pb2.EvaluateCollectionRequest, _memory_pb2.EvaluateCollectionResponse]
+    """Asks labelled queries and says how good the answers are; with a baseline, whether the two differ."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListCollectionsRequest, _memory_pb2.ListCollectionsResponse]
     """Lists the collections."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListDocumentsRequest, _memory_pb2.ListDocumentsResponse]
@@ -215,6 +217,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Stores a document in a collection, which is created when it does not exist."""
     SearchCollection: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchCollectionRequest, _memory_pb2.SearchCollectionResponse]  # type: ignore[assignment]
     """Finds passages, by words and by meaning."""
+    EvaluateCollection: _aio.UnaryUnaryMultiCallable[_memory_pb2.EvaluateCollectionRequest, _memory_pb2.EvaluateCollectionResponse]  # type: ignore[assignment]
+    """Asks labelled queries and says how good the answers are; with a baseline, whether the two differ."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListCollectionsRequest, _memory_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists the collections."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListDocumentsRequest, _memory_pb2.ListDocumentsResponse]  # type: ignore[assignment]
@@ -530,6 +534,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.SearchCollectionResponse, _abc.Awaitable[_memory_pb2.SearchCollectionResponse]]:
         """Finds passages, by words and by meaning."""
+
+    @_abc_1.abstractmethod
+    def EvaluateCollection(
+        self,
+        request: _memory_pb2.EvaluateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.EvaluateCollectionResponse, _abc.Awaitable[_memory_pb2.EvaluateCollectionResponse]]:
+        """Asks labelled queries and says how good the answers are; with a baseline, whether the two differ."""
 
     @_abc_1.abstractmethod
     def ListCollections(

@@ -24,33 +24,38 @@ _sym_db = _symbol_database.Default()
 
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.memory.v1 import document_pb2 as plimsoll_dot_memory_dot_v1_dot_document__pb2
+from plimsoll.memory.v1 import quality_pb2 as plimsoll_dot_memory_dot_v1_dot_quality__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/memory.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a!plimsoll/memory/v1/document.proto\"\x91\x01\n\x15IngestDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x12/\n\x08metadata\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"Y\n\x16IngestDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"z\n\x17SearchCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12-\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"w\n\x18SearchCollectionResponse\x12-\n\x08passages\x18\x01 \x03(\x0b\x32\x1b.plimsoll.memory.v1.Passage\x12,\n\x07receipt\x18\x02 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\"\x18\n\x16ListCollectionsRequest\"N\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.plimsoll.memory.v1.Collection\"Q\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x15\x44\x65leteDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteDocumentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/memory.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a!plimsoll/memory/v1/document.proto\x1a plimsoll/memory/v1/quality.proto\"\x91\x01\n\x15IngestDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x12/\n\x08metadata\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"Y\n\x16IngestDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"z\n\x17SearchCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12-\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"w\n\x18SearchCollectionResponse\x12-\n\x08passages\x18\x01 \x03(\x0b\x32\x1b.plimsoll.memory.v1.Passage\x12,\n\x07receipt\x18\x02 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\"\xea\x01\n\x19\x45valuateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x32\n\x07queries\x18\x02 \x03(\x0b\x32!.plimsoll.memory.v1.LabelledQuery\x12\n\n\x02ks\x18\x03 \x03(\x05\x12>\n\rconfiguration\x18\x04 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\x12\x39\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\"P\n\x1a\x45valuateCollectionResponse\x12\x32\n\nevaluation\x18\x01 \x01(\x0b\x32\x1e.plimsoll.memory.v1.Evaluation\"\x18\n\x16ListCollectionsRequest\"N\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.plimsoll.memory.v1.Collection\"Q\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x15\x44\x65leteDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteDocumentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=124
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=269
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=271
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=360
-  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_start=362
-  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_end=484
-  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_start=486
-  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_end=605
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=607
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=631
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=633
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=711
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=713
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=794
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=796
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=893
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=895
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=959
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=961
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=985
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=158
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=303
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=305
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=394
+  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_start=396
+  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_end=518
+  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_start=520
+  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_end=639
+  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_start=642
+  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_end=876
+  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_start=878
+  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_end=958
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=960
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=984
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=986
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1064
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1066
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1147
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1149
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1246
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1248
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1312
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1314
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1338
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.memory.v1 import document_pb2 as _document_pb2
+from plimsoll.memory.v1 import quality_pb2 as _quality_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -129,6 +130,69 @@ class SearchCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchCollectionResponse: _TypeAlias = SearchCollectionResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    KS_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.LabelledQuery]:
+        """1 to 5,000."""
+
+    @_builtins.property
+    def ks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Depths of the measures; none means 5, 10 and 100; each 1 to 100."""
+
+    @_builtins.property
+    def configuration(self) -> _document_pb2.SearchConfiguration:
+        """Absent means the default."""
+
+    @_builtins.property
+    def baseline(self) -> _document_pb2.SearchConfiguration:
+        """What it is compared with, query by query; absent means no comparison."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        queries: _abc.Iterable[_quality_pb2.LabelledQuery] | None = ...,
+        ks: _abc.Iterable[_builtins.int] | None = ...,
+        configuration: _document_pb2.SearchConfiguration | None = ...,
+        baseline: _document_pb2.SearchConfiguration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "collection", b"collection", "configuration", b"configuration", "ks", b"ks", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateCollectionRequest: _TypeAlias = EvaluateCollectionRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluation(self) -> _quality_pb2.Evaluation: ...
+    def __init__(
+        self,
+        *,
+        evaluation: _quality_pb2.Evaluation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateCollectionResponse: _TypeAlias = EvaluateCollectionResponse  # noqa: Y015
 
 @_typing.final
 class ListCollectionsRequest(_message.Message):

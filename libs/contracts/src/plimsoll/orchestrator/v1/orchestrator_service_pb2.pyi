@@ -939,7 +939,7 @@ class QueryRunRequest(_message.Message):
     EXPRESSION_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     expression: _builtins.str
-    """CEL over state, input, run, and status, node, steps, usage."""
+    """CEL over state, input and run, with run.status, run.node, run.steps, run.seq and run.usage."""
     def __init__(
         self,
         *,

@@ -118,7 +118,7 @@ class RunEvent(_message.Message):
 
     @_builtins.property
     def tokens_retracted(self) -> Global___TokensRetracted:
-        """Not in the journal: what tokens_received told of this step's earlier attempts is void."""
+        """Not in the journal: what tokens_received told of this step's attempts up to this one is void."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""The model providers: for each a codec of pure functions between neutral and wire form, and an adapter that asks it."""
+"""The model providers: for each dialect a codec of pure functions between neutral and wire form, and one transport for all."""

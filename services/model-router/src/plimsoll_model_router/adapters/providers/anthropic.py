@@ -1,34 +1,38 @@
-"""The Anthropic Messages API as a provider."""
-
-from dataclasses import dataclass
+"""Anthropic Messages as a dialect."""
 
 from plimsoll_runtime.json_types import JsonObject
-from plimsoll_runtime.settings import Secret
 
 from plimsoll_model_router.adapters.providers import anthropic_codec as codec
+from plimsoll_model_router.adapters.providers import failures
 from plimsoll_model_router.adapters.providers.anthropic_stream import StreamDecoder
-from plimsoll_model_router.adapters.providers.http import ProviderAnswered, WireRequest
-from plimsoll_model_router.domain.generation import Question, Reply
+from plimsoll_model_router.adapters.providers.wire import WireRefusal, WireRequest
+from plimsoll_model_router.domain.conversion import Report
+from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
+from plimsoll_model_router.domain.generation import Reply
 from plimsoll_model_router.errors import ProviderError
 
-ANTHROPIC_URL = "https://api.anthropic.com"
+_URL = "https://api.anthropic.com"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnthropicDialect:
-    base_url: str
-    api_key: Secret
+class AnthropicCodec:
+    """It makes no embeddings."""
 
-    def request(self, question: Question, where: str, *, stream: bool) -> WireRequest:
-        headers = {"x-api-key": self.api_key.reveal(), "anthropic-version": codec.VERSION}
-        body = codec.encode(question, where, stream=stream).body
-        return WireRequest(url=f"{self.base_url.rstrip('/')}/v1/messages", headers=headers, body=body, where=where)
+    def request(self, ask: Ask, report: Report) -> WireRequest:
+        headers = {"x-api-key": ask.credential.secret.reveal(), "anthropic-version": codec.VERSION, **dict(ask.endpoint.headers)}
+        base = (ask.endpoint.base_url or _URL).rstrip("/")
+        return WireRequest(url=f"{base}/v1/messages", headers=headers, body=codec.encode(ask, report))
 
-    def decode(self, body: JsonObject, question: Question, where: str) -> Reply:
-        return codec.decode(body, question, where)
+    def decode(self, body: JsonObject, ask: Ask, report: Report) -> Reply:
+        return codec.decode(body, ask, report)
 
-    def decoder(self, question: Question, where: str) -> StreamDecoder:
-        return StreamDecoder(question, where)
+    def decoder(self, ask: Ask, report: Report) -> StreamDecoder:
+        return StreamDecoder(ask, report)
 
-    def error(self, refusal: ProviderAnswered, where: str) -> ProviderError:
-        return codec.error_in(refusal.answer.body, refusal.answer.status, where, refusal.answer.retry_after_s)
+    def refusal(self, refusal: WireRefusal, where: str) -> ProviderError:
+        return codec.error_in(refusal.body, refusal.status, where, failures.retry_after_s(refusal.headers, refusal.at))
+
+    def embedding_request(self, ask: EmbeddingAsk) -> WireRequest:
+        raise failures.unsupported(ask.endpoint.full_name, "embeddings, which the dialect does not have")
+
+    def embeddings(self, body: JsonObject, ask: EmbeddingAsk) -> Embeddings:
+        raise failures.unsupported(ask.endpoint.full_name, "embeddings, which the dialect does not have")

@@ -1,67 +1,81 @@
-"""The transport that all providers share: one question over HTTP, with four timers, and every way it can fail told apart."""
+"""The transport that all dialects share: one question over HTTP, with four timers, and every way it can fail told apart."""
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import DeadlineExpired, Invalid
-from plimsoll_runtime.json_types import JsonObject, dump_json, parse_object
+from plimsoll_runtime.json_types import JsonObject, dump_json, parse_json, parse_object
 
 from plimsoll_model_router.adapters.providers import failures
 from plimsoll_model_router.adapters.providers.sse import EventTooLarge, SseEvent, SseParser
+from plimsoll_model_router.adapters.providers.wire import WireRefusal, WireRequest
+from plimsoll_model_router.domain.endpoints import Timers
 from plimsoll_model_router.errors import ProviderError
 
 T = TypeVar("T")
 _BODY_CAP = 32 * 1024 * 1024
+_REFUSAL_CAP = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timers:
-    """Seconds: until the connection stands, until a stream says its first word, between two words of it, and for the whole answer."""
+class ProviderRefused(Exception):
+    """The provider answered with an error status; its codec knows what that means."""
 
-    connect_s: float = 5.0
-    first_token_s: float = 15.0
-    silence_s: float = 20.0
-    total_s: float = 300.0
+    def __init__(self, refusal: WireRefusal) -> None:
+        self.refusal = refusal
+        super().__init__(f"status {refusal.status}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireRequest:
-    """`where` is the provider and model, for messages."""
+class Patience:
+    """How long one try may still take. The timers run only while we wait for the provider, never while a consumer works."""
 
-    url: str
-    headers: Mapping[str, str]
-    body: JsonObject
-    where: str
+    def __init__(self, timers: Timers, where: str) -> None:
+        """Raises ProviderError when the deadline of the caller has passed."""
+        self._timers = timers
+        self._where = where
+        self._began = False
+        try:
+            self.ends_at = _now() + budget_s(timers.total_s)
+        except DeadlineExpired as error:
+            raise failures.late(where, "NO_TIME_LEFT", "was not asked: no time is left", sent=False) from error
+        self.silent_at = self.ends_at  # nothing is expected before the end, unless the answer is streamed
 
+    def expect_words(self) -> None:
+        """The answer is streamed: from now on its first word is waited for."""
+        self.silent_at = min(self.ends_at, _now() + self._timers.first_token_s)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorAnswer:
-    """An answer with an error status; `body` is empty when it is not JSON."""
+    def heard(self) -> None:
+        """A word of the answer came; pings and comments are none."""
+        self._began = True
+        self.silent_at = min(self.ends_at, _now() + self._timers.silence_s)
 
-    status: int
-    body: JsonObject
-    retry_after_s: float | None
+    async def wait(self, step: Awaitable[T]) -> T:
+        """The step's result. Raises ProviderError when the time is over, or when the provider is silent for too long."""
+        try:
+            async with asyncio.timeout_at(self.silent_at):
+                return await step
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ClientError):
+                raise
+            raise self._late() from error
 
-
-class ProviderAnswered(Exception):
-    """The provider answered with an error status; its codec knows what it means."""
-
-    def __init__(self, answer: ErrorAnswer) -> None:
-        self.answer = answer
-        super().__init__(f"status {answer.status}")
+    def _late(self) -> ProviderError:
+        if self.silent_at >= self.ends_at:
+            return failures.late(self._where, "TOO_SLOW", "did not finish in the time that was left")
+        if self._began:
+            return failures.late(self._where, "SILENT", "said nothing more for too long")
+        return failures.late(self._where, "SLOW_START", "did not begin to answer in time")
 
 
 def open_session() -> aiohttp.ClientSession:
     """The one session of the process: connections are kept and shared, no cookies, no proxies from the environment."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=512, ttl_dns_cache=60),
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=1024, ttl_dns_cache=60),
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
@@ -71,85 +85,68 @@ def open_session() -> aiohttp.ClientSession:
 class HttpTransport:
     """Sends requests on a session that somebody else opens and closes."""
 
-    def __init__(self, session: aiohttp.ClientSession, timers: Timers, clock: Clock) -> None:
+    def __init__(self, session: aiohttp.ClientSession, clock: Clock) -> None:
         self._session = session
-        self._timers = timers
         self._clock = clock
 
-    async def ask(self, request: WireRequest) -> JsonObject:
-        """The JSON body of the answer. Raises ProviderError, or ProviderAnswered for an error status."""
-        ends_at = self._ends_at(request.where)
-        with _told_apart(request.where):
-            response = await self._before(ends_at, self._open(request), request.where)
-            try:
-                body = await self._before(ends_at, _read(response, request.where), request.where)
-            finally:
-                response.close()
-        return _as_object(body, response, request.where)
-
-    async def events(self, request: WireRequest) -> AsyncGenerator[SseEvent, None]:
-        """The events of a streamed answer, until the connection ends cleanly. Raises as `ask` does.
-
-        The timers run only while we wait for the provider, never while the consumer works.
-        """
-        where, ends_at, parser = request.where, self._ends_at(request.where), SseParser()
-        silent_at = min(ends_at, _now() + self._timers.first_token_s)
+    async def answer(self, request: WireRequest, timers: Timers, where: str) -> JsonObject:
+        """The JSON body of the answer. Raises ProviderError, or ProviderRefused for an error status."""
+        patience = Patience(timers, where)
         with _told_apart(where):
-            response = await self._before(ends_at, self._open(request), where, silent_at=silent_at)
+            response = await patience.wait(self._open(request, timers))
             try:
-                if "json" in response.content_type:  # an error inside, or a server that cannot stream
-                    whole = await self._before(ends_at, _read(response, where), where)
-                    yield SseEvent(name="", data=dump_json(_as_object(whole, response, where)))
-                    return
+                body = await patience.wait(_read(response, where))
+            finally:
+                response.close()
+        return _as_object(body, response, where)
+
+    async def events(
+        self, request: WireRequest, patience: Patience, timers: Timers, where: str
+    ) -> AsyncGenerator[Sequence[SseEvent] | JsonObject, None]:
+        """The events of a streamed answer, as they come in, until the connection ends cleanly. Raises as `answer` does.
+
+        A server that does not stream sends one JSON object instead, and so does this.
+        """
+        parser, size = SseParser(), 0
+        patience.expect_words()
+        with _told_apart(where):
+            response = await patience.wait(self._open(request, timers))
+            try:
                 if "event-stream" not in response.content_type:
-                    raise failures.not_json(where, response.content_type)
-                while piece := await self._before(ends_at, response.content.readany(), where, silent_at=silent_at):
-                    for event in parser.feed(piece):
-                        yield event
-                    silent_at = _now() + self._timers.silence_s
+                    whole = await patience.wait(_read(response, where))
+                    yield _as_object(whole, response, where)
+                    return
+                content = response.content
+                while piece := await patience.wait(content.readany()):
+                    size += len(piece)
+                    if size > _BODY_CAP:
+                        raise failures.malformed(where, "the answer is too large")
+                    yield parser.feed(piece)
             finally:
                 response.close()
 
-    def _ends_at(self, where: str) -> float:
-        """When the whole answer must be here: the caller's deadline, or our own cap when that is nearer."""
-        try:
-            return _now() + budget_s(self._timers.total_s)
-        except DeadlineExpired as error:
-            raise failures.late(where, "NO_TIME_LEFT", "was not asked: no time is left") from error
-
-    async def _before(self, ends_at: float, step: Awaitable[T], where: str, *, silent_at: float | None = None) -> T:
-        """The step's result. Raises ProviderError when the time is over, or when the provider is silent for too long."""
-        try:
-            async with asyncio.timeout_at(min(ends_at, silent_at or ends_at)):
-                return await step
-        except TimeoutError as error:
-            if isinstance(error, aiohttp.ClientError):
-                raise
-            if silent_at is not None and silent_at < ends_at:
-                raise failures.late(where, "SILENT", "said nothing for too long") from error
-            raise failures.late(where, "TOO_SLOW", "did not finish in the time that was left") from error
-
-    async def _open(self, request: WireRequest) -> aiohttp.ClientResponse:
-        """The answer, once it began. Raises ProviderAnswered for an error status."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timers.connect_s)
+    async def _open(self, request: WireRequest, timers: Timers) -> aiohttp.ClientResponse:
+        """The answer, once it began. Raises ProviderRefused for an error status."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=timers.connect_s)
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **request.headers}
         body = dump_json(request.body).encode()
         response = await self._session.post(request.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
         if response.status == 200:
             return response
         try:
-            raise ProviderAnswered(await self._error(response))
+            raise ProviderRefused(await self._refusal(response))
         finally:
             response.close()
 
-    async def _error(self, response: aiohttp.ClientResponse) -> ErrorAnswer:
-        raw = await response.content.read(64 * 1024)
+    async def _refusal(self, response: aiohttp.ClientResponse) -> WireRefusal:
         try:
-            body = parse_object(raw)
+            told = parse_json(await response.content.read(_REFUSAL_CAP))
         except Invalid:
-            body = JsonObject()
-        wait = failures.retry_after_s(dict(response.headers), self._clock.now())
-        return ErrorAnswer(status=response.status, body=body, retry_after_s=wait)
+            told = None
+        if isinstance(told, list) and len(told) == 1:  # one dialect wraps its errors so
+            told = told[0]
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return WireRefusal(status=response.status, headers=headers, body=told if isinstance(told, dict) else {}, at=self._clock.now())
 
 
 @contextmanager
@@ -157,16 +154,18 @@ def _told_apart(where: str) -> Iterator[None]:
     """The client library's errors as ours."""
     try:
         yield
-    except ProviderError:
+    except (ProviderError, ProviderRefused):
         raise
     except aiohttp.ConnectionTimeoutError as error:
-        raise failures.late(where, "CONNECT_TIMEOUT", "did not accept the connection in time") from error
+        raise failures.not_connected(where) from error
     except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, ssl.SSLError) as error:
         raise failures.unreachable(where) from error
     except EventTooLarge as error:
         raise failures.malformed(where, "an event is too large") from error
     except (aiohttp.ClientError, ConnectionError) as error:
         raise failures.broken(where) from error
+    except ValueError as error:  # the client library refuses headers with line breaks
+        raise failures.unsendable(where) from error
 
 
 async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:

@@ -18,3 +18,8 @@ def text(value: JsonValue) -> str:
 def count(value: JsonValue) -> int:
     """A number of tokens or a position; never negative."""
     return max(0, int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def texts(value: JsonValue) -> list[str]:
+    """The strings in a list."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

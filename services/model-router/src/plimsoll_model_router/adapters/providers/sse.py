@@ -21,22 +21,26 @@ class SseParser:
     """Takes the bytes of one stream in pieces of any size."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line that has not ended yet
+        self._held = 0
         self._started = False
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[SseEvent]:
         """The events that this piece completes. Raises EventTooLarge."""
-        buffered = self._rest + piece
-        if len(buffered) + sum(map(len, self._data)) > _EVENT_CAP:
+        self._held += len(piece)
+        if self._held + sum(map(len, self._data)) > _EVENT_CAP:
             raise EventTooLarge
-        lines = buffered.replace(b"\r\n", b"\n").split(b"\n")
+        if b"\n" not in piece and b"\r" not in piece and not (self._rest and self._rest[-1].endswith(b"\r")):
+            self._rest.append(piece)
+            return []
+        lines = b"".join((*self._rest, piece)).replace(b"\r\n", b"\n").split(b"\n")
         held = lines.pop()  # not ended yet; may end in a \r whose \n is still to come
         if b"\r" in held[:-1]:
             *more, held = held.split(b"\r")
             lines += more
-        self._rest = held
+        self._rest, self._held = [held], len(held)
         return [event for line in lines for event in self._lines(line)]
 
     def _lines(self, line: bytes) -> list[SseEvent]:

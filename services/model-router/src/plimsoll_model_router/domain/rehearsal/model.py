@@ -45,7 +45,7 @@ class RehearsalModel:
         parts, stop_reason = _cut(draft, question.max_output_tokens)
         usage = Usage(input_tokens=question_tokens(question), output_tokens=parts_tokens(parts))
         message = Message(role=Role.ASSISTANT, parts=parts)
-        return Reply(message=message, stop_reason=stop_reason, usage=usage, model=question.model, confidence=round(draft.confidence, 4))
+        return Reply(message=message, stop_reason=stop_reason, usage=usage, model=NAME, confidence=round(draft.confidence, 4))
 
     def _draft(self, question: Question, context: Context) -> Draft:
         if question.tool_choice is not ToolChoice.NONE:

@@ -13,6 +13,7 @@ from plimsoll_tool_dispatcher.adapters.python_handlers.code import CategoryCode
 from plimsoll_tool_dispatcher.adapters.python_handlers.worker import CallTimedOut, Limits, NotLoaded, Worker, WorkerDied
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
+from plimsoll_tool_dispatcher.domain.sources import PythonSource
 from plimsoll_tool_dispatcher.domain.tool import Tool
 
 _LEAST_S = 0.01
@@ -51,7 +52,8 @@ class PythonHandlers:
 
     async def execute(self, tool: Tool, invocation: Invocation) -> Attempt:
         """Run the function named like the tool."""
-        code = self._shelf.code(tool.source.path)
+        assert isinstance(tool.source, PythonSource)
+        code = self._shelf.code(tool.source.path) if isinstance(tool.source, PythonSource) else None
         if code is None:
             return _refused(tool, Category.UNKNOWN_TOOL, "HANDLERS_GONE", "the file of its handlers is gone")
         if code.missing:
@@ -59,6 +61,9 @@ class PythonHandlers:
             return Stopped(
                 failure=_failure(tool, Category.TOOL_ERROR, "CREDENTIAL_MISSING", f"the dispatcher has no credential named {names}")
             )
+        present = self._workers.get(code.path)
+        if present is not None and present.usable and present.version == code.version:
+            return await self._call(present, tool, invocation)
         until = asyncio.get_running_loop().time() + invocation.timeout_s
         try:
             async with asyncio.timeout_at(until):

@@ -17,6 +17,7 @@ from plimsoll_runtime.logs import Log
 
 from plimsoll_tool_dispatcher.adapters.python_handlers.code import CategoryCode, category_code
 from plimsoll_tool_dispatcher.domain.declaration import Declaration, parse_declaration
+from plimsoll_tool_dispatcher.domain.registry import Offering
 from plimsoll_tool_dispatcher.domain.tool import Tool
 
 _SUFFIX = ".yaml"
@@ -25,6 +26,9 @@ _REPORTED_PROBLEMS = 20
 
 Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 """Names, times and sizes of everything that a version was read from."""
+
+Offer: TypeAlias = Callable[[Offering], Awaitable[None]]
+"""Where the tools go."""
 
 Check: TypeAlias = Callable[[CategoryCode], Awaitable[str]]
 """Loads code on trial; says what is wrong with it, or nothing."""
@@ -77,14 +81,19 @@ class ToolFiles:
         if gone or changed:
             self._collect()
 
-    async def watch(self, check: Check, interval_s: float, stop: asyncio.Event) -> None:
-        """Scan every `interval_s`, until `stop`."""
+    async def watch(self, check: Check, offer: Offer, interval_s: float, stop: asyncio.Event) -> None:
+        """Scan every `interval_s` and offer what there is, until `stop`."""
         while not stop.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await stop.wait()
             if not stop.is_set():
                 await self.scan(check)
+                await offer(self.offering())
+
+    def offering(self) -> Offering:
+        """All tools of all files."""
+        return Offering(origin="files", tools=tuple(self._tools[name] for name in sorted(self._tools)))
 
     async def _take(self, path: Path, version: Version, check: Check | None) -> None:
         """Offer a version, unless it has mistakes and an earlier one has none."""
@@ -102,12 +111,13 @@ class ToolFiles:
     def _collect(self) -> None:
         """All tools by name; a name belongs to the file that has it already, otherwise to the first."""
         tools: dict[str, Tool] = {}
-        for version in self._offered.values():
+        owners: dict[str, Path] = {}
+        for path, version in self._offered.items():
             for tool in version.tools:
                 if tool.name not in tools:
-                    tools[tool.name] = tool
+                    tools[tool.name], owners[tool.name] = tool, path
                     continue
-                taken = {"tool": tool.name, "file": tool.source.path, "taken_by": tools[tool.name].source.path}
+                taken = {"tool": tool.name, "file": str(path), "taken_by": str(owners[tool.name])}
                 self._log.error("tools.name_taken", taken | {"remedy": "rename one of the two tools"})
         self._tools = tools
 

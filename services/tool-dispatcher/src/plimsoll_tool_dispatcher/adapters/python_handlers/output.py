@@ -1,10 +1,10 @@
-"""What handlers print, as log lines: cut to length, freed of secrets, and limited in number."""
+"""What handlers and other processes of tools print, as log lines: cut to length, freed of secrets, and limited in number."""
 
 import asyncio
+from collections.abc import Mapping
 
 from plimsoll_runtime.logs import Log
 
-from plimsoll_tool_dispatcher.adapters.python_handlers.code import CategoryCode
 from plimsoll_tool_dispatcher.adapters.python_handlers.masking import masked
 
 _LINE_CHARS = 500
@@ -14,7 +14,7 @@ _LINES_AT_ONCE = 20
 _LINES_PER_S = 5.0
 
 
-async def log_output(stream: asyncio.StreamReader, code: CategoryCode, log: Log) -> None:
+async def log_output(stream: asyncio.StreamReader, category: str, credentials: Mapping[str, str], log: Log) -> None:
     """Read until the process is gone: a process whose output nobody reads would stand still."""
     budget, refilled_at, dropped, rest = float(_LINES_AT_ONCE), asyncio.get_running_loop().time(), 0, b""
     while chunk := await stream.read(_CHUNK_BYTES):
@@ -27,11 +27,11 @@ async def log_output(stream: asyncio.StreamReader, code: CategoryCode, log: Log)
                 dropped += 1
                 continue
             budget -= 1
-            log.info("tool.output", {"category": code.category, "line": _shown(line, code), "dropped_before": dropped})
+            log.info("tool.output", {"category": category, "line": _shown(line, credentials), "dropped_before": dropped})
             dropped = 0
     if rest.strip():
-        log.info("tool.output", {"category": code.category, "line": _shown(rest, code), "dropped_before": dropped})
+        log.info("tool.output", {"category": category, "line": _shown(rest, credentials), "dropped_before": dropped})
 
 
-def _shown(line: bytes, code: CategoryCode) -> str:
-    return masked(line.decode("utf-8", "replace"), code.credentials)[:_LINE_CHARS]
+def _shown(line: bytes, credentials: Mapping[str, str]) -> str:
+    return masked(line.decode("utf-8", "replace"), credentials)[:_LINE_CHARS]

@@ -71,7 +71,7 @@ class Worker:
         except OSError as error:
             raise NotLoaded(code.version, "WORKER_NOT_STARTED", f"no process could be started: {error.strerror}") from error
         worker = cls(code, process, limits, group)
-        group.create_task(log_output(process.output, code, log), name=f"output of {code.category}")
+        group.create_task(log_output(process.output, code.category, code.credentials, log), name=f"output of {code.category}")
         try:
             async with asyncio.timeout(limits.load_s):
                 await worker._load(code)

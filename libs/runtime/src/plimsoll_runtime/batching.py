@@ -1,0 +1,83 @@
+"""Batching: what many tasks want at the same time is done in one go, so that they share its cost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from plimsoll_runtime.errors import ErrorKind, PlimsollError
+from plimsoll_runtime.status import known
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_QUEUE_CAP = 4096
+
+
+class Batcher(Generic[Item, Outcome]):
+    """Takes what has gathered as soon as a flusher is free: no timer, so a single item never waits for company.
+
+    `flush` does a batch and returns an outcome per item, in order, or does none of it and raises. A batch that cannot be done is
+    split until the items at fault are alone with their error; one that failed for a passing reason fails as a whole.
+    `flushers` work side by side: while one waits for an answer, the next batch gathers.
+    """
+
+    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]], *, flushers: int = 2, batch_cap: int = 512) -> None:
+        self._flush = flush
+        self._flushers = flushers
+        self._batch_cap = batch_cap
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Outcome]]] = asyncio.Queue(_QUEUE_CAP)
+
+    async def submit(self, item: Item) -> Outcome:
+        """The item's outcome. Raises what its batch raised: whether it was done is then unknown."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        await self._queue.put((item, future))
+        return await future
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Flush inside the block; who still waits at its end is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            flushers = [group.create_task(self._flush_for_ever()) for _ in range(self._flushers)]
+            try:
+                yield
+            finally:
+                for flusher in flushers:
+                    flusher.cancel()
+                while not self._queue.empty():
+                    self._queue.get_nowait()[1].cancel()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < self._batch_cap and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._flush_one([(item, future) for item, future in batch if not future.done()])  # who gave up wants nothing
+            finally:  # nobody is left waiting, whatever ends this flusher
+                for _, future in batch:
+                    future.cancel()
+
+    async def _flush_one(self, batch: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
+        if not batch:
+            return
+        try:
+            outcomes = await self._flush([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever one item does must not end the flusher, and with it everybody else's work
+            if len(batch) > 1 and not _passing(error):
+                middle = len(batch) // 2
+                await self._flush_one(batch[:middle])
+                await self._flush_one(batch[middle:])
+                return
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(known(error))
+            return
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the error is of the moment, not of what was in the batch."""
+    return isinstance(error, PlimsollError) and error.kind in {ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT, ErrorKind.EXHAUSTED}

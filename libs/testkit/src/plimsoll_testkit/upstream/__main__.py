@@ -1,0 +1,31 @@
+"""The scripted upstream as a process, for benchmarks: prints its address, and serves until it is told to stop.
+
+python -m plimsoll_testkit.upstream [PORT]
+"""
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+
+from plimsoll_testkit.upstream.server import serving
+
+
+async def _serve(port: int) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with serving(port=port, keeps=False) as upstream:
+        sys.stdout.write(f"{upstream.url}\n")
+        sys.stdout.flush()
+        await stopping.wait()
+
+
+def main() -> None:
+    """Serve on the port that is named, or on a free one."""
+    uvloop.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+
+
+if __name__ == "__main__":
+    main()

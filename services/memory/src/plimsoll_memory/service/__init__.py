@@ -1,0 +1,1 @@
+"""The verbs of memory: documents and searches, conversations, uploads, evaluation, watching, upkeep."""

@@ -1,0 +1,1 @@
+"""Trying candidates under one deadline and one budget, until one answers or nothing is left that could help."""

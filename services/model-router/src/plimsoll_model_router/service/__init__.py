@@ -1,0 +1,1 @@
+"""The verbs of the model-router: answering, the registry, and budgets."""

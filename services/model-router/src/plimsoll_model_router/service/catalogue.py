@@ -1,0 +1,152 @@
+"""What may be asked for: prompts, models and routes, as the registry and the configuration tell them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from plimsoll_runtime import logs
+from plimsoll_runtime.clock import Clock
+from plimsoll_runtime.errors import DeadlineExpired, Unavailable
+
+from plimsoll_model_router.domain.entries import Entry, Kind, ModelEntry
+from plimsoll_model_router.domain.labels import EntryReference
+from plimsoll_model_router.domain.names import NAME
+from plimsoll_model_router.domain.prices import PriceTable
+from plimsoll_model_router.domain.prompts import ByLabel, ByVersion, PromptReference, Selector
+from plimsoll_model_router.domain.registry_cache import Labelled, RegistryCache
+from plimsoll_model_router.domain.routes import DEFAULT, Route
+from plimsoll_model_router.domain.routing import Model, Supplier
+from plimsoll_model_router.ports import RegistryStore
+
+SERVED = "production"  # the label of model entries and routes that are used without being named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What the settings tell: providers, their models in the order of preference, and routes by task (`*` is every other)."""
+
+    suppliers: Mapping[str, Supplier]
+    models: Sequence[Model]
+    routes: Mapping[str, Route]
+    prices: PriceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """The route of a task, with the version that it is of; 0 for one of the configuration."""
+
+    route: Route
+    version: int = 0
+    digest: str = ""
+
+
+class Catalogue:
+    """Answers from memory what cannot have changed; while the store is away, also what it said last."""
+
+    def __init__(self, store: RegistryStore, cache: RegistryCache, configured: Configured, clock: Clock, log: logs.Log) -> None:
+        self._store = store
+        self._cache = cache
+        self._configured = configured
+        self._clock = clock
+        self._log = log
+
+    async def prompt(self, tenant: str, reference: PromptReference) -> Entry:
+        """Raises UnknownPrompt."""
+        return await self.entry(tenant, EntryReference(kind=Kind.PROMPT, name=reference.name, selector=reference.selector))
+
+    async def entry(self, tenant: str, reference: EntryReference) -> Entry:
+        """Raises UnknownPrompt or UnknownEntry."""
+        known = self._cache.get(tenant, reference)
+        if known is not None:
+            return known
+        asked = self._cache.noted
+        try:
+            found = await self._store.get(tenant, reference)
+        except (Unavailable, DeadlineExpired) as error:
+            last = self._cache.get(tenant, reference, stale=True)
+            if last is None:
+                raise
+            self._log.warning("registry.last_known_good", {"entry": str(last), "reason": error.reason})
+            return last
+        self._cache.refresh(tenant, reference, found, asked=asked)
+        return found
+
+    async def models(self, tenant: str, wanted: str = "") -> Sequence[Model]:
+        """The registry's models that are served, then those of the configuration; `name@version` adds one version of an entry."""
+        entries = await self._labelled(tenant, Kind.MODEL)
+        named = _reference(wanted)
+        versions = [self._model(await self.entry(tenant, named), wanted)] if named is not None else []
+        return [*versions, *(self._model(entry, entry.name) for entry in entries), *self.configured_models()]
+
+    def configured_models(self) -> Sequence[Model]:
+        """Models of the configuration, with the prices that hold today."""
+        return [self._priced(model) for model in self._configured.models]
+
+    async def route(self, tenant: str, task: str) -> Routed | None:
+        """The task's own route, or the default one: of the registry, else of the configuration."""
+        entries = {entry.name: entry for entry in await self._labelled(tenant, Kind.ROUTE)}
+        found = entries.get(task) or entries.get(DEFAULT)
+        if found is not None:
+            assert isinstance(found.content, Route)
+            return Routed(route=found.content, version=found.version, digest=found.digest)
+        configured = self._configured.routes.get(task) or self._configured.routes.get("*")
+        return Routed(route=configured) if configured is not None else None
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """Those that are configured."""
+        return frozenset(self._configured.suppliers)
+
+    async def _labelled(self, tenant: str, kind: Kind) -> Sequence[Entry]:
+        known = self._cache.labelled(tenant, kind, SERVED)
+        if known is not None:
+            return known
+        asked = self._cache.noted
+        try:
+            found = await self._store.labelled(tenant, kind, SERVED)
+        except (Unavailable, DeadlineExpired) as error:
+            last = self._cache.labelled(tenant, kind, SERVED, stale=True)
+            if last is None:
+                raise
+            self._log.warning("registry.last_known_good", {"kind": str(kind), "reason": error.reason})
+            return last
+        self._cache.put_labelled(Labelled(tenant=tenant, kind=kind, label=SERVED, entries=tuple(found)), asked=asked)
+        return found
+
+    def _model(self, entry: Entry, name: str) -> Model:
+        """A registered model. Its provider may have been taken out of the configuration since; then it cannot be asked for."""
+        told = entry.content
+        assert isinstance(told, ModelEntry)
+        supplier = self._configured.suppliers.get(told.provider)
+        alike = next((model for model in self._configured.models if (model.provider, model.name) == (told.provider, told.model)), None)
+        base = alike or Model(
+            provider=told.provider,
+            name=told.model,
+            dialect=supplier.dialect if supplier is not None else Model(provider="", name="").dialect,
+            base_url=supplier.base_url if supplier is not None else "",
+        )
+        made = replace(
+            base,
+            context_tokens=told.context_tokens or base.context_tokens,
+            max_output_tokens=told.max_output_tokens or base.max_output_tokens,
+            features=told.features,
+            price=told.price or base.price,
+            price_source=str(entry) if told.price is not None else base.price_source,
+            entry=name,
+        )
+        return self._priced(made)
+
+    def _priced(self, model: Model) -> Model:
+        supplier = self._configured.suppliers.get(model.provider)
+        if model.price is not None or supplier is None or not supplier.vendor:
+            return model
+        price = self._configured.prices.price(supplier.vendor, model.name, self._clock.now().date())
+        return replace(model, price=price, price_source=self._configured.prices.version) if price is not None else model
+
+
+def _reference(wanted: str) -> EntryReference | None:
+    """A model entry named with its version or label, such as `fast@3`."""
+    name, at, told = wanted.rpartition("@")
+    if not at or not NAME.fullmatch(name) or not told:
+        return None
+    selector: Selector = ByVersion(version=int(told)) if told.isascii() and told.isdigit() else ByLabel(label=told)
+    return EntryReference(kind=Kind.MODEL, name=name, selector=selector)
