@@ -139,7 +139,7 @@ def _order(row: Row, journal: Sequence[Written]) -> list[str]:
     if by_workers != sorted(by_workers):
         problems.append(f"epochs fall: {by_workers}")
     if journal and row.seq != journal[-1].seq:
-        problems.append(f"its row says {row['seq']}, its journal ends with {journal[-1].seq}")
+        problems.append(f"its row says {row.seq}, its journal ends with {journal[-1].seq}")
     if row.epoch < max(by_workers, default=0):
         problems.append("its row's epoch is below that of an entry")
     if not journal or not isinstance(journal[0].entry, RunStarted):

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from plimsoll_graph.graph import Graph
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, ApprovalStatus, RunStatus, VersionChanged, decode_entry, encode_entry
+from plimsoll_orchestrator.domain.journal import (
+    ApprovalAsked,
+    ApprovalDecided,
+    ApprovalStatus,
+    RunStatus,
+    VersionChanged,
+    decode_entry,
+    encode_entry,
+)
 from plimsoll_orchestrator.domain.letters import Delivery, Received, decode_letter, encode_letter
 from plimsoll_orchestrator.domain.run import Approval
 from plimsoll_orchestrator.domain.snapshot import decode_run

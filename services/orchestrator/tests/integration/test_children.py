@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from orchestrator_fakes import TENANT, Bench, LostSignals, failure, open_bench, pending
 from plimsoll_orchestrator.domain.journal import RunStatus
+from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.ports import Returned, RunFilter
 from plimsoll_runtime.failures import Category
 from plimsoll_testkit.waiting import eventually
@@ -66,6 +67,25 @@ async def test_a_failed_branch_fails_its_step_and_stops_the_others(bench: Bench)
     assert view.run.failure.category is Category.TIMEOUT
     children = await bench.service.list_runs(TENANT, RunFilter(parent_run_id=view.run.run_id), "", 10)
     assert all(child.finished_at is not None for child in children)
+
+
+async def test_a_branch_reads_and_writes_the_thread_of_its_run(bench: Bench) -> None:
+    await bench.register(
+        """
+agent: talk
+input: {type: object, properties: {say: {type: string}}}
+state: {type: object, properties: {say: {type: string}, turns: {type: array}}}
+start: both
+output: {turns: state.turns}
+nodes:
+  both: {parallel: {branches: {note: note}}, next: recall}
+  note: {remember: {thread: true, turns: [{user: state.say}]}, next: join}
+  recall: {retrieve: {thread: true}, save: {turns: result.turns}, next: end}
+"""
+    )
+    async with bench.working():
+        view = await bench.ended(await bench.start("talk", {"say": "hi"}, options=RunOptions(thread_id="t1")))
+    assert view.run.output == {"turns": [{"origin": "user", "text": "hi"}]}
 
 
 CHILD = """

@@ -29,8 +29,7 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.usage import Usage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-GRAPH = parse_graph(
-    """
+GRAPH_SOURCE = """
 agent: g
 input: {type: object}
 state: {type: object, properties: {n: {type: integer}, x: {type: string}}}
@@ -45,9 +44,8 @@ nodes:
     on_failure: {rate_limited: other, any: fail}
     next: end
   other: {set: {n: 7}, next: end}
-""",
-    "g.yaml",
-)
+"""
+GRAPH = parse_graph(GRAPH_SOURCE, "g.yaml")
 FAILURE = Failure(category=Category.TIMEOUT, reason="SLOW", message="too slow", retryable=True)
 
 
@@ -184,3 +182,15 @@ def test_folding_in_two_parts_is_folding_at_once(outcomes: list[bool], cut: int)
     assert fold(fold(fresh, numbered[:cut], "call"), numbered[cut:], "call") == whole
     assert whole.seq == len(journal)
     assert whole.steps == len(outcomes)
+
+
+def test_what_a_set_node_has_to_ensure_is_judged_with_its_fields_set() -> None:
+    source = GRAPH_SOURCE.replace(
+        "other: {set: {n: 7}, next: end}", 'other: {set: {n: 7}, ensure: ["state.n < 7", "result.n > 6"], next: end}'
+    )
+    graph = parse_graph(source.replace("start: call", "start: other"), "g.yaml")
+    run = fold(Run(run_id="r", tenant="t", agent="g", agent_digest="d"), [(1, NOW, RunStarted(input={}))], graph.start)
+    action = decide(run, graph, NOW)
+    assert isinstance(action, Write)
+    assert isinstance(action.entries[0], StepFailed)
+    assert "state.n < 7" in action.entries[0].failure.message

@@ -125,8 +125,14 @@ def _begin(run: Run, node: Node, kind: Parent, step: Step, places: Sequence[tupl
 def _birth(run: Run, kind: Parent, step: Step, number: int, place: str, item: JsonValue) -> Birth:
     """The child's id follows from the parent's journal: started twice, it is the same run."""
     options = RunOptions(priority=run.options.priority, deadline=run.options.deadline)
+    branch = isinstance(kind, ParallelNode)
     origin = RunOrigin(
-        parent_run_id=run.run_id, parent_seq=step.seq, place=place, branch=isinstance(kind, ParallelNode), depth=run.origin.depth + 1
+        parent_run_id=run.run_id,
+        parent_seq=step.seq,
+        place=place,
+        branch=branch,
+        depth=run.origin.depth + 1,
+        thread_id=run.thread_id if branch else "",
     )
     run_id = f"{run.run_id}.{step.seq}.{number}"
     if isinstance(kind, ParallelNode):

@@ -2,6 +2,8 @@
 
 from plimsoll_graph.expression import fill
 from plimsoll_graph.graph import Compensate, DecideNode, Escalate, GiveUp, GoTo, Graph, HandleNode, Node, Remedy, Retry, SetNode
+from plimsoll_runtime.failures import Failure
+from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.failing import context_invalid, delta_failure, failed
 from plimsoll_orchestrator.domain.journal import CompensationStarted, Entry, StepFailed, StepFinished, StepStarted
@@ -16,7 +18,7 @@ def compute(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
     match node.kind:
         case SetNode(fields=fields):
             changed = {name: fill(template, scope) for name, template in fields.items()}
-            failure = delta_failure(graph, node, changed)
+            failure = delta_failure(graph, node, changed) or _ensure_broken(run, node, changed)
             if failure is not None:
                 return (failed(run, graph, node, failure, None),)
             delta, appended = compacted(run.state, changed)
@@ -28,6 +30,13 @@ def compute(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
             applies = (case.remedy for case in cases if (case.when is None or case.when.holds(scope)) and not _used_up(run, case.remedy))
             return _remedy(run, graph, node, next(applies, GiveUp()))
     raise TypeError(node.kind_name)
+
+
+def _ensure_broken(run: Run, node: Node, changed: JsonObject) -> Failure | None:
+    """What does not hold once the fields are set: the conditions see the state with them."""
+    scope = {**scope_of(run), "state": {**run.state, **changed}}
+    broken = next((text.text for text in node.ensure if not text.holds(scope)), None)
+    return None if broken is None else context_invalid(node, "ENSURE_BROKEN", f"does not hold after the step: {broken}")
 
 
 def start_step(run: Run, node: Node, *, undo: bool = False) -> StepStarted:

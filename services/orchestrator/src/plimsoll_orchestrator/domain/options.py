@@ -60,9 +60,10 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a run comes from, when it is not a client's: the step of another run, a fork, or a schedule.
 
     Attributes:
-    place   branch name or item index in the parent's step
-    branch  works in its parent's graph, and its output is what it changed in the state
-    depth   how many runs are above this one
+    place      branch name or item index in the parent's step
+    branch     works in its parent's graph, and its output is what it changed in the state
+    depth      how many runs are above this one
+    thread_id  conversation of the run whose branch this is: it reads and writes there, and takes no turn of its own
     """
 
     parent_run_id: str = ""
@@ -73,6 +74,7 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forked_run_id: str = ""
     forked_seq: int = 0
     schedule: str = ""
+    thread_id: str = ""
 
 
 CLIENT = RunOrigin()

@@ -154,6 +154,11 @@ class Run:
         return self.status in {RunStatus.PAUSED, RunStatus.QUARANTINED}
 
     @property
+    def thread_id(self) -> str:
+        """The conversation that the run belongs to, itself or as a branch; empty for none."""
+        return self.options.thread_id or self.origin.thread_id
+
+    @property
     def pending(self) -> Approval | None:
         """The question that the run waits for."""
         if not self.approvals:

@@ -26,7 +26,7 @@ def scope_of(
         "agent": run.agent,
         "tenant": run.tenant,
         "attempt": run.step.attempt if run.step else 1,
-        "thread": run.options.thread_id,
+        "thread": run.thread_id,
     }
     return {
         "state": run.state,

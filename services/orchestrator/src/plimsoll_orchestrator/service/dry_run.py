@@ -1,5 +1,6 @@
 """A dry run of a new version: what is wrong with the graph, and which unfinished runs could not go on with it."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class DryRun:
         if len(source) > _SOURCE_CAP:
             return Prospect(mistakes=(FieldProblem("source", f"is longer than {_SOURCE_CAP} characters", "split the agent"),))
         try:
-            graph, _ = await pin(self.agents, tenant, parse_graph(source, source_name), source)
+            graph, _ = await pin(self.agents, tenant, await asyncio.to_thread(parse_graph, source, source_name), source)
         except InvalidGraph as error:
             return Prospect(mistakes=error.problems or (FieldProblem("source", error.message, error.remedy),))
         broken: list[BrokenRun] = []

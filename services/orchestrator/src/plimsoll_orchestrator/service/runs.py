@@ -1,5 +1,6 @@
 """Agents and runs: register, accept, read, follow."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -68,7 +69,8 @@ class Orchestrator:
         """Register a version; true when it is new. Raises InvalidGraph with every mistake."""
         if len(source) > _SOURCE_CAP_BYTES:
             raise InvalidInput(problems=(FieldProblem("source", f"is longer than {_SOURCE_CAP_BYTES} bytes", "split the agent"),))
-        graph, pinned = await pin(self.agents, tenant, parse_graph(source, source_name), source)
+        checked = await asyncio.to_thread(parse_graph, source, source_name)  # up to seconds for the largest
+        graph, pinned = await pin(self.agents, tenant, checked, source)
         return await self.agents.register(tenant, graph, pinned)
 
     async def get_agent(self, tenant: str, name: str) -> AgentVersion:

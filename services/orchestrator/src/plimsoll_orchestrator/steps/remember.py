@@ -12,7 +12,7 @@ from plimsoll_orchestrator.steps.site import Site
 
 async def note(site: Site, kind: RememberNode) -> Done | Failed:
     """Write into the run's thread, or facts into a collection; the result is {turns, facts, left_out}."""
-    thread_id = "" if kind.collection else site.run.options.thread_id
+    thread_id = "" if kind.collection else site.run.thread_id
     if not thread_id and not kind.collection:
         return Failed(failure=_no_thread(site))
     remembered = await site.memory.remember(
@@ -44,10 +44,10 @@ async def note(site: Site, kind: RememberNode) -> Done | Failed:
 
 async def recall(site: Site, kind: RecallNode) -> Done | Failed:
     """Read the run's thread; the result is {turns, summary, facts, recalled}. A thread that holds nothing yet is no failure."""
-    if not site.run.options.thread_id:
+    if not site.run.thread_id:
         return Failed(failure=_no_thread(site))
     query = _text(kind.query, site) if kind.query is not None else ""
-    return Done(result=await site.memory.recall(site.run.options.thread_id, kind.max_tokens, query))
+    return Done(result=await site.memory.recall(site.run.thread_id, kind.max_tokens, query))
 
 
 def _text(expression: Expression, site: Site) -> str:

@@ -1,0 +1,565 @@
+"""A simulated fleet: real engines over the model store, where every call waits until the simulator lets it happen, fail, or kill its worker.
+
+Time stands still unless nothing else can happen. What happens in which order comes from a seed; 0 means first come, first served. What
+goes wrong, and after how many calls, comes from a plan. So a history is a function of graph, input, seed and plan, and can be told again.
+"""
+
+import asyncio
+import random
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from orchestrator_fakes import TENANT, FakeMemory, FakeModels, FakeTools, LostSignals, answer
+from orchestrator_history import History, Row, Written
+from orchestrator_model_store import FakeAgentStore, FakeClaimStore, FakeRunStore, Ledger
+from plimsoll_graph.graph import Graph
+from plimsoll_orchestrator.committer import Committer
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus, ToolCall, decode_entry, kind_of
+from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, Received, SignalSent
+from plimsoll_orchestrator.domain.options import RunOptions
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.snapshot import decode_run
+from plimsoll_orchestrator.engine import Engine
+from plimsoll_orchestrator.ports import (
+    Answer,
+    Append,
+    Claimed,
+    Committed,
+    Grant,
+    Hear,
+    NoAnswer,
+    Note,
+    Passages,
+    Question,
+    Refused,
+    Remembered,
+    Returned,
+    ToolOutcome,
+)
+from plimsoll_orchestrator.service import Control, Orchestrator
+from plimsoll_orchestrator.speaker import Speaker
+from plimsoll_orchestrator.steps.perform import Performer
+from plimsoll_runtime import logs
+from plimsoll_runtime.errors import Conflict, ErrorKind, PlimsollError, Unavailable
+from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject, canonical
+from plimsoll_runtime.usage import Usage
+from plimsoll_runtime.work import WorkContext
+from plimsoll_testkit.clock import FakeClock
+from plimsoll_testkit.ids import FakeIds
+
+T = TypeVar("T")
+CHILD = """
+agent: child
+input: {type: object, properties: {text: {type: string}}}
+state: {type: object, properties: {text: {type: string}, got: {type: object}}}
+start: a
+output: {text: state.text}
+nodes:
+  a: {tool: {name: fetch, arguments: {text: state.text}}, save: {got: "{'text': state.text}"}, on_failure: {any: b}, next: b}
+  b: {set: {text: "state.text + '.'"}, next: end}
+"""
+_LEASE_S = 16.0
+_WORKERS = 3
+_SLOTS = 8
+_CALLS_MOST = 6000
+
+
+class Fault(StrEnum):
+    CRASH_BEFORE = "crash before the call"
+    CRASH_AFTER = "crash after the call"
+    LOSE_ANSWER = "the call acts, its answer is lost"
+    LOSE_CALL = "the call never arrives"
+    STALL = "all workers stand still until their leases end"
+    DRAIN = "a worker is told to leave"
+    RENEW = "leases are renewed"
+    INTERRUPT = "a worker is told to drop a run"
+    SIGNAL = "a signal comes, twice"
+    INPUT = "an input comes"
+    PAUSE = "somebody pauses a run"
+    CANCEL = "somebody cancels a run"
+    TOOL_LOST = "the next tool acts, its answer is lost"
+
+
+OURS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALL, Fault.DRAIN, Fault.RENEW, Fault.INTERRUPT)
+"""What must not show in a run's outcome. Calls that get lost on the way to the store are ours as well, those on the way to a tool are not."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that waits to be let through."""
+
+    worker: "Fleetling"
+    what: str
+    act: Callable[[], Awaitable[object]]
+    answer: "asyncio.Future[object]"
+    is_store: bool
+
+
+class Fleetling:
+    """A worker of the simulation: what the real one does, without its timers. A dead one does nothing any more."""
+
+    def __init__(self, fleet: "Fleet", name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.tasks: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        self._fleet = fleet
+        self.store = GatedStore(fleet, self)
+        self.committer = Committer(self.store, LostSignals())
+        self.engine = Engine(
+            performer=Performer(models=GatedModels(fleet, self), tools=GatedTools(fleet, self), memory=GatedMemory(fleet, self)),
+            committer=self.committer,
+            store=self.store,
+            speaker=Speaker(LostSignals()),
+            find_graph=fleet.agents.graph,
+            find_newest=fleet.agents.newest_graph,
+            clock=fleet.clock,
+            ids=fleet.ids,
+            log=logs.get("simulation"),
+            draining=asyncio.Event(),
+        )
+        self._living = asyncio.ensure_future(self._live())
+
+    async def _live(self) -> None:
+        async with self.committer.running():
+            await asyncio.Event().wait()
+
+    def take(self, claimed: Claimed) -> None:
+        held = self.tasks.get(claimed.run_id)
+        if held is not None and not held[1].done():
+            held[1].cancel()  # our own lease on it ended: it waits for the next claim
+            return
+        self.tasks[claimed.run_id] = (claimed.epoch, asyncio.ensure_future(self._advance(claimed)))
+
+    async def _advance(self, claimed: Claimed) -> None:
+        try:
+            hold = await self.engine.hold(claimed)
+            await self.engine.advance(hold, claimed.abandoned)
+        except PlimsollError as error:
+            self._fleet.tell(f"{self.name} drops {claimed.run_id}: {error.reason}")
+            if error.kind is ErrorKind.INTERNAL:
+                await self._set_aside(claimed, error)
+        except Exception as error:  # noqa: BLE001 - as the real worker does
+            self._fleet.broken.append(f"{claimed.run_id}: {error!r}")
+            await self._set_aside(claimed, error)
+
+    async def _set_aside(self, claimed: Claimed, error: Exception) -> None:
+        if self.alive:
+            self._fleet.tell(f"{self.name} sets {claimed.run_id} aside: {error!r}")
+            await self._fleet.claims.set_aside(claimed.run_id, claimed.epoch, repr(error))
+
+    @property
+    def held(self) -> dict[str, int]:
+        return {run_id: epoch for run_id, (epoch, task) in self.tasks.items() if not task.done()}
+
+    async def end(self) -> None:
+        """It is gone without a word: nothing that it still runs reaches anything."""
+        self.alive = False
+        tasks = [task for _, task in self.tasks.values()]
+        for task in (*tasks, self._living):
+            task.cancel()
+        await asyncio.gather(*tasks, self._living, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GatedStore:
+    """The model store, as one worker reaches it."""
+
+    fleet: "Fleet"
+    worker: Fleetling
+
+    async def append(self, batch: Sequence[Append]) -> Committed:
+        what = "; ".join(f"{one.run_id} {one.expected_seq}+{[kind_of(entry) for entry in one.entries]}" for one in batch)
+        return await self.fleet.gate(self.worker, f"append {what}", lambda: self.fleet.claims.append(batch), is_store=True)
+
+    async def letters(self, run_id: str, after: int) -> Sequence[Received]:
+        return await self.fleet.gate(self.worker, f"letters {run_id}", lambda: self.fleet.claims.letters(run_id, after), is_store=True)
+
+    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
+        return await self.fleet.gate(self.worker, "kept", lambda: self.fleet.claims.kept(tenant, thread_id), is_store=True)
+
+    async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
+        raise AssertionError("the simulation claims")
+
+    async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
+        raise AssertionError("the simulation renews")
+
+    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
+        raise AssertionError("the simulation releases")
+
+    async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
+        raise AssertionError("the simulation sets aside")
+
+
+@dataclass(frozen=True, slots=True)
+class GatedTools:
+    fleet: "Fleet"
+    worker: Fleetling
+
+    async def definitions(self, names: Sequence[str]) -> object:
+        return await self.fleet.tools.definitions(names)
+
+    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+        return await self.fleet.gate(
+            self.worker,
+            f"tool {tool} {call_key} {canonical(arguments)}",
+            lambda: self.fleet.tools.dispatch(call_key, tool, arguments, grants, work),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GatedModels:
+    fleet: "Fleet"
+    worker: Fleetling
+
+    async def generate(self, question: Question, hear: Hear | None) -> Answer | NoAnswer:
+        return await self.fleet.gate(self.worker, f"model {question.request_key}", lambda: self.fleet.models.generate(question, hear))
+
+
+@dataclass(frozen=True, slots=True)
+class GatedMemory:
+    fleet: "Fleet"
+    worker: Fleetling
+
+    async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure:
+        return await self.fleet.gate(self.worker, "search", lambda: self.fleet.memory.search(collection, query, limit, filter_, work))
+
+    async def remember(self, note: Note, work: WorkContext) -> Remembered:
+        return await self.fleet.gate(self.worker, f"remember {note.key}", lambda: self.fleet.memory.remember(note, work))
+
+    async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
+        return await self.fleet.gate(self.worker, "recall", lambda: self.fleet.memory.recall(thread_id, max_tokens, query))
+
+
+class SimulatedTools(FakeTools):
+    """Tools of which some always fail, and some fail the first time that a node calls them: as its arguments say.
+
+    As the tool-dispatcher does, a key acts once, always for the same call, and never for a claim that was superseded.
+    """
+
+    def __init__(self, family: Callable[[str], str]) -> None:
+        super().__init__()
+        self.family = family
+        self.tries: dict[str, list[str]] = {}
+        self.calls: dict[str, str] = {}
+        self.epochs: Counter[str] = Counter()
+        self.changed: list[str] = []
+        self.effects: Counter[str] = Counter()
+
+    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+        if work.epoch < self.epochs[work.run_id]:
+            raise Conflict("a later claim acts for this run", reason="STALE_EPOCH")
+        self.epochs[work.run_id] = work.epoch
+        call = f"{tool} {canonical(arguments)}"
+        if self.calls.setdefault(call_key, call) != call:
+            self.changed.append(f"{call_key}: {self.calls[call_key]}, then {call}")
+        if call_key in self.recorded:
+            return self.recorded[call_key]
+        place = f"{self.family(work.run_id)} {work.node} {call}"
+        tries = self.tries.setdefault(place, [])
+        if call_key not in tries:
+            tries.append(call_key)
+        category = _fails(call, tries.index(call_key))
+        if category is not None:
+            failure = Failure(category=category, reason="SIMULATED", message="on purpose", retryable=True, where=tool)
+            return Refused(failure=failure)
+        self.effects[place] += 1
+        self.executed.append((call_key, tool, arguments))
+        self.recorded[call_key] = Returned(result=arguments)
+        return self.recorded[call_key]
+
+
+def _fails(call: str, tried: int) -> Category | None:
+    lot = zlib.crc32(call.encode()) % 8
+    category = (Category.TIMEOUT, Category.UPSTREAM_UNAVAILABLE, Category.RATE_LIMITED)[zlib.crc32(call.encode(), 7) % 3]
+    return category if lot == 0 or (lot < 3 and tried == 0) else None
+
+
+def _said(question: Question) -> Answer | NoAnswer:
+    """What a model answers depends on what it is asked, never on when."""
+    asked = f"{question.prompt.name} {canonical(question.variables)} {len(question.conversation)}"
+    lot = zlib.crc32(asked.encode()) % 8
+    if lot == 0:
+        failure = Failure(category=Category.UPSTREAM_UNAVAILABLE, reason="SIMULATED", message="on purpose", where="model")
+        return NoAnswer(failure=failure, usage=Usage(input_tokens=1))
+    if question.tools and lot < 5:
+        names = [tool.name for tool in question.tools]
+        calls = [ToolCall(call_id=f"c{n}", tool=names[n % len(names)], arguments={"text": asked, "n": n}) for n in range(1 + lot % 2)]
+        return answer(calls=calls)
+    return answer("said", output={"label": "b" if lot == 1 else "a"} if question.output_schema else None)
+
+
+@dataclass
+class Fleet:
+    """Attributes:
+    seed       what happens in which order; 0 is first come, first served
+    plan       (after how many further calls, what goes wrong), one after the other
+    snapshots  whether a snapshot is taken with every commit, or never
+    told       what happened, in words
+    broken     errors that no worker should ever meet
+    """
+
+    seed: int = 0
+    plan: Sequence[tuple[int, Fault]] = ()
+    told: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock, self.ids = FakeClock(), FakeIds()
+        self.ledger = Ledger(self.clock)
+        self.claims, self.runs = FakeClaimStore(self.ledger), FakeRunStore(self.ledger)
+        self.agents = FakeAgentStore(self.clock)
+        self.service = Orchestrator(agents=self.agents, runs=self.runs, signals=LostSignals(), clock=self.clock, ids=self.ids)
+        self.control = Control(orchestrator=self.service, workers=None, clock=self.clock, ids=self.ids)  # type: ignore[arg-type]
+        self.models, self.memory = FakeModels(reply=_said), FakeMemory()
+        self.tools = SimulatedTools(self._family)
+        self.calls: list[Call] = []
+        self.workers: list[Fleetling] = []
+        self.passed = 0
+        self._random = random.Random(self.seed)
+        self._faults = list(self.plan)
+        self._countdown = self._faults[0][0] if self._faults else 0
+        self._lose_tool = False
+        self._hired = 0
+
+    def tell(self, text: str) -> None:
+        self.told.append(f"{self.clock.now():%d %H:%M:%S} {text}")
+
+    async def gate(self, worker: Fleetling, what: str, act: Callable[[], Awaitable[T]], *, is_store: bool = False) -> T:
+        """Wait to be let through."""
+        call = Call(worker, what, act, asyncio.get_running_loop().create_future(), is_store)
+        self.calls.append(call)
+        return await call.answer  # type: ignore[return-value]
+
+    async def register(self, source: str) -> Graph:
+        version, _ = await self.service.register_agent(TENANT, source, "agent.yaml")
+        return version.graph
+
+    async def start(self, agent: str, value: JsonObject, thread_id: str = "") -> str:
+        started = await self.service.start_run(TENANT, agent, value, "", RunOptions(thread_id=thread_id))
+        return started.view.summary.run_id
+
+    async def run(self) -> None:
+        """Until every run has ended."""
+        self.workers = [self._hire() for _ in range(_WORKERS)]
+        try:
+            while any(row.finished_at is None for row in self.ledger.runs.values()):
+                self.passed += 1
+                assert self.passed < _CALLS_MOST, "the runs do not come to an end"
+                await self._settle()
+                await self._fault_between()
+                await self._next()
+        finally:
+            for worker in self.workers:
+                await worker.end()
+
+    async def _settle(self) -> None:
+        """Let all tasks go on until each waits for a call of its own."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        while loop._ready:  # type: ignore[attr-defined] # noqa: ASYNC110 - nobody else says that there is nothing left to do
+            await asyncio.sleep(0)
+        self.calls = [call for call in self.calls if call.worker.alive and not call.answer.done()]
+
+    def _hire(self) -> Fleetling:
+        self._hired += 1
+        return Fleetling(self, f"w{self._hired}")
+
+    def _one_of(self, options: Sequence[T]) -> T:
+        return options[self._random.randrange(len(options)) if self.seed else 0]
+
+    async def _next(self) -> None:
+        """Something that can happen now happens: a call, or a claim; when nothing can, people answer; when they have, time passes."""
+        due = self.claims.due()
+        able = [worker for worker in self.workers if len(worker.held) < _SLOTS and not worker.engine.draining.is_set()]
+        moves = [*self.calls, *(due if able else ())]
+        if not moves:
+            if not await self._people_answer():
+                self._pass_time()
+            return
+        move = self._one_of(moves)
+        if isinstance(move, Call):
+            await self._let(move, self._fault_now())
+        else:
+            worker = self._one_of(sorted(able, key=lambda one: len(one.held)))
+            self.tell(f"{worker.name} claims {move}")
+            worker.take(self.claims.take(worker.name, move))
+
+    async def _let(self, call: Call, fault: Fault | None) -> None:
+        self.calls.remove(call)
+        lost = Unavailable("lost on purpose")
+        if call.what.startswith("tool") and self._lose_tool:
+            self._lose_tool, fault = False, Fault.LOSE_ANSWER
+        self.tell(f"{call.worker.name} {call.what}" + (f" ({fault.value})" if fault else ""))
+        if fault not in {Fault.CRASH_BEFORE, Fault.LOSE_CALL}:
+            try:
+                answered = await call.act()
+                error = None
+            except PlimsollError as refused:
+                answered, error = None, refused
+        if fault in {Fault.CRASH_BEFORE, Fault.CRASH_AFTER}:
+            await self._replace(call.worker)
+        elif fault in {Fault.LOSE_CALL, Fault.LOSE_ANSWER}:
+            call.answer.set_exception(lost)
+        elif error is not None:
+            call.answer.set_exception(error)
+        else:
+            call.answer.set_result(answered)
+
+    async def _replace(self, worker: Fleetling) -> None:
+        self.workers[self.workers.index(worker)] = self._hire()
+        await worker.end()
+
+    def _fault_now(self) -> Fault | None:
+        """The fault that is due, when it is one of a call."""
+        if not self._faults or self._countdown > 0:
+            self._countdown -= 1
+            return None
+        fault = self._faults[0][1]
+        if fault not in {Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.LOSE_CALL}:
+            return None
+        self._drop_fault()
+        return fault
+
+    def _drop_fault(self) -> None:
+        self._faults.pop(0)
+        self._countdown = self._faults[0][0] if self._faults else 0
+
+    async def _fault_between(self) -> None:
+        """The fault that is due, when it is one between calls."""
+        if not self._faults or self._countdown > 0:
+            return
+        fault = self._faults[0][1]
+        alive = [row for row in self.ledger.runs.values() if row.finished_at is None]
+        busy = [worker for worker in self.workers if worker.held]
+        match fault:
+            case Fault.STALL:
+                self.clock.advance(_LEASE_S)
+            case Fault.RENEW:
+                for worker in busy:
+                    ours = await self.claims.renew(worker.held)
+                    for run_id in worker.held.keys() - set(ours):
+                        worker.tasks[run_id][1].cancel()
+            case Fault.DRAIN if busy:
+                worker = self._one_of(busy)
+                worker.engine.draining.set()
+            case Fault.INTERRUPT if busy:
+                worker = self._one_of(busy)
+                worker.tasks[self._one_of(sorted(worker.held))][1].cancel()
+            case Fault.SIGNAL:
+                row = self._one_of(alive)
+                letter = SignalSent(signal_id=f"s{self.passed}", name="go", payload="early", sent_by="")
+                for _ in range(2):
+                    await self._post(row.run_id, letter.signal_id, letter)
+            case Fault.INPUT:
+                row = self._one_of(alive)
+                await self._post(row.run_id, f"i{self.passed}", InputSent(input_id=f"i{self.passed}", input={"text": "steered"}))
+            case Fault.PAUSE:
+                row = self._one_of(alive)
+                await self.control.pause_run(TENANT, row.run_id, "on purpose", "somebody")
+            case Fault.CANCEL:
+                row = self._one_of(alive)
+                await self.control.cancel_run(TENANT, row.run_id, "on purpose", "somebody")
+            case Fault.TOOL_LOST:
+                self._lose_tool = True
+            case _:
+                return
+        self.tell(f"-- {fault.value}")
+        self._drop_fault()
+        await self._settle()
+
+    async def _post(self, run_id: str, letter_id: str, letter: Letter) -> None:
+        await self.runs.deliver(TENANT, Delivery(run_id=run_id, letter_id=letter_id, letter=letter))
+
+    async def _people_answer(self) -> bool:
+        """Decide what is asked, let go on what is stopped, send the signals that are waited for; false when there was nothing of that."""
+        for view in await self.service.list_approvals(TENANT, ApprovalStatus.PENDING, "", "", 100):
+            yes = zlib.crc32(view.approval.node.encode()) % 3 > 0
+            self.tell(f"{view.run_id} {view.approval.node}: {'yes' if yes else 'no'}")
+            await self.control.decide_approval(TENANT, view.approval.approval_id, yes, "", "somebody")
+            return True
+        for row in self.ledger.runs.values():
+            if row.status in {RunStatus.PAUSED, RunStatus.QUARANTINED}:
+                self.tell(f"{row.run_id} is resumed")
+                await self.control.resume_run(TENANT, row.run_id, "somebody")
+                return True
+            if row.status is RunStatus.WAITING and await self._signalled(row.run_id):
+                return True
+        draining = next((worker for worker in self.workers if worker.engine.draining.is_set() and not worker.held), None)
+        if draining is not None:
+            await self._replace(draining)
+        return draining is not None
+
+    async def _signalled(self, run_id: str) -> bool:
+        view = await self.service.get_run(TENANT, run_id)
+        step = view.run.step
+        if step is None or not step.waiting:
+            return False
+        signal_id = f"{run_id}:{step.seq}"
+        if signal_id in view.run.seen:
+            return False
+        self.tell(f"{run_id} is sent the signal go")
+        await self._post(run_id, signal_id, SignalSent(signal_id=signal_id, name="go", payload=None, sent_by="somebody"))
+        return True
+
+    def _pass_time(self) -> None:
+        """To the next moment at which a run wakes."""
+        now = self.clock.now()
+        moments = [row.wake_at for row in self.ledger.runs.values() if row.wake_at is not None and row.wake_at > now]
+        assert moments, "nothing will ever wake these runs"
+        self.clock.advance((min(moments) - now).total_seconds())
+
+    def _family(self, run_id: str) -> str:
+        """A run's place in its tree, by which it is the same in every history."""
+        first = decode_entry(self.ledger.journals[run_id][0].text)
+        parent = first.origin.parent_run_id
+        return f"{self._family(parent)}/{first.origin.place}" if parent else run_id
+
+    def outcome(self, run_id: str) -> tuple[object, ...]:
+        """What must not depend on how a run was carried out."""
+        run = self.folded(run_id)
+        failure = (run.failure.category, run.failure.reason, run.failure.where) if run.failure else None
+        return run.status, run.output, failure, run.state, run.steps, run.usage
+
+    def folded(self, run_id: str) -> Run:
+        from plimsoll_orchestrator.domain.fold import fold  # noqa: PLC0415
+
+        row = self.ledger.runs[run_id]
+        graph = next(v.graph for v in self.agents._versions if v.graph.digest == row.agent_digest)
+        fresh = Run(run_id=run_id, tenant=row.tenant, agent=row.agent, agent_digest=row.agent_digest)
+        return fold(fresh, ((one.seq, one.at, one.entry) for one in self.ledger.entries(run_id, 0)), graph.start)
+
+    def history(self) -> History:
+        """For the history checker."""
+        ledger = self.ledger
+        rows = [
+            Row(
+                run_id=row.run_id,
+                tenant=row.tenant,
+                agent=row.agent,
+                agent_digest=row.agent_digest,
+                status=row.status.value,
+                epoch=row.epoch,
+                seq=row.seq,
+                steps=row.steps,
+                tokens=row.usage.tokens,
+                wakes=row.wake_at is not None,
+                held=row.worker is not None,
+                finished=row.finished_at is not None,
+            )
+            for row in ledger.runs.values()
+        ]
+        return History(
+            rows=rows,
+            journals={
+                run_id: [Written(one.seq, one.epoch, one.at, one.entry) for one in ledger.entries(run_id, 0)] for run_id in ledger.journals
+            },
+            texts={run_id: "".join(one.text for one in journal) for run_id, journal in ledger.journals.items()},
+            snapshots={run_id: decode_run(body) for run_id, (_, body) in ledger.snapshots.items()},
+            starts={(version.graph.agent, version.graph.digest): version.graph.start for version in self.agents._versions},
+            outbox=ledger.outbox,
+        )
