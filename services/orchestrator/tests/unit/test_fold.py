@@ -185,12 +185,11 @@ def test_folding_in_two_parts_is_folding_at_once(outcomes: list[bool], cut: int)
 
 
 def test_what_a_set_node_has_to_ensure_is_judged_with_its_fields_set() -> None:
-    source = GRAPH_SOURCE.replace(
-        "other: {set: {n: 7}, next: end}", 'other: {set: {n: 7}, ensure: ["state.n < 7", "result.n > 6"], next: end}'
-    )
-    graph = parse_graph(source.replace("start: call", "start: other"), "g.yaml")
-    run = fold(Run(run_id="r", tenant="t", agent="g", agent_digest="d"), [(1, NOW, RunStarted(input={}))], graph.start)
-    action = decide(run, graph, NOW)
+    source = GRAPH_SOURCE.replace("other: {set: {n: 7}, next: end}", 'other: {set: {n: 7}, ensure: ["state.n < 7"], next: end}')
+    graph = parse_graph(source, "g.yaml")
+    fresh = Run(run_id="r", tenant="t", agent="g", agent_digest="d")
+    action = decide(fold(fresh, [(1, NOW, RunStarted(input={"n": 1}, node="other"))], graph.start), graph, NOW)
     assert isinstance(action, Write)
-    assert isinstance(action.entries[0], StepFailed)
-    assert "state.n < 7" in action.entries[0].failure.message
+    [entry] = action.entries
+    assert isinstance(entry, StepFailed)
+    assert "state.n < 7" in entry.failure.message
