@@ -148,7 +148,7 @@ def _order(row: Row, journal: Sequence[Written]) -> list[str]:
 
 
 def _steps(journal: Sequence[Written]) -> list[str]:
-    """No step commits twice; no step ends that did not begin; every call that a model asked for is answered or the step ended."""
+    """No step commits twice; no step ends that did not begin."""
     problems, open_step = [], ""
     for one in journal:
         match one.entry:
@@ -162,20 +162,28 @@ def _steps(journal: Sequence[Written]) -> list[str]:
                 open_step = ""
             case _:
                 pass
-    asked = [
-        call.call_id
-        for one in journal
-        if isinstance(one.entry, StepProgressed) and isinstance(one.entry.turn, ModelTurn)
-        for call in one.entry.turn.calls
-    ]
-    told = [
-        said.call_id
-        for one in journal
-        if isinstance(one.entry, StepProgressed) and isinstance(one.entry.turn, ToolTurn)
-        for said in one.entry.turn.answers
-    ]
-    if journal and isinstance(journal[-1].entry, RunFinished) and sorted(told) != sorted(set(told) & set(asked)):
-        problems.append("a call was answered twice, or one that nobody asked for")
+    return problems + _conversations(journal)
+
+
+def _conversations(journal: Sequence[Written]) -> list[str]:
+    """Every turn's calls are answered together, each once, before anything else is said; none is open when its step or its run ends well."""
+    problems, asked = [], list[str]()
+    for one in journal:
+        match one.entry:
+            case StepProgressed(turn=ModelTurn(calls=calls)):
+                if asked:
+                    problems.append(f"entry {one.seq}: the model speaks while {asked} are not answered")
+                asked = sorted(call.call_id for call in calls)
+            case StepProgressed(turn=ToolTurn(answers=answers)):
+                if sorted(said.call_id for said in answers) != asked:
+                    problems.append(f"entry {one.seq} does not answer {asked}")
+                asked = []
+            case StepFinished() | RunFinished() if asked:
+                problems.append(f"entry {one.seq} ends what left {asked} without an answer")
+            case StepFailed():
+                asked = []
+            case _:
+                pass
     return problems
 
 

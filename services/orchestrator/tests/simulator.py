@@ -347,15 +347,19 @@ class Fleet:
         """Until every run has ended."""
         self.workers = [self._hire() for _ in range(_WORKERS)]
         try:
-            while any(row.finished_at is None for row in self.ledger.runs.values()):
+            while self._unfinished():
                 self.passed += 1
                 assert self.passed < _CALLS_MOST, "the runs do not come to an end"
                 await self._settle()
                 await self._fault_between()
-                await self._next()
+                if self._unfinished():
+                    await self._next()
         finally:
             for worker in self.workers:
                 await worker.end()
+
+    def _unfinished(self) -> list[str]:
+        return [row.run_id for row in self.ledger.runs.values() if row.finished_at is None]
 
     async def _settle(self) -> None:
         """Let all tasks go on until each waits for a call of its own."""

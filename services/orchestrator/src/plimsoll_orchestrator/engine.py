@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeAlias, assert_never
 
 from plimsoll_graph.graph import AgentNode, Graph, ModelNode, Node
@@ -16,7 +16,7 @@ from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.committer import Committer
-from plimsoll_orchestrator.domain.actions import Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
+from plimsoll_orchestrator.domain.actions import Action, Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
 from plimsoll_orchestrator.domain.decide import cancelled, conclude, decide
 from plimsoll_orchestrator.domain.fit import misfits
 from plimsoll_orchestrator.domain.fold import fold
@@ -56,6 +56,7 @@ class Hold:
     mail      how many letters are known of
     written   bytes of journal since the last snapshot, which had `snapshot` bytes
     acting    the step's calls, while they are under way
+    following what comes next, where it was found out already
     is_over   nothing more is to be done here
     """
 
@@ -70,6 +71,7 @@ class Hold:
         self.written = sum(entry.size for entry in claimed.entries)
         self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
         self.acting: asyncio.Task[Outcome] | None = None
+        self.following: Action | None = None
         self.is_over = False
 
     def receive(self, letters: Sequence[Received]) -> None:
@@ -141,7 +143,8 @@ class Engine:
             return
         if hold.letters and await self._read(hold):
             return
-        match decide(hold.run, hold.graph, self.clock.now()):
+        action, hold.following = hold.following or decide(hold.run, hold.graph, self.clock.now()), None
+        match action:
             case Write(entries=entries):
                 await self._append(hold, entries)
             case Begin(entry=entry, births=births):
@@ -245,17 +248,18 @@ class Engine:
         stop: StopAsked | None = None,
     ) -> None:
         """Commit the entries, and with them what follows at once: the start of the next step, the end of the run, or letting go of it."""
-        after = self._folded(hold, hold.run, entries)
-        following = decide(after, hold.graph, self.clock.now())
-        merges = not births and not hold.letters and isinstance(following, Write)
-        if merges and isinstance(following, Write) and all(isinstance(one, StepStarted | RunFinished) for one in following.entries):
-            last = self._folded(hold, after, following.entries)
-            if await self._commit(hold, (*entries, *following.entries), last, births, answered, stop):
+        now = self.clock.now()
+        after = _folded(hold, hold.run, entries, now)
+        following = decide(after, hold.graph, now)
+        if isinstance(following, Write) and not births and not hold.letters and _joins(following):
+            last = _folded(hold, after, following.entries, now)
+            more = (*entries, *following.entries)
+            if await self._commit(hold, more, last, decide(last, hold.graph, now), births, answered, stop):
                 return
             if not last.is_final or not await self._has_news(hold):
                 self._drop(hold)
                 return
-        if not await self._commit(hold, entries, after, births, answered, stop) and not await self._has_news(hold):
+        if not await self._commit(hold, entries, after, following, births, answered, stop) and not await self._has_news(hold):
             self._drop(hold)
 
     async def _commit(
@@ -263,13 +267,14 @@ class Engine:
         hold: Hold,
         entries: tuple[Entry, ...],
         after: Run,
+        following: Action,
         births: tuple[Birth, ...],
         answered: tuple[int, ...],
         stop: StopAsked | None,
     ) -> bool:
         """Append, and let go of the run when it ends or waits. False when the run is no longer ours, or was about to end with a letter unread."""
         before = hold.run
-        release = self._release(hold, after)
+        release = _release(hold, after, following)
         encoded = [encode_entry(entry) for entry in entries]
         written = hold.written + sum(map(len, encoded))
         snapshot = encode_run(after) if not after.is_final and is_due(written, hold.snapshot) else ""
@@ -293,19 +298,11 @@ class Engine:
         )
         if appended is None:
             return False
-        hold.run, hold.is_over = after, release is not None
+        hold.run, hold.following, hold.is_over = after, following, release is not None
         hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
         if appended.mail > hold.mail and not hold.is_over:
             hold.receive(await self.store.letters(before.run_id, hold.mail))
         return True
-
-    def _release(self, hold: Hold, after: Run) -> Release | None:
-        if after.is_final:
-            return Release(status=after.status, wake_at=None)
-        following = decide(after, hold.graph, self.clock.now())
-        if isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
-            return Release(status=following.status, wake_at=following.at)
-        return None
 
     async def _has_news(self, hold: Hold) -> bool:
         """Whether letters came that were not known of: a run does not end with one unread."""
@@ -333,9 +330,23 @@ class Engine:
         hold.is_over = True
         await self.committer.append(append)
 
-    def _folded(self, hold: Hold, run: Run, entries: tuple[Entry, ...]) -> Run:
-        now = self.clock.now()
-        return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), hold.graph.start)
+
+def _folded(hold: Hold, run: Run, entries: tuple[Entry, ...], now: datetime) -> Run:
+    return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), hold.graph.start)
+
+
+def _joins(following: Write) -> bool:
+    """Whether what follows is committed together with what was before: the start of a step, or the end of the run."""
+    return all(isinstance(one, StepStarted | RunFinished) for one in following.entries)
+
+
+def _release(hold: Hold, after: Run, following: Action) -> Release | None:
+    """How the run is let go of with the commit; None when it is not."""
+    if after.is_final:
+        return Release(status=after.status, wake_at=None)
+    if isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
+        return Release(status=following.status, wake_at=following.at)
+    return None
 
 
 def kept_of(run: Run, graph: Graph, stop: StopAsked | None = None) -> JsonObject | None:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from orchestrator_fakes import STEPS, TENANT, Bench, open_bench
 from plimsoll_orchestrator.domain.journal import RunStatus
 from plimsoll_orchestrator.domain.options import Limits, RunOptions

@@ -34,6 +34,8 @@ def compute(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
 
 def _ensure_broken(run: Run, node: Node, changed: JsonObject) -> Failure | None:
     """What does not hold once the fields are set: the conditions see the state with them."""
+    if not node.ensure:
+        return None
     scope = {**scope_of(run), "state": {**run.state, **changed}}
     broken = next((text.text for text in node.ensure if not text.holds(scope)), None)
     return None if broken is None else context_invalid(node, "ENSURE_BROKEN", f"does not hold after the step: {broken}")

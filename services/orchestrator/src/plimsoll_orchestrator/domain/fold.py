@@ -1,10 +1,11 @@
 """The fold: a run is its journal, applied entry by entry."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, assert_never
 
+from msgspec.structs import replace
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_orchestrator.domain.journal import (
@@ -68,7 +69,7 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:  
             return _ask(run, seq, at, entry)
         case ApprovalDecided():
             known = run.approvals[entry.approval_id]
-            decided = replace(known, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
+            decided = dataclasses.replace(known, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
             return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: decided}, status=RunStatus.RUNNING)
         case SignalReceived() | InputReceived():
             return _receive(run, seq, entry)
@@ -147,7 +148,7 @@ def _finish_step(run: Run, seq: int, entry: StepFinished) -> Run:
         status=RunStatus.RUNNING,
     )
     if entry.undo and run.compensation is not None:
-        return _compensate(after, replace(run.compensation, nodes=run.compensation.nodes[1:]))
+        return _compensate(after, dataclasses.replace(run.compensation, nodes=run.compensation.nodes[1:]))
     return after
 
 
@@ -280,7 +281,11 @@ def _without(counts: Mapping[str, Value], node: str) -> Mapping[str, Value]:
 
 
 def _withdrawn(approval: Approval, at: datetime) -> Approval:
-    return replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=at) if approval.status is ApprovalStatus.PENDING else approval
+    return (
+        dataclasses.replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=at)
+        if approval.status is ApprovalStatus.PENDING
+        else approval
+    )
 
 
 def _step(run: Run, node: str) -> Step:

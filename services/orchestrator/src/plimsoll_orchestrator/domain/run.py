@@ -1,15 +1,17 @@
-"""A run: what its journal adds up to."""
+"""A run: what its journal adds up to. Run and Step are msgspec structs like the entries, because each entry makes a new one of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_orchestrator.domain.journal import (
     FINAL,
+    NO_USAGE,
     ApprovalStatus,
     Joined,
     ModelTurn,
@@ -38,8 +40,7 @@ class Approval:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The step under way.
 
     Attributes:
@@ -63,10 +64,10 @@ class Step:
     attempt: int
     turns: tuple[Turn, ...] = ()
     approvals: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     waiting: bool = False
     until: datetime | None = None
-    open: Mapping[str, str] = field(default_factory=dict)
+    open: Mapping[str, str] = {}
     started: int = 0
     total: int = -1
     joined: tuple[tuple[Joined, ...], ...] = ()
@@ -92,8 +93,7 @@ class Compensation:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Attributes:
     seq           position of the last entry folded in
     node          the node that is next; the present one while `step` is set
@@ -119,21 +119,21 @@ class Run:
     options: RunOptions = USUAL
     origin: RunOrigin = CLIENT
     input: JsonValue = None
-    state: JsonObject = field(default_factory=dict)
-    first_state: JsonObject = field(default_factory=dict)
+    state: JsonObject = {}
+    first_state: JsonObject = {}
     node: str = ""
     step: Step | None = None
     failed: FailedStep | None = None
-    attempts: Mapping[str, int] = field(default_factory=dict)
-    unsettled: Mapping[str, str] = field(default_factory=dict)
+    attempts: Mapping[str, int] = {}
+    unsettled: Mapping[str, str] = {}
     retry_at: datetime | None = None
-    approvals: Mapping[str, Approval] = field(default_factory=dict)
+    approvals: Mapping[str, Approval] = {}
     seen: tuple[str, ...] = ()
     signals: tuple[SignalReceived, ...] = ()
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = {}
     undoable: tuple[str, ...] = ()
     compensation: Compensation | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     steps: int = 0
     busy_s: float = 0.0
     rehearsal: bool = False

@@ -1,7 +1,7 @@
 """Control of runs from outside: cancel, pause, resume, signal, fork, retry, decide, query, explain."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from msgspec import structs
@@ -237,7 +237,7 @@ class Control:
     async def _intervene(self, run: Run, graph: Graph, entries: tuple[Entry, ...], release: Release) -> bool:
         now = self.clock.now()
         folded = fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), graph.start)
-        after = replace(folded, status=release.status)
+        after = structs.replace(folded, status=release.status)
         append = Append(
             run_id=run.run_id,
             tenant=run.tenant,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import structs, to_builtins
 from plimsoll_graph.expression import ExpressionFailed
@@ -130,7 +130,9 @@ class Orchestrator:
         """What is left of a finished run whose journal is gone: its end."""
         run = Run(run_id=summary.run_id, tenant=tenant, agent=summary.agent, agent_digest=summary.agent_digest)
         entries = await self.runs.journal(tenant, summary.run_id, summary.pruned_seq, PAGE)
-        run = replace(run, seq=entries[0].seq - 1 if entries else summary.seq, node=summary.node, usage=summary.usage, steps=summary.steps)
+        run = structs.replace(
+            run, seq=entries[0].seq - 1 if entries else summary.seq, node=summary.node, usage=summary.usage, steps=summary.steps
+        )
         return RunView(summary=summary, run=fold(run, ((entry.seq, entry.at, entry.entry) for entry in entries), run.node))
 
     async def list_runs(self, tenant: str, filter_: RunFilter, before: str, limit: int) -> Sequence[RunSummary]:
