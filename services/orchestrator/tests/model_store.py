@@ -151,18 +151,12 @@ class Ledger:
                     row.agent_digest = digest
                 case _:
                     pass
-        box = self.mail.setdefault(row.run_id, {})
         for number in append.answered:
-            box.pop(number, None)
+            self.mail[row.run_id].pop(number, None)
         if append.snapshot:
             self.snapshots[row.run_id] = (run.seq, append.snapshot)
         if run.is_final:
-            box.clear()
-            for key, (run_id, agent, approval) in self.approvals.items():
-                if run_id == row.run_id and approval.status is ApprovalStatus.PENDING:
-                    self.approvals[key] = (run_id, agent, replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=now))
-            if run.options.thread_id and append.kept:
-                self.kept[row.tenant, run.options.thread_id] = append.kept
+            self._end(append)
         for birth in append.births:
             child = Row(
                 run_id=birth.run_id,
@@ -176,6 +170,15 @@ class Ledger:
             )
             self.make(child, encode_entry(birth.first))
         return [birth.run_id for birth in append.births]
+
+    def _end(self, append: Append) -> None:
+        """Letters go, open questions are withdrawn, the thread gets what is left to it."""
+        self.mail.pop(append.run_id, None)
+        for key, (run_id, agent, approval) in self.approvals.items():
+            if run_id == append.run_id and approval.status is ApprovalStatus.PENDING:
+                self.approvals[key] = (run_id, agent, replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=self.clock.now()))
+        if append.run.options.thread_id and append.kept:
+            self.kept[append.tenant, append.run.options.thread_id] = append.kept
 
     def deliver(self, deliveries: Iterable[Delivery]) -> list[str]:
         """Letters wake runs that nobody holds, unless they are stopped; a letter that is known, or for a finished run, goes nowhere."""

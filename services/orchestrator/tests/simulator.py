@@ -18,6 +18,7 @@ from orchestrator_history import History, Row, Written
 from orchestrator_model_store import FakeAgentStore, FakeClaimStore, FakeRunStore, Ledger
 from plimsoll_graph.graph import Graph
 from plimsoll_orchestrator.committer import Committer
+from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus, ToolCall, decode_entry, kind_of
 from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, Received, SignalSent
 from plimsoll_orchestrator.domain.options import RunOptions
@@ -85,6 +86,8 @@ class Fault(StrEnum):
     TOOL_LOST = "the next tool acts, its answer is lost"
 
 
+_OF_CALLS = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.LOSE_CALL})
+_OF_WORKERS = frozenset({Fault.RENEW, Fault.DRAIN, Fault.INTERRUPT})
 OURS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALL, Fault.DRAIN, Fault.RENEW, Fault.INTERRUPT)
 """What must not show in a run's outcome. Calls that get lost on the way to the store are ours as well, those on the way to a tool are not."""
 
@@ -103,11 +106,12 @@ class Call:
 class Fleetling:
     """A worker of the simulation: what the real one does, without its timers. A dead one does nothing any more."""
 
-    def __init__(self, fleet: "Fleet", name: str) -> None:
+    def __init__(self, fleet: "Fleet", name: str, group: asyncio.TaskGroup) -> None:
         self.name = name
         self.alive = True
         self.tasks: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._fleet = fleet
+        self._group = group
         self.store = GatedStore(fleet, self)
         self.committer = Committer(self.store, LostSignals())
         self.engine = Engine(
@@ -122,7 +126,7 @@ class Fleetling:
             log=logs.get("simulation"),
             draining=asyncio.Event(),
         )
-        self._living = asyncio.ensure_future(self._live())
+        self._living = group.create_task(self._live())
 
     async def _live(self) -> None:
         async with self.committer.running():
@@ -133,7 +137,7 @@ class Fleetling:
         if held is not None and not held[1].done():
             held[1].cancel()  # our own lease on it ended: it waits for the next claim
             return
-        self.tasks[claimed.run_id] = (claimed.epoch, asyncio.ensure_future(self._advance(claimed)))
+        self.tasks[claimed.run_id] = (claimed.epoch, self._group.create_task(self._advance(claimed)))
 
     async def _advance(self, claimed: Claimed) -> None:
         try:
@@ -345,18 +349,26 @@ class Fleet:
 
     async def run(self) -> None:
         """Until every run has ended."""
-        self.workers = [self._hire() for _ in range(_WORKERS)]
-        try:
-            while self._unfinished():
-                self.passed += 1
-                assert self.passed < _CALLS_MOST, "the runs do not come to an end"
-                await self._settle()
-                await self._fault_between()
-                if self._unfinished():
-                    await self._next()
-        finally:
-            for worker in self.workers:
-                await worker.end()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self.workers = [self._hire() for _ in range(_WORKERS)]
+            try:
+                while self._unfinished():
+                    await self._go_on()
+            finally:
+                for worker in self.workers:
+                    await worker.end()
+
+    async def _go_on(self) -> None:
+        self.passed += 1
+        assert self.passed < _CALLS_MOST, "the runs do not come to an end"
+        await self._settle()
+        await self._fault_between()
+        for worker in self.workers:
+            if worker.engine.draining.is_set() and not worker.held:
+                await self._replace(worker)
+        if self._unfinished():
+            await self._next()
 
     def _unfinished(self) -> list[str]:
         return [row.run_id for row in self.ledger.runs.values() if row.finished_at is None]
@@ -371,7 +383,7 @@ class Fleet:
 
     def _hire(self) -> Fleetling:
         self._hired += 1
-        return Fleetling(self, f"w{self._hired}")
+        return Fleetling(self, f"w{self._hired}", self._group)
 
     def _one_of(self, options: Sequence[T]) -> T:
         return options[self._random.randrange(len(options)) if self.seed else 0]
@@ -424,7 +436,7 @@ class Fleet:
             self._countdown -= 1
             return None
         fault = self._faults[0][1]
-        if fault not in {Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.LOSE_CALL}:
+        if fault not in _OF_CALLS:
             return None
         self._drop_fault()
         return fault
@@ -438,46 +450,48 @@ class Fleet:
         if not self._faults or self._countdown > 0:
             return
         fault = self._faults[0][1]
-        alive = [row for row in self.ledger.runs.values() if row.finished_at is None]
-        busy = [worker for worker in self.workers if worker.held]
-        match fault:
-            case Fault.STALL:
-                self.clock.advance(_LEASE_S)
-            case Fault.RENEW:
-                for worker in busy:
-                    ours = await self.claims.renew(worker.held)
-                    for run_id in worker.held.keys() - set(ours):
-                        worker.tasks[run_id][1].cancel()
-            case Fault.DRAIN if busy:
-                worker = self._one_of(busy)
-                worker.engine.draining.set()
-            case Fault.INTERRUPT if busy:
-                worker = self._one_of(busy)
-                worker.tasks[self._one_of(sorted(worker.held))][1].cancel()
-            case Fault.SIGNAL:
-                row = self._one_of(alive)
-                letter = SignalSent(signal_id=f"s{self.passed}", name="go", payload="early", sent_by="")
-                for _ in range(2):
-                    await self._post(row.run_id, letter.signal_id, letter)
-            case Fault.INPUT:
-                row = self._one_of(alive)
-                await self._post(row.run_id, f"i{self.passed}", InputSent(input_id=f"i{self.passed}", input={"text": "steered"}))
-            case Fault.PAUSE:
-                row = self._one_of(alive)
-                await self.control.pause_run(TENANT, row.run_id, "on purpose", "somebody")
-            case Fault.CANCEL:
-                row = self._one_of(alive)
-                await self.control.cancel_run(TENANT, row.run_id, "on purpose", "somebody")
-            case Fault.TOOL_LOST:
-                self._lose_tool = True
-            case _:
-                return
+        if fault in _OF_CALLS or (fault in _OF_WORKERS and not any(worker.held for worker in self.workers)):
+            return  # its time comes
         self.tell(f"-- {fault.value}")
         self._drop_fault()
+        if fault in _OF_WORKERS:
+            await self._disturb(fault, self._one_of([worker for worker in self.workers if worker.held]))
+        elif fault is Fault.STALL:
+            self.clock.advance(_LEASE_S)
+        elif fault is Fault.TOOL_LOST:
+            self._lose_tool = True
+        else:
+            await self._meddle(fault, self._one_of(self._unfinished()))
         await self._settle()
 
-    async def _post(self, run_id: str, letter_id: str, letter: Letter) -> None:
-        await self.runs.deliver(TENANT, Delivery(run_id=run_id, letter_id=letter_id, letter=letter))
+    async def _disturb(self, fault: Fault, worker: Fleetling) -> None:
+        """What reaches a worker."""
+        match fault:
+            case Fault.RENEW:
+                ours = await self.claims.renew(worker.held)
+                for run_id in worker.held.keys() - set(ours):
+                    worker.tasks[run_id][1].cancel()
+            case Fault.DRAIN:
+                worker.engine.draining.set()
+            case _:
+                worker.tasks[self._one_of(sorted(worker.held))][1].cancel()
+
+    async def _meddle(self, fault: Fault, run_id: str) -> None:
+        """What people do to a run."""
+        name = f"s{self.passed}"
+        match fault:
+            case Fault.SIGNAL:
+                for _ in range(2):
+                    await self._post(run_id, name, SignalSent(signal_id=name, name="go", payload="early"))
+            case Fault.INPUT:
+                await self._post(run_id, name, InputSent(input_id=name, input={"text": "steered"}))
+            case Fault.PAUSE:
+                await self.control.pause_run(TENANT, run_id, "on purpose", "somebody")
+            case _:
+                await self.control.cancel_run(TENANT, run_id, "on purpose", "somebody")
+
+    async def _post(self, run_id: str, letter_id: str, letter: Letter) -> bool:
+        return await self.runs.deliver(TENANT, Delivery(run_id=run_id, letter_id=letter_id, letter=letter))
 
     async def _people_answer(self) -> bool:
         """Decide what is asked, let go on what is stopped, send the signals that are waited for; false when there was nothing of that."""
@@ -493,10 +507,7 @@ class Fleet:
                 return True
             if row.status is RunStatus.WAITING and await self._signalled(row.run_id):
                 return True
-        draining = next((worker for worker in self.workers if worker.engine.draining.is_set() and not worker.held), None)
-        if draining is not None:
-            await self._replace(draining)
-        return draining is not None
+        return False
 
     async def _signalled(self, run_id: str) -> bool:
         view = await self.service.get_run(TENANT, run_id)
@@ -504,11 +515,10 @@ class Fleet:
         if step is None or not step.waiting:
             return False
         signal_id = f"{run_id}:{step.seq}"
-        if signal_id in view.run.seen:
+        if signal_id in view.run.seen or any(known == signal_id for known, _ in self.ledger.mail.get(run_id, {}).values()):
             return False
         self.tell(f"{run_id} is sent the signal go")
-        await self._post(run_id, signal_id, SignalSent(signal_id=signal_id, name="go", payload=None, sent_by="somebody"))
-        return True
+        return await self._post(run_id, signal_id, SignalSent(signal_id=signal_id, name="go", payload=None, sent_by="somebody"))
 
     def _pass_time(self) -> None:
         """To the next moment at which a run wakes."""
@@ -530,8 +540,6 @@ class Fleet:
         return run.status, run.output, failure, run.state, run.steps, run.usage
 
     def folded(self, run_id: str) -> Run:
-        from plimsoll_orchestrator.domain.fold import fold  # noqa: PLC0415
-
         row = self.ledger.runs[run_id]
         graph = next(v.graph for v in self.agents._versions if v.graph.digest == row.agent_digest)
         fresh = Run(run_id=run_id, tenant=row.tenant, agent=row.agent, agent_digest=row.agent_digest)

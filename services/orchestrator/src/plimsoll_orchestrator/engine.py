@@ -67,7 +67,7 @@ class Hold:
         self.graph = graph
         self.epoch = claimed.epoch
         self.letters: list[Received] = list(claimed.letters)
-        self.mail = claimed.mail
+        self.mail = max([claimed.mail, *(one.number for one in claimed.letters)])  # some came between the claim and their reading
         self.written = sum(entry.size for entry in claimed.entries)
         self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
         self.acting: asyncio.Task[Outcome] | None = None
@@ -302,6 +302,7 @@ class Engine:
         hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
         if appended.mail > hold.mail and not hold.is_over:
             hold.receive(await self.store.letters(before.run_id, hold.mail))
+            hold.mail = max(hold.mail, appended.mail)
         return True
 
     async def _has_news(self, hold: Hold) -> bool:
@@ -352,6 +353,8 @@ def _release(hold: Hold, after: Run, following: Action) -> Release | None:
 def kept_of(run: Run, graph: Graph, stop: StopAsked | None = None) -> JsonObject | None:
     """What a run leaves to its thread when it ends: nothing when it failed or is rolled back, so that the thread stays as it was."""
     if not run.is_final or not run.options.thread_id or not graph.keep:
+        return None
+    if not run.joined_thread:  # it ended before its turn came: what it was given is no progress of the thread
         return None
     if run.status is RunStatus.FAILED or (stop is not None and stop.rollback):
         return None

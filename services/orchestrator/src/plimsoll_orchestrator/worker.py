@@ -97,8 +97,9 @@ class Worker:
             while not stop.is_set():
                 taken = await self._take()
                 for claimed in taken:
-                    held = _Held(claimed.tenant, claimed.epoch, group.create_task(self._advance(claimed)))
-                    self._held[claimed.run_id] = held
+                    before = self._held.get(claimed.run_id)
+                    task = group.create_task(self._advance(claimed, before.task if before else None))
+                    self._held[claimed.run_id] = _Held(claimed.tenant, claimed.epoch, task)
                 if len(taken) < _CLAIM_BATCH or len(self._held) >= self._slots:
                     await self._wait(stop)
             await self._drain()
@@ -152,7 +153,7 @@ class Worker:
         except PlimsollError as error:
             self._log.warning("claim.failed", {"reason": error.reason})
             return ()
-        return await self._without_suspects([claimed for claimed in taken if not self._taken_back(claimed)])
+        return await self._without_suspects(taken)
 
     async def _without_suspects(self, taken: Sequence[Claimed]) -> Sequence[Claimed]:
         """All but the runs of which each may be the one that ends its workers: of those, one at a time. So when a worker ends for the
@@ -170,15 +171,11 @@ class Worker:
                 await self._store.release(rest, pause_s=_SUSPECT_PAUSE_S)
         return [*innocent, *judged]
 
-    def _taken_back(self, claimed: Claimed) -> bool:
-        """Our own lease on a run ended while its task lives: the task goes, the run waits for the next claim."""
-        held = self._held.get(claimed.run_id)
-        if held is None:
-            return False
-        held.task.cancel()
-        return True
-
-    async def _advance(self, claimed: Claimed) -> None:
+    async def _advance(self, claimed: Claimed, before: "asyncio.Task[None] | None") -> None:
+        """`before` had the run until now: let go of a moment ago, or lost because our own lease on it ended. It ends first."""
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
         try:
             with acting_for(claimed.tenant, service="orchestrator"), logs.bound({"run_id": claimed.run_id, "tenant": claimed.tenant}):
                 hold = await self._engine.hold(claimed)
@@ -192,7 +189,9 @@ class Worker:
             self._log.error("run.broken", {"run_id": claimed.run_id}, error=error)
             await self._set_aside(claimed, f"{type(error).__name__}: {error}")
         finally:
-            self._held.pop(claimed.run_id, None)
+            held = self._held.get(claimed.run_id)
+            if held is not None and held.epoch == claimed.epoch:
+                del self._held[claimed.run_id]
             self._freed.set()
 
     async def _set_aside(self, claimed: Claimed, fault: str) -> None:

@@ -1,14 +1,18 @@
 """Claims, epochs and leases: whatever a stale worker does, the journal stays whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from orchestrator_fakes import TENANT, Bench, open_bench
+from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
 from plimsoll_orchestrator.domain.actions import Write
 from plimsoll_orchestrator.domain.decide import decide
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import RunStatus, encode_entry
+from plimsoll_orchestrator.domain.letters import Delivery, SignalSent
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.ports import Append, Claimed, RunFilter
 from plimsoll_runtime.clock import SystemClock
@@ -135,3 +139,20 @@ async def test_every_committed_entry_waits_to_be_published(bench: Bench) -> None
     stretches = [(row["first_seqs"][0], row["last_seqs"][0]) for row in rows if row["run_ids"] == [view.summary.run_id]]
     covered = [seq for first, last in stretches for seq in range(first, last + 1)]
     assert covered == list(range(1, view.run.seq + 1))
+
+
+class LateLetters(PostgresClaimStore):
+    """A letter comes between the claim's count of letters and their reading."""
+
+    async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
+        return [replace(claimed, mail=0) if claimed.letters else claimed for claimed in await super().claim(worker, limit, held)]
+
+
+async def test_a_letter_that_comes_while_its_run_is_claimed_is_counted_once(bench: Bench) -> None:
+    run_id = await bench.start("short", {})
+    letter = SignalSent(signal_id="s1", name="hello")
+    assert await bench.runs.deliver(TENANT, Delivery(run_id=run_id, letter_id="s1", letter=letter))
+    store = LateLetters(bench.pool, DatabaseClock(SystemClock()))
+    async with bench.working(bench.worker(store=store)):
+        view = await bench.ended(run_id, within_s=5)
+    assert [signal.name for signal in view.run.signals] == ["hello"]

@@ -3,15 +3,18 @@
 import asyncpg
 
 from plimsoll_orchestrator.adapters.consequences import LOCK_GATES, admit, deliver, gates_of, thread_gate
+from plimsoll_orchestrator.adapters.statements import MAILBOX
 from plimsoll_orchestrator.domain.journal import encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, StopAsked
 from plimsoll_orchestrator.domain.options import ThreadPolicy
-from plimsoll_orchestrator.errors import ThreadBusy
+from plimsoll_orchestrator.errors import MailboxFull, ThreadBusy
 from plimsoll_orchestrator.ports import Accepted, Submission
+
+MAILBOX_CAP = 1000  # letters that a run has not read
 
 _KNOWN = "select 1 from runs where tenant = $1 and idempotency_key = $2"
 _ACTIVE = """
-select g.run_id, g.admitted, r.created_at from gates g join runs r using (run_id) where g.tenant = $1 and g.gate = $2 order by g.admitted desc
+select g.run_id, g.admitted, r.agent, r.created_at from gates g join runs r using (run_id) where g.tenant = $1 and g.gate = $2 order by g.admitted desc
 """
 _THREAD = "insert into threads (tenant, thread_id) values ($1, $2) on conflict do nothing"
 _MAKE = """
@@ -79,8 +82,15 @@ async def accept_at_gates(connection: asyncpg.Connection, submission: Submission
 
 
 async def _steer(connection: asyncpg.Connection, submission: Submission, active: asyncpg.Record) -> Accepted:
+    if active["agent"] != submission.agent:
+        message = f"run {active['run_id']} of agent {active['agent']} is under way, which takes no input of agent {submission.agent}"
+        raise ThreadBusy(message, remedy="wait for it, or submit with another policy: enqueue, interrupt or rollback")
     input_id = submission.idempotency_key or submission.run_id
-    await _deliver(connection, active["run_id"], f"input {input_id}", InputSent(input_id=input_id, input=submission.first.input))
+    letter_id = f"input {input_id}"
+    mailbox = await connection.fetchrow(MAILBOX, submission.tenant, active["run_id"], letter_id)
+    if not mailbox["known"] and mailbox["letters"] >= MAILBOX_CAP:
+        raise MailboxFull(f"{MAILBOX_CAP} letters wait to be read", remedy="wait until the run has read some")
+    await _deliver(connection, active["run_id"], letter_id, InputSent(input_id=input_id, input=submission.first.input))
     return Accepted(run_id=active["run_id"], created=False, at=active["created_at"], steered=True, readied=(active["run_id"],))
 
 

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from plimsoll_runtime.json_types import dump_json
 
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, VersionChanged, encode_entry
+from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, RunStatus, VersionChanged, encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, encode_letter
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.ports import Append
@@ -45,17 +45,19 @@ with born as (
 insert into journal_outbox (run_ids, first_seqs, last_seqs)
 select array_agg(run_id), array_agg(1::bigint), array_agg(1::bigint) from born having count(*) > 0
 """
-# A letter wakes a run that nobody holds, unless it is stopped or waits before a gate; a finished run gets none.
+# A letter wakes a run that nobody holds, unless it waits before a gate, or is stopped and the letter does not end it; a finished run
+# gets none.
 DELIVER = """
 with letters as (
     select * from unnest($1::text[], $2::text[], $3::text[]) with ordinality as l (run_id, letter_id, letter, place)
 ), fresh as (
     select l.* from letters l where not exists (select 1 from mail m where m.run_id = l.run_id and m.letter_id = l.letter_id)
 ), counted as (
-    select run_id, count(*) as letters from fresh group by run_id
+    select run_id, count(*) as letters, bool_or(letter_id = 'stop') as ends from fresh group by run_id
 ), addressed as (
     update runs r set mail = r.mail + c.letters,
-        wake_at = case when r.worker is null and not r.gated and r.status not in ('paused', 'quarantined') then now() else r.wake_at end
+        wake_at = case when r.worker is null and not r.gated and (c.ends or r.status not in ('paused', 'quarantined')) then now()
+                       else r.wake_at end
     from counted c where r.run_id = c.run_id and r.finished_at is null
     returning r.run_id, r.tenant, r.mail - c.letters as before
 ), put as (
@@ -97,7 +99,7 @@ def has_consequences(batch: Sequence[Append]) -> bool:
         or append.snapshot
         or append.run.approvals
         or append.run.options.follow_latest
-        or (append.run.is_final and (append.mail or append.run.options.thread_id or append.run.options.concurrency_key))
+        or (append.run.is_final and (_may_have_mail(append) or append.run.options.thread_id or append.run.options.concurrency_key))
         for append in batch
     )
 
@@ -145,7 +147,12 @@ def _answered(append: Append) -> Sequence[tuple[object, ...]]:
 
 
 def _discarded(append: Append) -> Sequence[tuple[object, ...]]:
-    return [(append.run_id,)] if append.run.is_final and append.mail else []
+    return [(append.run_id,)] if append.run.is_final and _may_have_mail(append) else []
+
+
+def _may_have_mail(append: Append) -> bool:
+    """A run does not succeed with a letter that its writer does not know of; otherwise it may end with one."""
+    return append.mail > 0 or append.run.status is not RunStatus.SUCCEEDED
 
 
 def _births(append: Append) -> Sequence[tuple[object, ...]]:

@@ -54,12 +54,12 @@ class PostgresClaimStore:
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
         with translating():
-            rows = await self._pool.fetch(sql.RENEW, list(held), list(held.values()))
+            rows = await persisting(lambda: self._pool.fetch(sql.RENEW, list(held), list(held.values())))
         return [row["run_id"] for row in rows]
 
     async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
         with translating():
-            await self._pool.execute(sql.RELEASE, list(held), list(held.values()), pause_s)
+            await persisting(lambda: self._pool.execute(sql.RELEASE, list(held), list(held.values()), pause_s))
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
         with translating():
@@ -84,7 +84,7 @@ async def append_all(pool: asyncpg.Pool, clock: DatabaseClock, batch: Sequence[A
     """Commit the appends whose runs are still held, with all that follows from them, in one transaction."""
     arguments = append_arguments(batch)  # before a connection is taken
     if not has_consequences(batch):
-        return _committed(await pool.fetch(sql.APPEND, *arguments), clock, [])
+        return _committed(await persisting(lambda: pool.fetch(sql.APPEND, *arguments)), clock, [])
 
     async def transact() -> Committed:
         async with pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
@@ -140,7 +140,7 @@ def _claimed(row: asyncpg.Record, later: Sequence[JournalEntry], letters: Sequen
         snapshot=Snapshot(run=decode_run(row["snapshot"]), size=len(row["snapshot"])) if row["snapshot"] else None,
         entries=[*entries, *later],
         letters=letters,
-        mail=row["mail"],
+        mail=max([row["mail"], *(one.number for one in letters)]),  # some may have come since the claim
         abandoned=row["abandoned"],
     )
 

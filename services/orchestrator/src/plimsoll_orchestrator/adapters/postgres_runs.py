@@ -10,7 +10,7 @@ from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_orchestrator.adapters import statements as sql
-from plimsoll_orchestrator.adapters.admission import accept_at_gates
+from plimsoll_orchestrator.adapters.admission import MAILBOX_CAP, accept_at_gates
 from plimsoll_orchestrator.adapters.consequences import deliver
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.deadlocks import persisting
@@ -35,7 +35,7 @@ from plimsoll_orchestrator.ports import (
     Thread,
 )
 
-_MAILBOX_CAP = 1000
+_MAILBOX_CAP = MAILBOX_CAP
 
 
 class PostgresRunStore:

@@ -111,7 +111,9 @@ with batch as (
         worker = case when b.released then null else r.worker end,
         wake_at = case when not b.released then r.wake_at
                        when r.gated then null
-                       when r.mail > b.mail and not b.finished and b.status not in ('paused', 'quarantined') then now()
+                       when b.finished then null
+                       when r.mail > b.mail then now()
+                       when b.epoch < 0 and b.status = 'paused' and r.mail > 0 then now()  -- a demand to stop may be among them
                        else b.wake_at end,
         gated = r.gated and not b.finished,
         abandoned = case when b.new_seq > b.expected then '{}' else r.abandoned end,

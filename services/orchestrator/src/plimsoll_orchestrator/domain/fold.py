@@ -70,7 +70,8 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:  
         case ApprovalDecided():
             known = run.approvals[entry.approval_id]
             decided = dataclasses.replace(known, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
-            return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: decided}, status=RunStatus.RUNNING)
+            status = run.status if run.is_stopped else RunStatus.RUNNING  # an answer does not resume what somebody has stopped
+            return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: decided}, status=status)
         case SignalReceived() | InputReceived():
             return _receive(run, seq, entry)
         case ChildrenStarted() | ChildrenJoined() | ChildrenStopped() | WaitStarted():
@@ -185,6 +186,9 @@ def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
     count = run.attempts.get(entry.node, 0) + 1
     settled = _without(run.unsettled, entry.node)
     compensation = run.compensation
+    broken = FailedStep(node=entry.node, failure=entry.failure, attempts=count)
+    if entry.node_kind == "handle" and run.failed is not None:
+        broken = replace(run.failed, failure=entry.failure)  # a handler that gives up is not what failed
     if entry.undo and not entry.retry_at:
         compensation = None  # what cannot be undone ends the undoing: people have to look
     return replace(
@@ -197,7 +201,7 @@ def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
         usage=run.usage + entry.usage,
         busy_s=run.busy_s + entry.seconds,
         attempts={**run.attempts, entry.node: count},
-        failed=FailedStep(node=entry.node, failure=entry.failure, attempts=count),
+        failed=broken,
         retry_at=entry.retry_at,
         compensation=compensation,
         failure=None if entry.next or entry.retry_at else entry.failure,
@@ -213,6 +217,7 @@ def _finish(run: Run, seq: int, at: datetime, entry: RunFinished) -> Run:
         output=entry.output,
         failure=entry.failure,
         finished_at=at,
+        unsettled={**run.unsettled, run.step.node: run.step.key} if run.step is not None else run.unsettled,
         step=None,
         approvals={key: _withdrawn(approval, at) for key, approval in run.approvals.items()},
         retry_at=None,

@@ -30,9 +30,9 @@ def _moment(value: object) -> datetime:
         raise ExpressionFailed(f"`until` is {type(value).__name__}, not a text such as 2030-01-31T09:00:00Z")
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise ExpressionFailed(f"`until` is not a moment such as 2030-01-31T09:00:00Z: {error}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def look(run: Run, node: Node, kind: TimerNode | SignalNode, step: Step, now: datetime) -> Done | Failed | Park:
@@ -53,7 +53,13 @@ def look(run: Run, node: Node, kind: TimerNode | SignalNode, step: Step, now: da
 
 
 def _fits(run: Run, kind: SignalNode, signal: SignalReceived) -> bool:
-    return signal.name == kind.signal and (kind.where is None or kind.where.holds(scope_of(run, signal=_told(signal))))
+    """One that `where` cannot judge, such as for a missing field, does not fit: whoever sends signals must not be able to end the run."""
+    if signal.name != kind.signal:
+        return False
+    try:
+        return kind.where is None or kind.where.holds(scope_of(run, signal=_told(signal)))
+    except ExpressionFailed:
+        return False
 
 
 def _told(signal: SignalReceived) -> JsonObject:

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from msgspec import structs
 from plimsoll_graph.expression import ExpressionBroken, ExpressionFailed, compile_expression
-from plimsoll_graph.graph import END, Graph
+from plimsoll_graph.cost import GROWTH_CAP, growth
+from plimsoll_graph.graph import END, Graph, HandleNode
+from plimsoll_graph.syntax import parsed
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Conflict, FieldProblem
 from plimsoll_runtime.ids import Ids
@@ -33,13 +35,14 @@ from plimsoll_orchestrator.errors import (
 from plimsoll_orchestrator.ports import Append, ApprovalView, Release, Submission
 from plimsoll_orchestrator.ports.workers import Workers
 from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of
-from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started
+from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started, with_concurrency
 
 _TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
 _ALL_MAIL = 2**62  # an intervention does not read letters, and does not wake the run for them
 _TRIES = 8
 _SEEN_S = 15.0  # a worker says every four seconds that it is there
 _PAYLOAD_CAP_BYTES = 256 * 1024
+_CHANGES_CAP_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,43 +166,43 @@ class Control:
         node = fork.node or (run.step.node if run.step else run.node)
         state = {name: value for name, value in {**run.state, **fork.changes}.items() if value is not None or name not in fork.changes}
         _check_fork(run, graph, fork, node, state)
-        return await self._start(run, graph, node, state, {} if fork.latest else dict(run.prompts), {}, options, idempotency_key)
+        prompts = {} if fork.latest else dict(run.prompts)
+        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq)
+        first = RunStarted(input=run.input, options=options, origin=origin, state=state, node=node, prompts=prompts)
+        request: JsonObject = {"fork": run_id, "seq": fork.seq, "changes": fork.changes, "node": fork.node, "latest": fork.latest}
+        return await self._start(run, graph, first, request, idempotency_key)
 
     async def retry_run(self, tenant: str, run_id: str, latest: bool, idempotency_key: str) -> Started:
         """Start a new run from the step at which one failed. Calls whose outcome is open keep their keys, so that what acted is found
         and not repeated. Raises RunNotFound, NothingToRetry, StepPruned, IdempotencyKeyReused."""
-        run, own = await self._load(tenant, run_id)
+        run, own = await self._load(tenant, run_id, whole=True)
         if run.status is not RunStatus.FAILED:
             raise NothingToRetry(f"the run is {run.status.value}, not failed", remedy="fork it from the entry that you want")
         graph = (await self.orchestrator.get_agent(tenant, run.agent)).graph if latest else own
-        fork = Fork(changes={}, latest=latest)
-        _check_fork(run, graph, fork, run.node, run.state)
-        options = structs.replace(run.options, deadline=None, not_before=None, thread_id="", concurrency_key="", concurrency_limit=0)
+        at = graph.nodes.get(run.node)
+        node = run.failed.node if run.failed is not None and at is not None and isinstance(at.kind, HandleNode) else run.node
+        _check_fork(run, graph, Fork(changes={}, latest=latest), node, run.state)
+        options = structs.replace(run.options, deadline=None, not_before=None, thread_id="")
         prompts = {} if latest else dict(run.prompts)
-        return await self._start(run, graph, run.node, run.state, prompts, dict(run.unsettled), options, idempotency_key)
+        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq, thread_id=run.thread_id)
+        first = RunStarted(
+            input=run.input, options=options, origin=origin, state=run.state, node=node, keys=dict(run.unsettled), prompts=prompts
+        )
+        return await self._start(run, graph, first, {"retry": run_id, "latest": latest}, idempotency_key)
 
-    async def _start(
-        self,
-        run: Run,
-        graph: Graph,
-        node: str,
-        state: JsonObject,
-        prompts: dict[str, str],
-        keys: dict[str, str],
-        options: RunOptions,
-        idempotency_key: str,
-    ) -> Started:
-        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq)
-        first = RunStarted(input=run.input, options=options, origin=origin, state=state, node=node, keys=keys, prompts=prompts)
+    async def _start(self, run: Run, graph: Graph, first: RunStarted, request: JsonObject, idempotency_key: str) -> Started:
+        """A new run out of another one. `request` is what was asked for: by it a repeat with the same key is known."""
+        value = run.input if isinstance(run.input, dict) else {}
+        begun = structs.replace(first, options=with_concurrency(graph, value, first.options))
         made = Submission(
             tenant=run.tenant,
             run_id=self.ids.new("run"),
             agent=graph.agent,
             agent_digest=graph.digest,
-            node=node,
-            first=first,
+            node=first.node,
+            first=begun,
             idempotency_key=idempotency_key,
-            fingerprint=digest({"fork": run.run_id, "seq": run.seq, "node": node, "state": state}) if idempotency_key else "",
+            fingerprint=digest(request) if idempotency_key else "",
         )
         return await self.orchestrator.submit(made, graph)
 
@@ -207,14 +210,18 @@ class Control:
 
     async def query_run(self, tenant: str, run_id: str, expression: str) -> tuple[JsonValue, int]:
         """(value of a CEL expression over the run as it is now, its position). Raises RunNotFound, InvalidInput."""
-        run, _ = await self._load(tenant, run_id)
+        run, _ = await self._load(tenant, run_id, whole=True)
         scope = dict(scope_of(run))
         facts = scope["run"]
         assert isinstance(facts, dict)
         usage: JsonObject = {"tokens": run.usage.tokens, "cost_micros": run.usage.cost_micros}
         scope["run"] = {**facts, "status": run.status.value, "node": run.node, "steps": run.steps, "seq": run.seq, "usage": usage}
         try:
-            return compile_expression(expression).evaluate(scope), run.seq
+            question = compile_expression(expression)
+            if growth(parsed(question)) > GROWTH_CAP:
+                problem = FieldProblem("expression", "could make a value thousands of times as large as what it reads", "ask for less")
+                raise InvalidInput(problems=(problem,))
+            return question.evaluate(scope), run.seq
         except (ExpressionBroken, ExpressionFailed) as error:
             raise InvalidInput(problems=(FieldProblem("expression", str(error), "CEL over state, input and run"),)) from error
 
@@ -227,12 +234,16 @@ class Control:
 
     # --- common -----------------------------------------------------------------------------------------------------------------
 
-    async def _load(self, tenant: str, run_id: str) -> tuple[Run, Graph]:
+    async def _load(self, tenant: str, run_id: str, *, whole: bool = False) -> tuple[Run, Graph]:
+        """`whole`: raises StepPruned when only the run's end is left."""
         summary = await summary_of(self.orchestrator.runs, tenant, run_id)
         graph = await graph_of(self.orchestrator.agents, tenant, summary)
-        if summary.pruned_seq:
+        if summary.pruned_seq and not whole:
             return (await self.orchestrator.get_run(tenant, run_id)).run, graph
-        return await fold_of(self.orchestrator.runs, tenant, summary, graph), graph
+        run = await fold_of(self.orchestrator.runs, tenant, summary, graph)
+        if summary.status is RunStatus.QUARANTINED and not run.is_final:
+            run = replace(run, status=summary.status)  # set aside by a worker that could not read its journal, nor write to it
+        return run, graph
 
     async def _intervene(self, run: Run, graph: Graph, entries: tuple[Entry, ...], release: Release) -> bool:
         now = self.clock.now()
@@ -275,6 +286,9 @@ def _check_fork(run: Run, graph: Graph, fork: Fork, node: str, state: JsonObject
         over = node == END
         problem = "was at its end there" if over else f"was at node {node!r}, which this version of the agent does not have"
         problems.append(FieldProblem("node", problem, f"name a node: {', '.join(graph.nodes)}"))
+    size = len(dump_json(fork.changes))
+    if size > _CHANGES_CAP_BYTES:
+        problems.append(FieldProblem("state", f"has {size} bytes; the limit is {_CHANGES_CAP_BYTES}", "send a reference to the data"))
     changed: JsonObject = {name: value for name, value in fork.changes.items() if value is not None}
     fields = state if fork.latest else changed
     problems += [

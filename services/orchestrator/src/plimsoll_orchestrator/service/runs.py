@@ -100,7 +100,7 @@ class Orchestrator:
             self.ids.new("run"),
             graph,
             value,
-            options=_with_concurrency(graph, value, options),
+            options=with_concurrency(graph, value, options),
             origin=origin,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(graph.agent, value, options) if idempotency_key else "",
@@ -155,7 +155,7 @@ class Orchestrator:
         return await self.runs.list_approvals(tenant, status, run_id, after, limit)
 
 
-def _with_concurrency(graph: Graph, value: JsonObject, options: RunOptions) -> RunOptions:
+def with_concurrency(graph: Graph, value: JsonObject, options: RunOptions) -> RunOptions:
     """The graph's concurrency key, where the submission has none of its own. Raises InvalidInput."""
     if graph.concurrency is None or options.concurrency_key:
         return options

@@ -1,0 +1,422 @@
+"""What both run stores promise, the real one and the model that the simulation runs on."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from orchestrator_fakes import TENANT, open_bench
+from orchestrator_model_store import FakeClaimStore, FakeRunStore, Ledger
+from plimsoll_graph.parse import parse_graph
+from plimsoll_orchestrator.domain.actions import Birth
+from plimsoll_orchestrator.domain.fold import fold
+from plimsoll_orchestrator.domain.journal import (
+    ApprovalAsked,
+    ApprovalDecided,
+    ApprovalStatus,
+    Entry,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    SignalReceived,
+    StepStarted,
+    encode_entry,
+)
+from plimsoll_orchestrator.domain.letters import Delivery, SignalSent
+from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
+from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.snapshot import encode_run
+from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
+from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Release, RunStore, submission
+from plimsoll_runtime.json_types import JsonObject
+from plimsoll_testkit.clock import FakeClock
+
+SOURCE = """
+agent: short
+input: {type: object}
+state: {type: object, properties: {n: {type: integer}}}
+start: a
+output: {n: state.n}
+nodes:
+  a: {set: {n: 1}, next: end}
+"""
+GRAPH = parse_graph(SOURCE, "short.yaml")
+LETTER = SignalSent(signal_id="s1", name="go")
+STEP = StepStarted(node="a", node_kind="set")
+END = RunFinished(status=RunStatus.SUCCEEDED, output={"n": 1})
+
+
+@dataclass
+class Stores:
+    """A pair of stores, and a way to let time pass for them."""
+
+    claims: ClaimStore
+    runs: RunStore
+    pass_time: Callable[[float], Awaitable[None]]
+    made: int = 0
+
+    async def make(self, key: str = "", fingerprint: str = "", value: JsonObject | None = None, thread_id: str = "") -> str:
+        self.made += 1
+        options = RunOptions(thread_id=thread_id)
+        one = submission(TENANT, f"run_{self.made:03}", GRAPH, value or {}, options=options, idempotency_key=key, fingerprint=fingerprint)
+        return (await self.runs.accept(one)).run_id
+
+    async def take(self, worker: str = "w") -> Claimed:
+        [claimed] = await self.claims.claim(worker, 10, {})
+        return claimed
+
+    async def write(self, append: Append) -> bool:
+        return append.run_id in (await self.claims.append([append])).appended
+
+    async def tell(self, run_id: str, number: int = 1) -> bool:
+        letter = SignalSent(signal_id=f"s{number}", name="go")
+        return await self.runs.deliver(TENANT, Delivery(run_id=run_id, letter_id=f"s{number}", letter=letter))
+
+    async def seq(self, run_id: str) -> int:
+        summary = await self.runs.summary(TENANT, run_id)
+        assert summary is not None
+        return summary.seq
+
+
+def folded(claimed: Claimed, *more: Entry) -> Run:
+    fresh = Run(run_id=claimed.run_id, tenant=claimed.tenant, agent=claimed.agent, agent_digest=claimed.agent_digest)
+    start = claimed.snapshot.run if claimed.snapshot else fresh
+    run = fold(start, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), GRAPH.start)
+    at = claimed.entries[0].at
+    return fold(run, ((run.seq + place, at, entry) for place, entry in enumerate(more, 1)), GRAPH.start)
+
+
+def appending(claimed: Claimed, *entries: Entry) -> Append:
+    run = folded(claimed, *entries)
+    release = Release(status=run.status, wake_at=None) if run.is_final else None
+    return Append(
+        run_id=claimed.run_id,
+        tenant=claimed.tenant,
+        epoch=claimed.epoch,
+        expected_seq=run.seq - len(entries),
+        entries=entries,
+        encoded=[encode_entry(entry) for entry in entries],
+        run=run,
+        release=release,
+        mail=claimed.mail,
+    )
+
+
+def letting_go(claimed: Claimed, status: RunStatus, *entries: Entry) -> Append:
+    return replace(appending(claimed, *entries), release=Release(status=status, wake_at=None))
+
+
+@asynccontextmanager
+async def _real(dsn: str) -> AsyncIterator[Stores]:
+    async with open_bench(dsn) as bench:
+        await bench.agents.register(TENANT, GRAPH, SOURCE)
+
+        async def pass_time(seconds: float) -> None:
+            await bench.pool.execute("update runs set wake_at = wake_at - $1 * interval '1 second'", seconds)
+
+        yield Stores(bench.claims, bench.runs, pass_time)
+
+
+@asynccontextmanager
+async def _model() -> AsyncIterator[Stores]:
+    clock = FakeClock()
+    ledger = Ledger(clock)
+
+    async def pass_time(seconds: float) -> None:
+        clock.advance(seconds)
+
+    yield Stores(FakeClaimStore(ledger), FakeRunStore(ledger), pass_time)
+
+
+@pytest.fixture(params=["model", "postgres"])
+def dsn(request: pytest.FixtureRequest) -> str:
+    """Of the database; empty for the model."""
+    return "" if request.param == "model" else request.getfixturevalue("postgres_dsn")
+
+
+@pytest.fixture
+async def stores(dsn: str) -> AsyncIterator[Stores]:
+    async with _real(dsn) if dsn else _model() as stores:
+        yield stores
+
+
+async def test_a_claim_raises_the_epoch_and_brings_the_journal(stores: Stores) -> None:
+    run_id = await stores.make(value={"x": 1})
+    claimed = await stores.take()
+    assert (claimed.run_id, claimed.epoch, claimed.snapshot, claimed.abandoned) == (run_id, 1, None, claimed.abandoned)
+    assert [entry.entry for entry in claimed.entries] == [RunStarted(input={"x": 1})]
+    assert await stores.claims.claim("other", 10, {}) == []
+    summary = await stores.runs.summary(TENANT, run_id)
+    assert summary is not None
+    assert summary.status is RunStatus.RUNNING
+
+
+async def test_a_key_makes_one_run_and_refuses_another_request(stores: Stores) -> None:
+    first = await stores.make("key", "one")
+    assert await stores.make("key", "one") == first
+    with pytest.raises(IdempotencyKeyReused):
+        await stores.make("key", "two")
+
+
+async def test_nobody_sees_another_tenants_run(stores: Stores) -> None:
+    run_id = await stores.make()
+    assert await stores.runs.summary("other", run_id) is None
+    assert list(await stores.runs.journal("other", run_id, 0, 10)) == []
+    assert not await stores.runs.deliver("other", Delivery(run_id=run_id, letter_id="s1", letter=LETTER))
+    claimed = await stores.take()
+    assert not await stores.write(replace(appending(claimed, STEP), tenant="other"))
+
+
+async def test_an_append_counts_once(stores: Stores) -> None:
+    run_id = await stores.make()
+    append = appending(await stores.take(), STEP)
+    assert await stores.write(append)
+    assert not await stores.write(append)
+    assert await stores.seq(run_id) == 2
+    entries = await stores.runs.journal(TENANT, run_id, 1, 10)
+    assert [(entry.seq, entry.epoch, entry.entry) for entry in entries] == [(2, 1, STEP)]
+
+
+async def test_a_lease_that_ended_is_anybodys_and_its_holder_writes_nothing_more(stores: Stores) -> None:
+    run_id = await stores.make()
+    stale = await stores.take("stale")
+    await stores.pass_time(16)
+    fresh = await stores.take("fresh")
+    assert fresh.epoch == stale.epoch + 1
+    assert len(fresh.abandoned) == 1
+    assert fresh.abandoned[0].startswith("stale at ")
+    assert not await stores.write(appending(stale, STEP))
+    assert list(await stores.claims.renew({run_id: stale.epoch})) == []
+    await stores.claims.release({run_id: stale.epoch})
+    await stores.claims.set_aside(run_id, stale.epoch, "fault")
+    assert list(await stores.claims.renew({run_id: fresh.epoch})) == [run_id]
+    assert await stores.write(appending(fresh, STEP))
+
+
+async def test_a_late_holder_may_still_write_while_nobody_else_took_the_run(stores: Stores) -> None:
+    await stores.make()
+    claimed = await stores.take()
+    await stores.pass_time(16)
+    assert await stores.write(appending(claimed, STEP))
+
+
+async def test_a_renewed_lease_lasts(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    await stores.pass_time(10)
+    await stores.claims.renew({run_id: claimed.epoch})
+    await stores.pass_time(10)
+    assert await stores.claims.claim("other", 10, {}) == []
+
+
+async def test_a_released_run_is_ready_and_its_holder_out(stores: Stores) -> None:
+    run_id = await stores.make()
+    first = await stores.take()
+    await stores.claims.release({run_id: first.epoch})
+    assert not await stores.write(appending(first, STEP))
+    again = await stores.take()
+    assert again.abandoned == first.abandoned
+    await stores.claims.release({run_id: again.epoch}, pause_s=5)
+    assert await stores.claims.claim("w", 10, {}) == []
+    await stores.pass_time(6)
+    assert (await stores.take()).run_id == run_id
+
+
+async def test_a_run_set_aside_comes_back_later_and_later_until_it_gets_on(stores: Stores) -> None:
+    run_id = await stores.make()
+    for times, pause in enumerate((1, 2, 4)):
+        claimed = await stores.take()
+        assert list(claimed.abandoned) == ["fault"] * times
+        await stores.claims.set_aside(run_id, claimed.epoch, "fault")
+        await stores.pass_time(pause - 0.5)
+        assert await stores.claims.claim("w", 10, {}) == []
+        await stores.pass_time(0.6)
+    claimed = await stores.take()
+    assert await stores.write(appending(claimed, STEP))
+    await stores.pass_time(16)
+    assert len((await stores.take()).abandoned) == 1
+
+
+async def test_one_that_cannot_be_read_waits_for_people(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    await stores.claims.set_aside(run_id, claimed.epoch, "fault", unreadable=True)
+    await stores.pass_time(1000)
+    assert await stores.claims.claim("w", 10, {}) == []
+    summary = await stores.runs.summary(TENANT, run_id)
+    assert summary is not None
+    assert summary.status is RunStatus.QUARANTINED
+    assert await stores.tell(run_id)
+    assert await stores.claims.claim("w", 10, {}) == []
+
+
+async def test_one_that_is_fenced_off_holds_up_nobody_else_in_its_batch(stores: Stores) -> None:
+    ids = [await stores.make() for _ in range(3)]
+    claims = {claimed.run_id: claimed for claimed in await stores.claims.claim("w", 3, {})}
+    await stores.claims.release({ids[1]: claims[ids[1]].epoch})
+    committed = await stores.claims.append([appending(claims[run_id], STEP) for run_id in ids])
+    assert set(committed.appended) == {ids[0], ids[2]}
+
+
+async def test_letters_are_numbered_kept_once_and_gone_when_answered(stores: Stores) -> None:
+    run_id = await stores.make()
+    assert [await stores.tell(run_id, number) for number in (1, 2, 1)] == [True, True, True]
+    claimed = await stores.take()
+    assert ([one.number for one in claimed.letters], claimed.mail) == ([1, 2], 2)
+    taken = SignalReceived(signal_id="s1", name="go")
+    assert await stores.write(replace(appending(claimed, taken), answered=(1,)))
+    assert [one.number for one in await stores.claims.letters(run_id, 0)] == [2]
+    assert list(await stores.claims.letters(run_id, 2)) == []
+    assert await stores.tell(run_id, 1)
+    assert [one.number for one in await stores.claims.letters(run_id, 0)] == [2, 3]
+
+
+async def test_a_commit_tells_of_letters_that_came_meanwhile(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    assert await stores.tell(run_id)
+    committed = await stores.claims.append([appending(claimed, STEP)])
+    assert committed.appended[run_id].mail == 1
+
+
+async def test_a_run_does_not_succeed_with_a_letter_unread_but_fails_with_one(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    await stores.tell(run_id)
+    assert not await stores.write(appending(claimed, END))
+    failed = RunFinished(status=RunStatus.FAILED)
+    assert await stores.write(appending(claimed, failed))
+    assert list(await stores.claims.letters(run_id, 0)) == []
+
+
+async def test_a_letter_wakes_a_run_that_waits(stores: Stores) -> None:
+    run_id = await stores.make()
+    assert await stores.write(letting_go(await stores.take(), RunStatus.WAITING, STEP))
+    assert await stores.claims.claim("w", 10, {}) == []
+    assert await stores.tell(run_id)
+    assert (await stores.take()).mail == 1
+
+
+async def test_a_letter_that_came_before_the_run_was_let_go_wakes_it_as_well(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    await stores.tell(run_id)
+    assert await stores.write(letting_go(claimed, RunStatus.WAITING, STEP))
+    assert (await stores.take()).run_id == run_id
+
+
+async def test_a_letter_does_not_take_a_run_from_its_holder(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    await stores.tell(run_id)
+    assert await stores.claims.claim("other", 10, {}) == []
+    assert await stores.write(appending(claimed, STEP))
+
+
+async def test_a_paused_run_gets_letters_and_sleeps_on(stores: Stores) -> None:
+    run_id = await stores.make()
+    assert await stores.write(letting_go(await stores.take(), RunStatus.PAUSED, STEP))
+    assert await stores.tell(run_id)
+    await stores.pass_time(1000)
+    assert await stores.claims.claim("w", 10, {}) == []
+
+
+async def test_a_finished_run_gets_no_letters_no_entries_and_no_worker(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    assert await stores.write(appending(claimed, END))
+    assert not await stores.tell(run_id)
+    await stores.pass_time(1000)
+    assert await stores.claims.claim("w", 10, {}) == []
+    late = replace(appending(claimed, END), epoch=-1, expected_seq=2)
+    assert (await stores.runs.intervene(late)).appended == {}
+    assert await stores.seq(run_id) == 2
+
+
+async def test_a_mailbox_has_a_limit(stores: Stores) -> None:
+    run_id = await stores.make()
+    for number in range(1000):
+        assert await stores.tell(run_id, number)
+    assert await stores.tell(run_id, 0)
+    with pytest.raises(MailboxFull):
+        await stores.tell(run_id, 1000)
+
+
+async def test_an_intervention_takes_the_run_from_its_holder(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    taken = letting_go(claimed, RunStatus.PAUSED, STEP)
+    assert run_id in (await stores.runs.intervene(replace(taken, epoch=-1))).appended
+    assert not await stores.write(appending(claimed, STEP))
+    assert not await stores.write(replace(appending(claimed, STEP), expected_seq=2))
+    assert list(await stores.claims.renew({run_id: claimed.epoch})) == []
+    assert (await stores.runs.intervene(replace(taken, epoch=-1))).appended == {}
+
+
+async def test_children_begin_with_the_append_that_starts_them_or_not_at_all(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    first = RunStarted(input={}, origin=RunOrigin(parent_run_id=run_id, parent_seq=2, place="p"))
+    birth = Birth(run_id=f"{run_id}.2.0", agent="short", agent_digest=GRAPH.digest, first=first)
+    append = replace(appending(claimed, STEP), births=(birth,))
+    assert not await stores.write(replace(append, epoch=claimed.epoch + 1))
+    assert await stores.runs.summary(TENANT, birth.run_id) is None
+    committed = await stores.claims.append([append])
+    assert list(committed.readied) == [birth.run_id]
+    assert not await stores.write(append)
+    child = await stores.take()
+    assert (child.run_id, [entry.entry for entry in child.entries]) == (birth.run_id, [first])
+
+
+async def test_letters_go_out_with_an_append_or_not_at_all(stores: Stores) -> None:
+    other = await stores.make()
+    assert await stores.write(letting_go(await stores.take(), RunStatus.WAITING, STEP))
+    await stores.make()
+    claimed = await stores.take()
+    append = replace(appending(claimed, STEP), deliveries=(Delivery(run_id=other, letter_id="s1", letter=LETTER),))
+    assert not await stores.write(replace(append, epoch=claimed.epoch + 1))
+    assert list(await stores.claims.letters(other, 0)) == []
+    committed = await stores.claims.append([append])
+    assert list(committed.readied) == [other]
+    assert (await stores.take()).run_id == other
+
+
+async def test_a_claim_begins_at_the_snapshot(stores: Stores) -> None:
+    run_id = await stores.make(value={"x": 1})
+    claimed = await stores.take()
+    append = appending(claimed, STEP)
+    assert await stores.write(replace(append, snapshot=encode_run(append.run)))
+    ask = ApprovalAsked(approval_id="apr_1", node="a", summary="?", details={}, expires_at=claimed.entries[0].at)
+    later = appending(claimed, STEP, ask)
+    assert await stores.write(replace(later, expected_seq=2, entries=(ask,), encoded=[encode_entry(ask)]))
+    await stores.claims.release({run_id: claimed.epoch})
+    again = await stores.take()
+    assert again.snapshot is not None
+    assert again.snapshot.run == append.run
+    assert [(entry.seq, entry.entry) for entry in again.entries] == [(3, ask)]
+
+
+async def test_questions_are_found_decided_and_withdrawn_with_the_run(stores: Stores) -> None:
+    run_id = await stores.make()
+    claimed = await stores.take()
+    at = claimed.entries[0].at
+    asked = [ApprovalAsked(approval_id=f"apr_{n}", node="a", summary="?", details={}, expires_at=at) for n in range(2)]
+    yes = ApprovalDecided(approval_id="apr_0", node="a", status=ApprovalStatus.APPROVED, decided_by="me")
+    assert await stores.write(appending(claimed, STEP, asked[0]))
+    pending = await stores.runs.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10)
+    assert [view.approval.approval_id for view in pending] == ["apr_0"]
+    entries = (STEP, asked[0], yes, asked[1], RunFinished(status=RunStatus.FAILED))
+    last = appending(claimed, *entries)
+    assert await stores.write(replace(last, expected_seq=3, entries=entries[2:], encoded=[encode_entry(one) for one in entries[2:]]))
+    views = await stores.runs.list_approvals(TENANT, None, run_id, "", 10)
+    assert [view.approval.status for view in views] == [ApprovalStatus.APPROVED, ApprovalStatus.WITHDRAWN]
+    assert await stores.runs.approval("other", "apr_0") is None
+
+
+async def test_what_a_run_leaves_to_its_thread_is_there_for_the_next(stores: Stores) -> None:
+    await stores.make(thread_id="t")
+    claimed = await stores.take()
+    assert await stores.claims.kept(TENANT, "t") == {}
+    assert await stores.write(replace(appending(claimed, END), kept={"n": 1}))
+    assert await stores.claims.kept(TENANT, "t") == {"n": 1}
+    assert await stores.claims.kept("other", "t") == {}
