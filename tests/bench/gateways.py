@@ -42,7 +42,8 @@ async def upstream() -> AsyncIterator[str]:
     async with _process([sys.executable, "-m", "plimsoll_testkit.upstream"], {}, pipe=True) as process:
         assert process.stdout is not None
         async with asyncio.timeout(_START_CAP_S):
-            yield (await process.stdout.readline()).decode().strip()
+            address = (await process.stdout.readline()).decode().strip()
+        yield address
 
 
 @asynccontextmanager
@@ -123,7 +124,7 @@ async def _process(
         *command,
         env={"PATH": os.environ["PATH"], "HOME": folder or str(ROOT), **environ},
         cwd=folder or ROOT,
-        stdout=asyncio.subprocess.PIPE if pipe else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE if pipe else None if os.environ.get("BENCH_VERBOSE") else asyncio.subprocess.DEVNULL,
         stderr=None if os.environ.get("BENCH_VERBOSE") else asyncio.subprocess.DEVNULL,
     )
     try:

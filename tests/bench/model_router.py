@@ -167,7 +167,8 @@ async def _ours(process: Process) -> AsyncIterator[tuple[Call, "rpc.ModelRouterS
                 scope=scope, subject=subject, period=budget_pb2.BUDGET_PERIOD_DAY, max_tokens=10**12, max_cost_micros=10**14
             )
             await stub.SetBudget(pb.SetBudgetRequest(budget=budget), metadata=METADATA)
-        paced = routing_pb2.ModelEntry(name="paced", provider="compatible", model="fine-paced")
+        price = routing_pb2.ModelPrice(input_micros=1_000_000, output_micros=2_000_000)
+        paced = routing_pb2.ModelEntry(name="paced", provider="compatible", model="fine-paced", price=price)
         await stub.RegisterModel(pb.RegisterModelRequest(model=paced, labels=["production"]), metadata=METADATA)
         request = pb.GenerateRequest(generation=_generation("fine"))
 

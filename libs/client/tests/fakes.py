@@ -256,7 +256,9 @@ class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
             passages=passages, receipt=document_pb2.Receipt(requested=request.limit, returned=len(passages))
         )
 
-    async def EvaluateCollection(self, request: memory_pb2.EvaluateCollectionRequest, context: Context) -> memory_pb2.EvaluateCollectionResponse:
+    async def EvaluateCollection(
+        self, request: memory_pb2.EvaluateCollectionRequest, context: Context
+    ) -> memory_pb2.EvaluateCollectionResponse:
         await self._enter("EvaluateCollection", context)
         self.evaluated.append(request)
         evaluation = quality_pb2.Evaluation(

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import log, sqrt
 
+from memory_fake_quality import FakeQuality
 from memory_fake_threads import FakeThreads
 from plimsoll_memory.domain.chunking import ChunkPlan
 from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
 from plimsoll_memory.domain.hashing import HashingSpace
 from plimsoll_memory.domain.media import Format
 from plimsoll_memory.domain.paging import PageRequest
-from plimsoll_memory.domain.quality import Drift, QualityWindow
-from plimsoll_memory.domain.query_set import QuerySet, QuerySetSummary
 from plimsoll_memory.domain.ranking import Candidate
 from plimsoll_memory.domain.reading import Reading, cut, parse
 from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted, VectorQuestion
 from plimsoll_memory.domain.upload import Mark, UploadKey
 from plimsoll_memory.errors import CollectionChanged
-from plimsoll_memory.ports import PassageIndex, SearchUse
+from plimsoll_memory.ports import PassageIndex
 from plimsoll_memory.service.conversations import Conversations
 from plimsoll_memory.service.evaluating import Evaluating
 from plimsoll_memory.service.memory import Defaults, Memory
@@ -46,6 +45,8 @@ class FakeLibrary:
 
     _collections: dict[Key, Collection] = field(default_factory=dict)
     _drafts: dict[tuple[str, str, str], tuple[Document, Draft]] = field(default_factory=dict)
+    error: PlimsollError | None = None
+    """What looking for candidates fails with."""
 
     async def find_collection(self, tenant: str, name: str) -> Collection | None:
         settled = self._collections.get((tenant, name))
@@ -128,6 +129,8 @@ class FakeLibrary:
         return [name for name in fields if name not in known]
 
     async def candidates(self, tenant: str, question: Question) -> Candidates:
+        if self.error:
+            raise self.error
         passages = [one for document, draft in self._of(tenant, question.collection) for one in _passages(document, draft)]
         frequency = Counter(word for one in passages for word in set(one.words))
         asked = {word for word in _words(question.query) if word in frequency}
@@ -299,56 +302,6 @@ class FakeUploads:
     async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
         self.marks.pop((tenant, key), None)
         self.finished.append((key.source, parts))
-
-
-@dataclass
-class FakeQuality:
-    """A QuerySetStore and a QualityStore that knows no searches but those it is given."""
-
-    sets: dict[Key, QuerySet] = field(default_factory=dict)
-    sources: frozenset[str] | None = None
-    searches: dict[Key, dict[str, str]] = field(default_factory=dict)
-    used: dict[Key, int] = field(default_factory=dict)
-    closing: list[tuple[Drift, bool]] = field(default_factory=list)
-
-    async def put_query_set(self, tenant: str, query_set: QuerySet, at: datetime) -> QuerySetSummary:
-        self.sets[tenant, query_set.name] = query_set
-        return _summary(query_set, at)
-
-    async def find_query_set(self, tenant: str, name: str) -> QuerySet | None:
-        return self.sets.get((tenant, name))
-
-    async def list_query_sets(self, tenant: str) -> Sequence[QuerySetSummary]:
-        return [_summary(one, NOON) for (owner, _), one in sorted(self.sets.items()) if owner == tenant]
-
-    async def delete_query_set(self, tenant: str, name: str) -> None:
-        self.sets.pop((tenant, name), None)
-
-    async def known_sources(self, tenant: str, collection: str, sources: Sequence[str]) -> frozenset[str]:
-        return frozenset(sources) if self.sources is None else self.sources & frozenset(sources)
-
-    async def passages(self, tenant: str, search_id: str) -> SearchUse | None:
-        return self.searches.get((tenant, search_id))
-
-    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
-        self.used[tenant, search_id] = used
-
-    async def windows(self, tenant: str, collection: str, now: datetime) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:
-        return [], [drift for drift, over in self.closing if not over]
-
-    async def close_windows(self, now: datetime) -> Sequence[tuple[Drift, bool]]:
-        return self.closing
-
-
-def _summary(query_set: QuerySet, at: datetime) -> QuerySetSummary:
-    return QuerySetSummary(
-        name=query_set.name,
-        collection=query_set.collection,
-        queries=len(query_set.queries),
-        judgements=sum(len(one.judgements) for one in query_set.queries),
-        digest=query_set.digest,
-        updated_at=at,
-    )
 
 
 @dataclass

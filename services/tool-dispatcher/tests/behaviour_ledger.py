@@ -305,8 +305,7 @@ class CallLedgerBehaviour:
         assert await ledger.mark_dispatched(claim, GONE)
         [entry] = await doubts.abandoned(10)
         unknown = abandoned(entry)
-        assert await doubts.give_up(entry, unknown, "evt_1")
-        assert not await doubts.give_up(entry, unknown, "evt_2")
+        assert [await doubts.give_up(entry, unknown, event_id) for event_id in ("evt_1", "evt_2")] == [True, False]
         assert not await ledger.settle(claim, FOUND, completed(FOUND, "evt_3"))
         found = await ledger.find(call())
         assert isinstance(found, Recorded)

@@ -87,5 +87,5 @@ def test_a_line_that_makes_no_sense_is_named(line: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"depth": 3}', '{"rerank": 1}', '{"vector_weight": "much"}', "[]"])
 def test_a_configuration_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(Exception, match="--with|depth|rerank|vector_weight"):
+    with pytest.raises(Exception, match=r"--with|depth|rerank|vector_weight"):
         read_configuration("--with", text)

@@ -83,7 +83,7 @@ def _equip_tools(files: MeshFiles, servers: Servers) -> None:
     for name, value in given.items():
         write_private(files.tool_credentials / name, value)
     if not (files.tool_credentials / "web_origins").exists():
-        write_private(files.tool_credentials / "web_origins", "*")
+        write_private(files.tool_credentials / "web_origins", "allow: *")
 
 
 async def until_signalled(wanted: Wanted, compose: Compose, on_ready: Callable[[MeshState], None]) -> None:

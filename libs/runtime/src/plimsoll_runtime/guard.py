@@ -69,12 +69,22 @@ class Guard:
     """`space` is the service's own part of Redis: the name of its Redis user, which is confined to it. Use `open_guard`."""
 
     def __init__(
-        self, redis: Redis, clock: Clock, log: Log, *, space: str, share: float, registry: CollectorRegistry | None, rounds: int = 4
+        self,
+        redis: Redis,
+        clock: Clock,
+        log: Log,
+        *,
+        space: str,
+        share: float,
+        cap_s: float,
+        registry: CollectorRegistry | None,
+        rounds: int = 4,
     ) -> None:
         self._redis = redis
         self._clock = clock
         self._log = log
         self._space = space
+        self._cap_s = cap_s
         self._limiter = LocalLimiter(clock, share=share)
         self._breakers: OrderedDict[str, LocalBreaker] = OrderedDict()
         self._closed_until: OrderedDict[str, float] = OrderedDict()
@@ -168,7 +178,7 @@ class Guard:
     async def _trip(self, batch: Sequence[_Words]) -> list[list[int]]:
         """All that was asked meanwhile, in one round trip."""
         try:
-            async with timeout(_CAP_S):
+            async with timeout(self._cap_s):
                 with translating():
                     try:
                         return await self._run(batch)
@@ -213,12 +223,21 @@ class Guard:
 
 @asynccontextmanager
 async def open_guard(
-    redis: Redis, clock: Clock, log: Log, *, space: str, share: float = 1.0, registry: CollectorRegistry | None = None, rounds: int = 4
+    redis: Redis,
+    clock: Clock,
+    log: Log,
+    *,
+    space: str,
+    share: float = 1.0,
+    cap_s: float = _CAP_S,
+    registry: CollectorRegistry | None = None,
+    rounds: int = 4,
 ) -> AsyncIterator[Guard]:
     """A guard whose rounds run inside the block. `share` is this replica's part of each rate while Redis is away: 1 / replicas.
 
-    `rounds` go to Redis side by side: fewer make larger batches, which cost less together and wait a little longer each.
+    A decision that takes Redis longer than `cap_s` is made here. `rounds` go to Redis side by side: fewer make larger batches, which cost
+    less together and wait a little longer each.
     """
-    guard = Guard(redis, clock, log, space=space, share=share, registry=registry, rounds=rounds)
+    guard = Guard(redis, clock, log, space=space, share=share, cap_s=cap_s, registry=registry, rounds=rounds)
     async with guard.running():
         yield guard

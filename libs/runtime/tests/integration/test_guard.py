@@ -20,13 +20,16 @@ from runtime_guards import CRM, Calls, GuardBehaviour, World
 from runtime_relay import relaying
 
 SPACE = "test"
+PATIENT_S = 1.5  # a busy machine is not an outage
 LIMITED = Upstream(name="api", limits=(Limit(name="all", rate=Rate(count=3, per_s=600.0)), Limit(name="tenant:a", rate=Rate(count=9))))
 
 
-async def opened(stack: AsyncExitStack, url: str, clock: Clock | None = None, registry: CollectorRegistry | None = None) -> Guard:
+async def opened(
+    stack: AsyncExitStack, url: str, clock: Clock | None = None, registry: CollectorRegistry | None = None, *, cap_s: float = PATIENT_S
+) -> Guard:
     redis = await stack.enter_async_context(open_redis(RedisSettings(url=Secret(url))))
     clock = clock or SystemClock()
-    return await stack.enter_async_context(open_guard(redis, clock, logs.get("test"), space=SPACE, registry=registry))
+    return await stack.enter_async_context(open_guard(redis, clock, logs.get("test"), space=SPACE, cap_s=cap_s, registry=registry))
 
 
 async def let_pass(redis: Redis, seconds: float) -> None:
@@ -158,7 +161,7 @@ async def test_a_redis_that_goes_away_is_replaced_by_this_process_and_comes_back
 
 async def test_a_redis_that_hangs_costs_one_short_wait_and_then_nothing(redis_url: str, clock: FakeClock) -> None:
     async with relaying(redis_url) as relay, AsyncExitStack() as stack:
-        guard = await opened(stack, relay.url, clock)
+        guard = await opened(stack, relay.url, clock, cap_s=0.1)
         await guard.enter(CRM, "warm")
         clock.advance(0.5)
         relay.hold()

@@ -106,7 +106,10 @@ CASES = [
         body={"queries": [{"queryId": "q1", "query": "returns", "judgements": [{"source": "a.md", "grade": 1}]}], "ks": [5]},
         service="memory",
         heard=memory_pb.EvaluateRequest(
-            query_set={"collection": "faq", "queries": [{"query_id": "q1", "query": "returns", "judgements": [{"source": "a.md", "grade": 1}]}]},
+            query_set={
+                "collection": "faq",
+                "queries": [{"query_id": "q1", "query": "returns", "judgements": [{"source": "a.md", "grade": 1}]}],
+            },
             ks=[5],
         ),
         answer=memory_pb.EvaluateResponse(evaluation={"queries": 1, "measures": [{"name": "ndcg", "k": 5, "value": 0.5}]}),

@@ -17,7 +17,7 @@ from plimsoll_devstack.authority import certificate_files, ensure_certificates
 from plimsoll_memory.config import PassageSettings, ReaderSettings, Settings
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import Denied, Invalid, NotFound
-from plimsoll_runtime.rpc_client import call
+from plimsoll_runtime.rpc_client import call, stream
 from plimsoll_runtime.settings import NatsSettings, PostgresSettings, Secret, ServerSettings, TlsSettings
 from plimsoll_testkit.waiting import eventually
 
@@ -170,6 +170,12 @@ async def test_a_search_is_published(stub: Stub, nats_url: str) -> None:
     assert event.HasField("duration")
 
 
+async def nothing() -> AsyncIterator[pb.IngestDocumentsRequest]:
+    """A stream that says nothing."""
+    for request in ():
+        yield request
+
+
 async def test_only_the_gateway_and_the_orchestrator_may_call(settings: Settings, tmp_path: Path) -> None:
     ensure_certificates(tmp_path, ("memory", "gateway", "orchestrator", "feedback"), datetime.now(UTC))
 
@@ -185,4 +191,6 @@ async def test_only_the_gateway_and_the_orchestrator_may_call(settings: Settings
         async with running(closed, client=certificate("feedback")) as stub:
             with pytest.raises(Denied) as refusal:
                 await call(stub.ListCollections, pb.ListCollectionsRequest(), cap_s=5)
-    assert refusal.value.reason == "CALLER_NOT_ALLOWED"
+            with pytest.raises(Denied) as streamed:
+                _ = [answer async for answer in stream(stub.IngestDocuments, nothing(), cap_s=5)]
+    assert refusal.value.reason == streamed.value.reason == "CALLER_NOT_ALLOWED"

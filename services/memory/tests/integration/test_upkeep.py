@@ -13,6 +13,7 @@ from plimsoll_memory.adapters.learner import LearnerCrashed, ProcessLearner
 from plimsoll_memory.adapters.postgres_index import PostgresPassageIndex
 from plimsoll_memory.adapters.postgres_library import PostgresLibrary
 from plimsoll_memory.adapters.postgres_workshop import PostgresWorkshop
+from plimsoll_memory.adapters.search_sql import statement
 from plimsoll_memory.adapters.tenancy import working_for
 from plimsoll_memory.domain.document import Collection, Draft, Wanted
 from plimsoll_memory.domain.embedding import LATENT, Corpus
@@ -194,8 +195,19 @@ async def test_a_large_collection_is_indexed_and_the_index_finds_what_an_exact_s
     filtered = await index.candidates(ACME, by_meaning("captain storm", here.embedder, exact=False, team="t2"))
     assert filtered.passages
     assert {one.metadata["team"] for one in filtered.passages} == {"t2"}
+    assert "near_" in await plan(pool, here.embedder), "row-level security leaves the index of vectors in use"
     async with working_for(pool, ACME) as connection:
         assert await connection.fetchval("select count(*) from pg_indexes where indexname like 'near\\_%' and indexdef like '%acme%'") == 1
+
+
+async def plan(pool: asyncpg.Pool, embedder: str) -> str:
+    """How Postgres goes about an approximate search."""
+    async with working_for(pool, ACME) as connection:
+        rows = await connection.fetch(
+            "explain " + statement(learned=True, dimensions=128, exact=False),
+            ACME, "help", "english", "captain", {}, 100, 10, 2000, True, embedder, 0.9, None,
+        )  # fmt: skip
+    return "\n".join(row[0] for row in rows)
 
 
 async def test_a_filter_that_lets_little_through_gets_all_of_it(pool: asyncpg.Pool, library: PostgresLibrary) -> None:

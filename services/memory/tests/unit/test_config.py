@@ -23,6 +23,11 @@ def test_addresses_and_certificates_are_all_that_must_be_set() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
+        ("EMBEDDER", "gpt", "EMBEDDER is 'gpt': use latent-128-v1"),
+        ("EMBEDDERS", "router:e-3", "set MODEL_ROUTER_ADDRESS"),
+        ("EMBEDDERS", "openai:e-3", "EMBEDDERS or RERANKERS hold openai:e-3"),
+        ("RERANKERS", "cross-encoder:", "EMBEDDERS or RERANKERS hold cross-encoder:"),
+        ("RERANK_CAP_S", "0", "must be positive"),
         ("LANGUAGE", "klingon", "LANGUAGE is 'klingon': use one of arabic"),
         ("READER_LIMIT_MIB", "64", "READER_LIMIT_MIB must be less"),
         ("READER_PROCESSES", "0", "must be positive"),

@@ -4,7 +4,7 @@ import random
 from datetime import timedelta
 
 import pytest
-from memory_fakes import FakeQuality
+from memory_fake_quality import FakeQuality
 from memory_samples import ACME, NOON, UMBRELLA
 from plimsoll_memory.domain.quality import Mean, QualityWindow, drifts
 from plimsoll_memory.domain.use import uses

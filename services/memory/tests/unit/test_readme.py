@@ -9,6 +9,7 @@ from plimsoll_memory.adapters.hashing_embedder import HashingEmbedder
 from plimsoll_memory.adapters.reader import ReaderCrashed
 from plimsoll_memory.domain.media import MediaType
 from plimsoll_memory.transport.codec import SEARCH_COMPLETED
+from plimsoll_memory.transport.quality_codec import QUALITY_DRIFTED, QUALITY_MEASURED
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def readme() -> str:
 
 
 def test_it_lists_every_subject_and_media_type(readme: str) -> None:
-    assert set(re.findall(r"`(plimsoll\.v1\.[\w.]+)`", readme)) == {SEARCH_COMPLETED}
+    assert set(re.findall(r"`(plimsoll\.v1\.[\w.]+)`", readme)) == {SEARCH_COMPLETED, QUALITY_MEASURED, QUALITY_DRIFTED}
     assert all(f"`{media_type.value}`" in readme for media_type in MediaType)
 
 

@@ -1,10 +1,12 @@
 """The verbs of memory, on fakes."""
 
+from dataclasses import replace
+
 import pytest
-from memory_fakes import Desk, FakeEmbedder
+from memory_fakes import Desk, FakeEmbedder, FakeReranker
 from memory_samples import ACME, HANDBOOK, UMBRELLA, incoming
 from plimsoll_memory.domain.paging import page_request
-from plimsoll_memory.domain.search import SearchRequest
+from plimsoll_memory.domain.search import Configuration, SearchRequest
 from plimsoll_memory.errors import CollectionNotFound, DocumentNotFound, EmbedderMissing, NoText, RequestRefused
 from plimsoll_memory.service.memory import Memory
 from plimsoll_memory.service.searching import Searching
@@ -136,6 +138,82 @@ class TestSearch:
         with pytest.raises(RequestRefused):
             await searching.search(ACME, ask(limit=0))
         assert not desk.search_log.completed
+
+
+class TestRerank:
+    async def test_the_collections_reranker_orders_the_answer(self, desk: Desk, memory: Memory) -> None:
+        desk.rerankers.append(FakeReranker())
+        await desk.memory().ingest(ACME, incoming())
+        assert (await desk.searching().search(ACME, ask())).receipt.reranker == ""
+        await desk.memory().configure(ACME, "help", embedder="", reranker="length-1")
+        answer = await desk.searching().search(ACME, ask())
+        lengths = [len(one.candidate.text) for one in answer.passages]
+        assert lengths == sorted(lengths, reverse=True)
+        assert (answer.receipt.reranker, answer.receipt.reranked) == ("length-1", len(lengths))
+        assert [one.rerank_score for one in answer.passages] == lengths
+        await desk.memory().configure(ACME, "help", embedder="", reranker="none")
+        assert (await desk.searching().search(ACME, ask())).receipt.reranker == ""
+
+    @pytest.mark.parametrize(
+        ("reranker", "said"),
+        [
+            (FakeReranker(never=True), "rerank: took longer than 10 ms"),
+            (FakeReranker(error=Unavailable("away", reason="MODEL_AWAY")), "rerank: the reranker failed with MODEL_AWAY"),
+        ],
+    )
+    async def test_one_that_fails_or_dawdles_is_left_out_and_said_so(self, desk: Desk, reranker: FakeReranker, said: str) -> None:
+        desk.rerankers.append(reranker)
+        await desk.memory().ingest(ACME, incoming())
+        plain = await desk.searching().search(ACME, ask())
+        wanted = replace(ask(), configuration=Configuration(rerank=True))
+        answer = await desk.searching(rerank_cap_s=0.01).search(ACME, wanted)
+        assert answer.receipt.skipped == (said,)
+        assert [one.candidate.chunk_id for one in answer.passages] == [one.candidate.chunk_id for one in plain.passages]
+
+    async def test_one_that_is_gone_is_said_so(self, desk: Desk) -> None:
+        desk.rerankers.append(FakeReranker())
+        await desk.memory().ingest(ACME, incoming())
+        await desk.memory().configure(ACME, "help", embedder="", reranker="length-1")
+        desk.rerankers.clear()
+        assert (await desk.searching().search(ACME, ask())).receipt.skipped == ("rerank: the reranker length-1 is not configured",)
+
+
+class TestFailures:
+    async def test_a_search_that_failed_is_announced_with_its_failure(self, desk: Desk) -> None:
+        await desk.memory().ingest(ACME, incoming())
+        desk.library.error = Unavailable("away", reason="DATABASE_UNAVAILABLE", retry_after_s=1.0)
+        with pytest.raises(Unavailable):
+            await desk.searching().search(ACME, ask())
+        (completed,) = desk.search_log.completed
+        assert completed.failure is not None
+        assert (completed.failure.reason, completed.failure.retryable, completed.receipt.requested) == ("DATABASE_UNAVAILABLE", True, 5)
+
+    async def test_what_the_caller_did_wrong_is_no_failed_search(self, desk: Desk) -> None:
+        with pytest.raises(CollectionNotFound):
+            await desk.searching().search(ACME, ask())
+        assert not desk.search_log.completed
+
+    async def test_a_failure_that_cannot_be_announced_is_still_the_failure(self, desk: Desk) -> None:
+        await desk.memory().ingest(ACME, incoming())
+        desk.library.error = desk.search_log.error = Unavailable("away", reason="DATABASE_UNAVAILABLE")
+        with pytest.raises(Unavailable):
+            await desk.searching().search(ACME, ask())
+
+
+class TestConfigurations:
+    @pytest.mark.parametrize(
+        ("configuration", "field"),
+        [
+            (Configuration(vector_weight=-1), "configuration.vector_weight"),
+            (Configuration(text_weight=float("nan")), "configuration.text_weight"),
+            (Configuration(text_weight=0, vector_weight=0), "configuration"),
+            (Configuration(name="x" * 101), "configuration.name"),
+        ],
+    )
+    async def test_one_that_makes_no_sense_is_refused(self, searching: Searching, configuration: Configuration, field: str) -> None:
+        with pytest.raises(RequestRefused) as refusal:
+            await searching.search(ACME, replace(ask(), configuration=configuration))
+        assert refusal.value.problems[0].field == field
 
 
 class TestDocuments:

@@ -59,7 +59,7 @@ from plimsoll_model_router.transport.grpc import ModelRouterServicer, Verbs
 NAME = "model-router"
 SCHEMA = "model_router"
 _COLLECT = (20_000, 20, 50)  # a call makes some thousand objects and no cycles: looking for them less often saves a tenth of the time
-CALLERS = frozenset({"gateway", "orchestrator", "feedback"})
+CALLERS = frozenset({"gateway", "orchestrator", "feedback", "memory"})
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:

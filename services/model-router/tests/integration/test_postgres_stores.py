@@ -207,6 +207,18 @@ class TestPostgresCallLedger(CallLedgerBehaviour):
         assert await pool.fetchval("select count(*) from outbox") == 1
 
 
+async def test_what_was_posted_before_the_end_is_recorded_at_the_end(
+    made: Callable[[], PostgresCallLedger], pool: asyncpg.Pool, budgets: PostgresBudgetStore
+) -> None:
+    await budgets.put(ACME, DAILY)
+    replica = made()
+    async with replica.running():
+        await replica.open(opening(1, wanted=Estimate(tokens=50)))
+        replica.post(call(1))
+    [status] = await budgets.all(ACME)
+    assert (status.spent_tokens, status.reserved_tokens) == (14, 0)
+
+
 async def test_row_level_security_shows_no_tenant_the_rows_of_another(
     pool: asyncpg.Pool, ledger: PostgresCallLedger, budgets: PostgresBudgetStore, clock: FakeClock
 ) -> None:

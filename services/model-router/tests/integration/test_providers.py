@@ -1,5 +1,7 @@
 """Every dialect over HTTP against a scripted upstream: what the caller gets, and what the upstream saw."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -10,9 +12,9 @@ from model_router_conversations import LOOKUP, question
 from plimsoll_model_router.adapters.providers.dialects import upstreams
 from plimsoll_model_router.adapters.providers.http import HttpTransport, open_session
 from plimsoll_model_router.domain.conversion import ConversionKind
-from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Timers
+from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Feature, Timers
 from plimsoll_model_router.domain.generation import Chunk, Finished, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
-from plimsoll_model_router.domain.messages import Reasoning, Refusal, StopReason, ToolResult, assistant, results, user
+from plimsoll_model_router.domain.messages import Effort, Reasoning, Refusal, StopReason, ToolResult, assistant, results, user
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.errors import ProviderError, Remedy
 from plimsoll_model_router.ports import Upstream
@@ -20,19 +22,7 @@ from plimsoll_runtime.deadline import expiring
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.usage import Usage
 from plimsoll_testkit.clock import FakeClock
-from plimsoll_testkit.upstream import (
-    ANSWER,
-    ARGUMENTS,
-    REFUSAL,
-    SHORT,
-    SIGNATURE,
-    THOUGHT,
-    TOOL,
-    Outcome,
-    ScriptedUpstream,
-    serving,
-    unused_address,
-)
+from plimsoll_testkit.upstream import ANSWER, Outcome, ScriptedUpstream, script, serving, unused_address
 from plimsoll_testkit.waiting import eventually
 
 PATIENT = Timers(connect_s=2.0, first_token_s=2.0, silence_s=2.0, total_s=5.0)
@@ -63,7 +53,7 @@ def asking(dialect: Dialect, served: ScriptedUpstream) -> Asking:
     """Asks in the dialect; the model's name chooses what the upstream does."""
 
     def made(model: str, asked: Question | None = None, *, timers: Timers = PATIENT, streaming: bool = False) -> Ask:
-        where = endpoint(dialect, model, url=served.url, features=ALL)
+        where = endpoint(dialect, model, url=served.url, features=ALL - {Feature.REASONING})
         return Ask(question=asked or question(), endpoint=where, credential=KEY, timers=timers, streaming=streaming)
 
     return made
@@ -114,13 +104,13 @@ async def test_a_streamed_answer_equals_the_one_that_came_at_once(asked: Upstrea
 async def test_a_stream_tells_thinking_and_calls_as_they_are_written(asked: Upstream, asking: Asking) -> None:
     deltas, reply = await chunks_of(asked, asking("thinking-tools", question(tools=(LOOKUP,)), streaming=True))
     thought = "".join(chunk.text for chunk in deltas if isinstance(chunk, ReasoningDelta))
-    assert thought == THOUGHT
+    assert thought == script.THOUGHT
     first, *rest = [chunk for chunk in deltas if isinstance(chunk, ToolCallDelta)]
     [call] = reply.message.tool_calls
-    assert (first.index, first.call_id, first.tool) == (0, call.call_id, TOOL)
+    assert (first.index, first.call_id, first.tool) == (0, call.call_id, script.TOOL)
     assert all((piece.index, piece.call_id, piece.tool) == (0, "", "") for piece in rest)
     assert first.arguments + "".join(piece.arguments for piece in rest) == '{"email":"ann@example.com"}'
-    assert text_in(deltas) == SHORT
+    assert text_in(deltas) == script.SHORT
 
 
 @BOTH
@@ -128,7 +118,7 @@ async def test_tool_calls_come_with_their_arguments(asked: Upstream, asking: Ask
     reply = await reply_of(asked, asking("tools", question(tools=(LOOKUP,)), streaming=streaming))
     assert reply.stop_reason is StopReason.TOOL_CALLS
     [call] = reply.message.tool_calls
-    assert (call.call_id, call.tool, call.arguments) == ("call_01", TOOL, ARGUMENTS)
+    assert (call.call_id, call.tool, call.arguments) == ("call_01", script.TOOL, script.ARGUMENTS)
 
 
 @BOTH
@@ -163,7 +153,7 @@ async def test_a_refusal_is_a_refusal(asked: Upstream, asking: Asking, dialect: 
     assert reply.stop_reason is StopReason.REFUSAL
     refusal = reply.message.parts[-1]
     assert isinstance(refusal, Refusal)
-    assert refusal.text == ("" if dialect in {Dialect.ANTHROPIC, Dialect.GEMINI} else REFUSAL)
+    assert refusal.text == ("" if dialect in {Dialect.ANTHROPIC, Dialect.GEMINI} else script.REFUSAL)
 
 
 @BOTH
@@ -252,6 +242,24 @@ async def test_a_stream_that_does_not_come_to_its_verified_end_is_a_failure(
         await eventually(lambda: served.attempts[0].outcome is Outcome.ABANDONED)
 
 
+async def test_a_model_that_thinks_is_given_time_to_think_unless_it_is_told_not_to(
+    asked: Upstream, asking: Asking, served: ScriptedUpstream
+) -> None:
+    thinking = asking("slow-start", timers=replace(HASTY, first_token_s=0.1), streaming=True)
+    thinking = replace(thinking, endpoint=replace(thinking.endpoint, features=ALL))
+
+    async def let_go() -> None:
+        await eventually(lambda: served.attempts and time.monotonic() - served.attempts[0].at > 0.2)
+        served.gate.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(let_go())
+        assert (await reply_of(asked, thinking)).message.text == ANSWER
+    served.gate.clear()
+    hurried = replace(thinking, question=replace(thinking.question, effort=Effort.NONE))
+    assert (await failing(asked, hurried)).failure.reason == "SLOW_START"
+
+
 async def test_what_came_before_a_stream_broke_is_told_as_used(asked: Upstream, asking: Asking) -> None:
     error = await failing(asked, asking("cut", timers=HASTY, streaming=True))
     assert error.usage.input_tokens > 0
@@ -307,8 +315,7 @@ async def test_nothing_is_sent_when_no_time_is_left(asked: Upstream, asking: Ask
 
 
 async def test_a_provider_that_is_not_there_is_unreachable_and_was_sent_nothing(asked: Upstream, asking: Asking) -> None:
-    there = asking("fine")
-    error = await failing(asked, replace(there, endpoint=replace(there.endpoint, base_url=unused_address())))
+    error = await failing(asked, replace(there := asking("fine"), endpoint=replace(there.endpoint, base_url=unused_address())))
     assert (error.failure.reason, error.remedy, error.sent) == ("UNREACHABLE", Remedy.RETRY, False)
 
 
@@ -367,10 +374,10 @@ async def test_thinking_that_a_provider_refuses_is_left_out_on_demand(
     again = question(user("Hello?"), made_here, user("And now?"))
     error = await failing(asked, asking("bad-signature", again, streaming=streaming))
     assert (error.failure.reason, error.remedy) == ("REASONING_REFUSED", Remedy.WITHOUT_REASONING)
-    assert SIGNATURE in str(served.attempts[-1].body)
+    assert script.SIGNATURE in str(served.attempts[-1].body)
     reply = await reply_of(asked, asking("bad-signature", replace(again, replay_reasoning=False), streaming=streaming))
     assert reply.message.text == ANSWER
-    assert SIGNATURE not in str(served.attempts[-1].body)
+    assert script.SIGNATURE not in str(served.attempts[-1].body)
     assert {told.subject for told in reply.report} <= {"reasoning", "opaque"}
     assert reply.report
 
@@ -382,8 +389,7 @@ async def test_a_question_without_thinking_is_never_asked_again_without_it(asked
 
 
 async def test_texts_become_vectors_in_order(asked: Upstream, asking: Asking, dialect: Dialect) -> None:
-    where = asking("embed").endpoint
-    ask = EmbeddingAsk(texts=("one", "two", "three"), endpoint=where, credential=KEY, dimensions=4)
+    ask = EmbeddingAsk(texts=("one", "two", "three"), endpoint=asking("embed").endpoint, credential=KEY, dimensions=4)
     if dialect is Dialect.ANTHROPIC:
         with pytest.raises(ProviderError, match="embeddings"):
             await asked.embed(ask)

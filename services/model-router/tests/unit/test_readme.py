@@ -18,5 +18,11 @@ def readme() -> str:
 def test_it_lists_every_subject_reason_and_fault(readme: str) -> None:
     assert set(re.findall(r"`(plimsoll\.v1\.[\w.]+)`", readme)) == {COMPLETED, MOVED}
     reasons = {error.reason for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "reason")}
-    for name in {*(reason for reason in reasons if isinstance(reason, str)), *FAULTS} - {"INVALID", "NOT_FOUND", "CONFLICT", "DENIED", "UNAVAILABLE"}:
+    for name in {*(reason for reason in reasons if isinstance(reason, str)), *FAULTS} - {
+        "INVALID",
+        "NOT_FOUND",
+        "CONFLICT",
+        "DENIED",
+        "UNAVAILABLE",
+    }:
         assert f"`{name}`" in readme

@@ -108,8 +108,9 @@ class Doubts:
             if await self._ledger.give_up(entry, abandoned(entry), self._ids.new("evt")):
                 self._log.warning("call.outcome_unknown", {"call_id": entry.claim.call_id, "tool": entry.tool})
         due = await self._ledger.due(_BATCH, _AGAIN_S)
-        for doubt in due:
-            await self._settle(doubt)
+        async with asyncio.TaskGroup() as group:  # a slow upstream delays no other; its own bulkhead bounds how often it is asked at once
+            for doubt in due:
+                group.create_task(self._look_into(doubt))
         return max(len(entries), len(due))
 
     async def open(self, tenant: str, limit: int) -> "list[Doubt]":
@@ -127,6 +128,12 @@ class Doubts:
         if not await self._ledger.settle_doubt(doubt, finding, by, self._ids.new("evt")):
             raise DoubtNotFound
         self._log.info("call.resolved", {"call_id": call_id, "tool": doubt.tool, "acted": isinstance(finding, Acted), "by": by})
+
+    async def _look_into(self, doubt: Doubt) -> None:
+        try:
+            await self._settle(doubt)
+        except PlimsollError as error:  # it comes up again
+            self._log.warning("call.not_looked_into", {"call_id": doubt.claim.call_id, "reason": error.reason})
 
     async def _settle(self, doubt: Doubt) -> None:
         tool = self._registry.find(doubt.claim.tenant, doubt.tool)

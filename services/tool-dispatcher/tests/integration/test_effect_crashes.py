@@ -24,11 +24,12 @@ pytestmark = pytest.mark.crash
 
 EFFECTS = ("read_only", "idempotent", "keyed", "non_idempotent")
 REPEATABLE = EFFECTS[:3]
+PATIENT_S = 60.0  # processes start slowly on a busy machine
 UNKNOWN = failure_pb2.FAILURE_CATEGORY_OUTCOME_UNKNOWN
 
 UPSTREAM = '''
 """Acts when it is asked to, and dies where a file beside it says: before, during (acted, no answer) or after (half an answer)."""
-import os, signal, socket, sys
+import os, signal, socket, sys, time
 from pathlib import Path
 
 home = Path(sys.argv[2])
@@ -43,18 +44,19 @@ while True:
     else:
         die = home / "die"
         where = die.read_text() if die.exists() else ""
+        die.unlink(missing_ok=True)  # once: whoever takes over lives
         if where == "before":
-            die.unlink(); os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         with (home / "acted").open("a") as acted:
             acted.write(key + "\\n"); acted.flush(); os.fsync(acted.fileno())
         if where == "during":
-            die.unlink(); os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         body = '{"done": "%s"}' % key
         if where == "hang":
-            die.unlink(); import time; time.sleep(60)
+            time.sleep(60)
     answer = "HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body)
     if "GET /became" not in text and where == "after":
-        client.sendall(answer.encode()[:-5]); die.unlink(); os.kill(os.getpid(), signal.SIGKILL)
+        client.sendall(answer.encode()[:-5]); os.kill(os.getpid(), signal.SIGKILL)
     client.sendall(answer.encode())
     client.close()
 '''
@@ -195,7 +197,7 @@ async def one(postgres_dsn: str, nats_url: str, redis_url: str, acts: Path) -> A
 @pytest.mark.parametrize("where", ["before", "during", "after"])
 async def test_an_upstream_that_dies_is_asked_again_with_the_same_key(effect: str, where: str, one: Process, upstream: Upstream) -> None:
     upstream.dies(where)
-    response = await one.client.dispatch(f"act_{effect}", {"port": upstream.port})
+    response = await one.client.dispatch(f"act_{effect}", {"port": upstream.port}, cap_s=PATIENT_S)
     assert (response.result.text, response.attempts) == ('{"done":"key_1"}', 2)
     assert upstream.acted == ["key_1"] * (1 if where == "before" else 2)
     assert upstream.deaths == 1
@@ -215,17 +217,17 @@ async def test_an_upstream_that_dies_leaves_a_non_idempotent_call_unknown_and_un
 @pytest.mark.parametrize("where", ["during", "after"])
 async def test_an_upstream_that_can_say_what_it_did_settles_the_doubt(where: str, one: Process, upstream: Upstream) -> None:
     upstream.dies(where)
-    response = await one.client.dispatch("act_reconciled", {"port": upstream.port})
+    response = await one.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S)
     if response.HasField("failure"):  # it was not up again when it was asked: the sweeper asks until it is
         assert response.failure.category == UNKNOWN
         await eventually(lambda: _settled(one, upstream), within_s=20)
     assert upstream.acted == ["key_1"]
-    again = await one.client.dispatch("act_reconciled", {"port": upstream.port})
+    again = await one.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S)
     assert (again.result.text, again.recorded) == ('{"done":"key_1"}', True)
 
 
 async def _settled(one: Process, upstream: Upstream) -> bool:
-    response = await one.client.dispatch("act_reconciled", {"port": upstream.port})
+    response = await one.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S)
     return response.HasField("result")
 
 
@@ -235,14 +237,14 @@ async def test_x01_x02_x03_a_dispatcher_killed_while_the_upstream_acts(
 ) -> None:
     upstream.dies("hang")
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as first:
-        asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}))
+        asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}, cap_s=PATIENT_S))
         await eventually(lambda: upstream.acted, within_s=10)
         await first.kill()
         await asyncio.wait([asked])
         assert isinstance(asked.exception(), PlimsollError)
     upstream.children[-1].kill()  # it hung with its answer; a fresh one takes over
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as second:
-        response = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2)
+        response = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2, cap_s=PATIENT_S)
     if effect == "non_idempotent":
         assert response.failure.category == UNKNOWN
         assert upstream.acted == ["key_1"]
@@ -256,7 +258,7 @@ async def test_x02_what_a_killed_dispatcher_left_is_found_out_without_acting_aga
 ) -> None:
     upstream.dies("hang")
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as first:
-        asked = asyncio.get_running_loop().create_task(first.client.dispatch("act_reconciled", {"port": upstream.port}))
+        asked = asyncio.get_running_loop().create_task(first.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S))
         await eventually(lambda: upstream.acted, within_s=10)
         await first.kill()
         await asyncio.wait([asked])
@@ -276,21 +278,22 @@ async def test_x07_a_dispatcher_that_was_paused_past_its_lease_is_fenced_off(
         dispatcher(postgres_dsn, nats_url, redis_url, acts) as first,
         dispatcher(postgres_dsn, nats_url, redis_url, acts) as second,
     ):
-        asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}))
+        asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}, cap_s=PATIENT_S))
         await eventually(lambda: upstream.acted, within_s=10)
         paused = psutil.Process(first.pid)
         paused.send_signal(signal.SIGSTOP)
         hung = upstream.children[-1]
         hung.kill()
-        response = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2)
+        response = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2, cap_s=PATIENT_S)
         paused.send_signal(signal.SIGCONT)
         late = await asyncio.gather(asked, return_exceptions=True)
-        final = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2)
+        final = await second.client.dispatch(f"act_{effect}", {"port": upstream.port}, epoch=2, cap_s=PATIENT_S)
     assert final.recorded
     if effect == "non_idempotent":
         assert (response.failure.category, final.failure.category) == (UNKNOWN, UNKNOWN)
         assert upstream.acted == ["key_1"]
     else:
+        assert response.HasField("result"), response
         assert response.result.text == final.result.text == '{"done":"key_1"}'
     [answer] = late
     if not isinstance(answer, BaseException):  # it woke up, lost its claim, and tells what its successor recorded

@@ -95,6 +95,17 @@ async def test_a_process_that_never_answers_ends_one_call_in_time(mcp: McpServer
     assert await eventually(lambda: _fine(mcp, declared), within_s=15.0)
 
 
+async def test_a_process_that_died_while_nothing_was_asked_costs_no_call(mcp: McpServer, declared: DeclaredMcpProcess) -> None:
+    found, _ = await mcp.listing()
+    tools, _ = tools_of(declared.settings, "mcp", found)
+    [fine] = [one for one in tools if isinstance(one.source, McpSource) and one.source.tool == "fine"]
+    [process] = children()
+    process.kill()
+    asked = Invocation(tenant="acme", call_key="key_1", arguments={}, timeout_s=5.0)
+    await eventually(lambda: mcp._connections._present is None or mcp._connections._present.ended)
+    assert await mcp.execute(fine, asked) == FOUND
+
+
 async def test_no_process_outlives_its_source(declared: DeclaredMcpProcess) -> None:
     async with McpServer(declared, dict, {}, SystemClock(), logs.get("test")) as mcp:
         await called(mcp, declared, "fine")

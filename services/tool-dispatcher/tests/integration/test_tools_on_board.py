@@ -20,8 +20,8 @@ async def on_board(settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Cl
     folder, credentials = tmp_path / "tools", tmp_path / "secrets"
     shutil.copytree(ON_BOARD, folder, ignore=shutil.ignore_patterns("tests", "__pycache__"))
     credentials.mkdir()
-    given = {"workspace_directory": str(tmp_path / "workspaces"), "smtp_server": "smtp://127.0.0.1:1", "mail_sender": "a@b.example"}
-    for name, value in (given | {"mail_recipients": "*"}).items():
+    given = {"workspace_directory": str(tmp_path / "workspaces"), "smtp_server": "smtp://127.0.0.1:1/a@b.example"}
+    for name, value in (given | {"mail_recipients": "allow: *"}).items():
         (credentials / name).write_text(value)
     async with running(replace(settings, tool_dirs=(str(folder),), credentials_dir=str(credentials))) as client:
         yield client, folder

@@ -1,8 +1,11 @@
 """Unknown outcomes: asked about where the tool declares how, never repeated, and left to a person in the end."""
 
+import asyncio
+
 import pytest
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_testkit.waiting import eventually
 from plimsoll_tool_dispatcher.domain.call import Failed, Report, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap
 from plimsoll_tool_dispatcher.domain.execution import Stopped
@@ -162,3 +165,26 @@ async def test_a_call_is_resolved_once_by_its_own_tenant_with_a_result_that_the_
     await bench.doubts.resolve(ACME, call_id, NotActed(), "ada")
     with pytest.raises(DoubtNotFound):
         await bench.doubts.resolve(ACME, call_id, NotActed(), "ada")
+
+
+async def test_x15_an_upstream_that_is_slow_to_say_delays_no_other(bench: Bench) -> None:
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(arguments: JsonObject, context: ToolContext) -> JsonValue:
+        if not asked.is_set():  # inline, by the call itself
+            asked.set()
+            return None
+        await gate.wait()
+        return {"acted": False}
+
+    bench.offer(PAY, lost_once())
+    bench.offer(tool(name="what_became", arguments=ASK, result={}), slow)
+    bench.offer(tool(EffectClass.NON_IDEMPOTENT, name="another"), lost_once())
+    await bench.dispatch(call("key_1"))
+    await bench.dispatch(call("key_2", name="another"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.doubts.look())
+        await eventually(lambda: bench.ledger.escalations)
+        gate.set()
+    [entry, _] = bench.ledger.entries.values()
+    assert entry.state is CallState.RESERVED

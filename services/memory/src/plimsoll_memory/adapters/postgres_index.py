@@ -20,7 +20,7 @@ _APPROXIMATELY = """
     select set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', $1, true),
            set_config('hnsw.max_scan_tuples', '20000', true)
 """
-_LEAST_EF = 300
+_LEAST_EF = 400
 _UNKNOWN_FIELDS = """
     select field from unnest($3::text[]) as field
     where not exists (select from chunks where tenant = $1 and collection = $2 and metadata ? field)

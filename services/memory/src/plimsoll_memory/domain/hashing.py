@@ -21,7 +21,7 @@ _STEM = 5  # characters: most inflection is behind them
 _GRAMS = (3, 4, 5)
 _GRAM_WEIGHT = 0.3  # beside 1 for the stem
 _SIGN = 1 << 31
-_REMEMBERED = 10_000  # words, about 100 bytes each
+_REMEMBERED = 30_000  # words, about 100 bytes each
 _STOP = (
     "a about above after again against all also am an and any are as at be because been before being below between both but by can"
     " cannot could did do does doing down during each either else ever few for from further get had has have having he her here hers"

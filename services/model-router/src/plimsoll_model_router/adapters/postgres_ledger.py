@@ -3,7 +3,7 @@ for repeats. What many calls want at the same time is one statement."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -33,6 +33,7 @@ _RENEW_EVERY_S = 5.0
 _FORGET_EVERY_S = 300.0
 _LATE_CAP = 10_000
 _LATE_RETRY_S = 1.0
+_LAST_CAP_S = 3.0
 _RECALL = "select fingerprint, answer from calls where tenant = $1 and request_key = $2 and answer is not null"
 _CACHED = """
     select answer from calls where tenant = $1 and cache_key = $2 and started_at >= $3 and answer is not null
@@ -101,6 +102,7 @@ class PostgresCallLedger:
         try:
             self._late.put_nowait(call)
         except asyncio.QueueFull:
+            self._mine.discard(call.call_id)  # its lease ends
             self._log.error("ledger.call_lost", {"call": call.call_id, "cost_micros": call.outcome.usage.cost_micros})
 
     async def recall(self, tenant: str, request_key: str, fingerprint: str) -> Answer | None:
@@ -136,9 +138,15 @@ class PostgresCallLedger:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Calls are opened and settled inside the block."""
+        """Calls are opened and settled inside the block; what was posted until its end is recorded, as far as there is time."""
         async with self._opens.running(), self._settles.running():
             yield
+            over = asyncio.Event()
+            over.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_CAP_S):
+                    while not self._late.empty():
+                        await self._post(self._late.get_nowait(), over)
 
     async def keep_house(self, stop: asyncio.Event) -> None:
         """Renew leases, release those of the dead, and forget old answers, until `stop` is set."""

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from plimsoll_runtime.errors import FieldProblem
@@ -49,17 +48,6 @@ class Template:
             "user": self.user,
         }
         return digest(content)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """A registered version. `labels` are those that point at it now."""
-
-    template: Template
-    version: int
-    created_at: datetime
-    labels: tuple[str, ...] = ()
-    digest: str = field(default="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

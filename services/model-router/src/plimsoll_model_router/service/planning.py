@@ -160,9 +160,10 @@ class Planner:
 
 
 def _question(generation: Generation, messages: tuple[Message, ...]) -> Question:
+    """Tools come before the conversation on the wire: always in one order, so that providers find the beginning in their caches."""
     return Question(
         messages=messages,
-        tools=generation.tools,
+        tools=tuple(sorted(generation.tools, key=lambda tool: tool.name)),
         tool_choice=generation.tool_choice,
         tool_name=generation.tool_name,
         single_call=generation.single_call,

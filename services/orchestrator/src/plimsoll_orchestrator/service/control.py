@@ -1,12 +1,12 @@
 """Control of runs from outside: cancel, pause, resume, signal, fork, retry, decide, query, explain."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from msgspec import structs
-from plimsoll_graph.expression import ExpressionBroken, ExpressionFailed, compile_expression
 from plimsoll_graph.cost import GROWTH_CAP, growth
+from plimsoll_graph.expression import ExpressionBroken, ExpressionFailed, compile_expression
 from plimsoll_graph.graph import END, Graph, HandleNode
 from plimsoll_graph.syntax import parsed
 from plimsoll_runtime.clock import Clock

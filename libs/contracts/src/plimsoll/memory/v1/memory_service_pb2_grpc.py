@@ -185,7 +185,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Remember(self, request, context):
-        """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key.
+        """Remembers turns and facts of a thread, all or nothing and once per key; or facts in a collection, one by one, where Search finds them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class MemoryServiceStub:
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]
     """Forgets a collection with all that it holds."""
     Remember: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.RememberRequest, _memory_service_pb2.RememberResponse]
-    """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+    """Remembers turns and facts of a thread, all or nothing and once per key; or facts in a collection, one by one, where Search finds them."""
     ReadThread: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ReadThreadRequest, _memory_service_pb2.ReadThreadResponse]
     """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one."""
     ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListFactsRequest, _memory_service_pb2.ListFactsResponse]
@@ -84,7 +84,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Forgets a collection with all that it holds."""
     Remember: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.RememberRequest, _memory_service_pb2.RememberResponse]  # type: ignore[assignment]
-    """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+    """Remembers turns and facts of a thread, all or nothing and once per key; or facts in a collection, one by one, where Search finds them."""
     ReadThread: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ReadThreadRequest, _memory_service_pb2.ReadThreadResponse]  # type: ignore[assignment]
     """The part of a thread that fits: its latest turns, a summary of those before, facts. An unknown thread is an empty one."""
     ListFacts: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListFactsRequest, _memory_service_pb2.ListFactsResponse]  # type: ignore[assignment]
@@ -172,7 +172,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.RememberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.RememberResponse, _abc.Awaitable[_memory_service_pb2.RememberResponse]]:
-        """Remembers turns and facts of a thread, or facts in a collection, where Search finds them. All or nothing, once per key."""
+        """Remembers turns and facts of a thread, all or nothing and once per key; or facts in a collection, one by one, where Search finds them."""
 
     @_abc_1.abstractmethod
     def ReadThread(

@@ -1,6 +1,6 @@
 """Providers behind HTTP: one try at one endpoint, in any dialect, on the shared transport."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -11,11 +11,13 @@ from plimsoll_model_router.adapters.providers.conversation import conform
 from plimsoll_model_router.adapters.providers.http import HttpTransport, Patience, ProviderRefused
 from plimsoll_model_router.adapters.providers.wire import Codec, Decoder, WireRefusal
 from plimsoll_model_router.domain.conversion import Report
-from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings, Feature
+from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings, Feature, Timers
 from plimsoll_model_router.domain.features import needed
 from plimsoll_model_router.domain.generation import Chunk, Finished, Question, Reply, TextDelta
-from plimsoll_model_router.domain.messages import Opaque, Reasoning
+from plimsoll_model_router.domain.messages import Effort, Opaque, Reasoning
 from plimsoll_model_router.errors import ProviderError, Remedy
+
+_THINKING = 4.0  # a model that thinks before it speaks may be silent for so many times as long
 
 
 @dataclass(slots=True)
@@ -80,21 +82,21 @@ class HttpUpstream:
         return _at_once(self._codec.decode(body, sent, one.report), one)
 
     async def _streamed(self, one: _Try) -> AsyncGenerator[Chunk, None]:
-        patience = Patience(one.ask.timers, one.where)
+        timers = _timers(one.ask)
+        patience = Patience(timers, one.where)
         decoder = self._codec.decoder(one.ask, one.report)
         request = self._codec.request(one.ask, one.report)
         try:
-            async with aclosing(self._transport.events(request, patience, one.ask.timers, one.where)) as batches:
+            async with aclosing(self._transport.events(request, patience, timers, one.where)) as batches:
                 async for batch in batches:
                     if isinstance(batch, dict):
                         one.report.emulated("stream", "the provider answers at once")
                         for chunk in _at_once(self._codec.decode(batch, one.ask, one.report), one):
                             yield chunk
                         return
-                    for event in batch:
-                        for chunk in decoder.feed(event):
-                            patience.heard()
-                            yield _conformed(chunk, one)
+                    for chunk in _together(chunk for event in batch for chunk in decoder.feed(event)):
+                        patience.heard()
+                        yield _conformed(chunk, one)
         except ProviderError as error:
             raise _with_usage(error, decoder) from error
         for chunk in decoder.end():
@@ -115,6 +117,33 @@ def _within_limits(ask: Ask) -> Ask:
     if not 0 < most < ask.question.max_output_tokens:
         return ask
     return replace(ask, question=replace(ask.question, max_output_tokens=most))
+
+
+def _together(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Pieces of text that came in one read are one piece: nobody could have seen them apart, and each costs its way."""
+    held: list[str] = []
+    try:
+        for chunk in chunks:
+            if isinstance(chunk, TextDelta):
+                held.append(chunk.text)
+                continue
+            if held:
+                yield TextDelta(text="".join(held))
+                held.clear()
+            yield chunk
+    except ProviderError:  # what came before the break was said
+        if held:
+            yield TextDelta(text="".join(held))
+        raise
+    if held:
+        yield TextDelta(text="".join(held))
+
+
+def _timers(ask: Ask) -> Timers:
+    """Those of the ask, with time to think where the model does; not every provider shows that it is at it."""
+    if Feature.REASONING not in ask.endpoint.features or ask.question.effort is Effort.NONE:
+        return ask.timers
+    return replace(ask.timers, first_token_s=ask.timers.first_token_s * _THINKING, silence_s=ask.timers.silence_s * _THINKING)
 
 
 def _at_once(reply: Reply, one: _Try) -> list[Chunk]:

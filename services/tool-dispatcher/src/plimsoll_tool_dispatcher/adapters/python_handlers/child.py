@@ -26,6 +26,7 @@ from plimsoll_tool_dispatcher.adapters.python_handlers.masking import masked
 from plimsoll_tool_dispatcher.handler import SetupContext, ToolContext, ToolRejected, ToolUnavailable
 
 _MOST_BYTES = 256 * 1024 * 1024  # from the dispatcher, which has its own limits
+_MOST_CHARS, _MESSAGE_CHARS = 100_000, 2_000  # of what an author says; a frame has to hold it
 _BROKEN = (ConnectionError, TimeoutError, EOFError, socket.gaierror)
 
 
@@ -67,10 +68,13 @@ class _Category:
         except asyncio.CancelledError:
             return frames.Stopped(id=call.id)
         except ToolRejected as error:
-            return frames.Rejected(id=call.id, reason=str(error.reason), message=self._masked(error.message))
+            return frames.Rejected(id=call.id, reason=str(error.reason)[:_MESSAGE_CHARS], message=self._masked(error.message))
         except ToolUnavailable as error:
             return frames.Unavailable(
-                id=call.id, reason=str(error.reason), message=self._masked(error.message), retry_after_s=_seconds(error.retry_after_s)
+                id=call.id,
+                reason=str(error.reason)[:_MESSAGE_CHARS],
+                message=self._masked(error.message),
+                retry_after_s=_seconds(error.retry_after_s),
             )
         except MemoryError:
             return frames.OutOfMemory(id=call.id)
@@ -101,7 +105,7 @@ class _Category:
         return f"line {lines[-1]}" if lines else "an unknown line"
 
     def _masked(self, text: object) -> str:
-        return masked(str(text), self._load.credentials)
+        return masked(str(text)[:_MOST_CHARS], self._load.credentials)[:_MESSAGE_CHARS]
 
 
 def _seconds(given: object) -> float | None:

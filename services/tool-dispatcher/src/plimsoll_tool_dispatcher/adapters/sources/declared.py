@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from plimsoll_runtime.errors import FieldProblem, PlimsollError
+from plimsoll_runtime.failures import Category
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.retry import Backoff, pause
 
-from plimsoll_tool_dispatcher.adapters.sources.outcomes import gone
+from plimsoll_tool_dispatcher.adapters.sources.outcomes import gone, stopped
 from plimsoll_tool_dispatcher.adapters.sources.runtime import Secrets, SourceRuntime
+from plimsoll_tool_dispatcher.domain.effects import Mishap
 from plimsoll_tool_dispatcher.domain.execution import Attempt, Invocation
 from plimsoll_tool_dispatcher.domain.registry import Offering
 from plimsoll_tool_dispatcher.domain.remote_tools import tools_of
@@ -85,7 +87,7 @@ class DeclaredSources:
         await self._tasks.__aexit__(kind, error, trace)
 
     async def execute(self, tool: Tool, invocation: Invocation) -> Attempt:
-        """Hand the call to its source."""
+        """Hand the call to its source. Never raises: what a source trips over counts as lost."""
         assert not isinstance(tool.source, PythonSource)
         source = self._running.get(tool.source.source)
         if source is None or kind_of(source.declared) != tool.source.identity()["kind"]:
@@ -96,7 +98,13 @@ class DeclaredSources:
             with suppress(TimeoutError):
                 async with asyncio.timeout(invocation.timeout_s):
                     await source.ready.wait()
+            if not source.ready.is_set():
+                message = "the source is not ready"
+                return stopped(tool, Category.UPSTREAM_UNAVAILABLE, "SOURCE_NOT_READY", message, Mishap.REFUSED)
             return await source.runtime.execute(tool, invocation)
+        except Exception as error:  # noqa: BLE001 - a fault of ours in reading what others send; the call must end as a value
+            self._log.error("source.call_broken", {"source": tool.source.source, "tool": tool.name}, error=error)
+            return stopped(tool, Category.TOOL_ERROR, "SOURCE_BROKEN", "the answer of the source could not be read", Mishap.LOST)
         finally:
             source.calls -= 1
             if not source.calls:
@@ -153,6 +161,7 @@ class DeclaredSources:
         if self._files.get(path.stem) != path:
             return
         del self._files[path.stem]
+        self._seen = {seen: stamp for seen, stamp in self._seen.items() if seen.stem != path.stem}  # another file may have the name now
         source = self._running.pop(path.stem)
         source.stop.set()
         await self._catalogue.withdraw(source.origin)
@@ -180,6 +189,10 @@ class DeclaredSources:
             except (PlimsollError, TimeoutError) as error:
                 reason = error.reason if isinstance(error, PlimsollError) else "TOO_SLOW"
                 self._log.warning("source.away", {"source": settings.name, "reason": reason, "problem": str(error)[:300]})
+                await backoff.pause(source.stop)
+                continue
+            except Exception as error:  # noqa: BLE001 - what a source says must not end its task
+                self._log.error("source.listing_broken", {"source": settings.name}, error=error)
                 await backoff.pause(source.stop)
                 continue
             backoff.reset()

@@ -1,6 +1,7 @@
 """Operations of an HTTP API, as its OpenAPI document describes them and the operator listed them."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ class HttpApi:
         self._http = OutboundHttp(guard, HttpLimits(total_s=3600.0, answer_bytes=declared.settings.answer_bytes))
         self._documents = OutboundHttp(guard, HttpLimits(total_s=_DOCUMENT_S, answer_bytes=_DOCUMENT_BYTES))
         self._operations: Mapping[str, Operation] = {}
+        self._known: tuple[str, Listing] = ("", ((), ()))
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -56,6 +58,9 @@ class HttpApi:
     async def listing(self) -> Listing:
         """Raises PlimsollError when the document cannot be had."""
         raw = await self._document()
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest == self._known[0]:
+            return self._known[1]
         wanted = {name: relaxation.idempotency_header for name, relaxation in (self._settings.tools or {}).items()}
         self._operations, problems = await asyncio.to_thread(_read, raw, wanted)
         tools = tuple(
@@ -69,6 +74,7 @@ class HttpApi:
             )
             for one in self._operations.values()
         )
+        self._known = (digest, (tools, problems))
         return tools, problems
 
     async def execute(self, tool: Tool, invocation: Invocation) -> Attempt:

@@ -87,6 +87,11 @@ class Connections:
             self._tasks.create_task(self._own(self._opening), name=f"own the connection to {self._name}")
         return await asyncio.shield(self._opening)
 
+    def lost(self) -> None:
+        """What stands now is of no use any more: the next call opens anew."""
+        if self._present is not None:
+            self._present.retire()
+
     async def _own(self, opened: "asyncio.Future[Live]") -> None:
         """Never raises: what ends a connection must not end the source."""
         live: Live | None = None

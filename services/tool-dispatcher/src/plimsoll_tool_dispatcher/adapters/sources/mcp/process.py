@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -38,8 +38,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def process_transport(server: ServerProcess, log: Log) -> AsyncIterator[Streams]:
-    """The two streams that the library talks over, while the process lives. Raises OSError when it cannot be started."""
+async def process_transport(server: ServerProcess, ended: Callable[[], None], log: Log) -> AsyncIterator[Streams]:
+    """The two streams that the library talks over, while the process lives. Raises OSError when it cannot be started.
+
+    `ended` is told when the process is silent for good, so that no further call is sent to it.
+    """
     process = await asyncio.to_thread(_spawn, server)
     try:
         loop = asyncio.get_running_loop()
@@ -52,7 +55,7 @@ async def process_transport(server: ServerProcess, log: Log) -> AsyncIterator[St
         to_server, said = anyio.create_memory_object_stream[SessionMessage](_QUEUE)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_hear(output, to_session), name=f"hear {server.name}"),
+                group.create_task(_hear(output, to_session, ended), name=f"hear {server.name}"),
                 group.create_task(_say(writer, said, to_session), name=f"tell {server.name}"),
                 group.create_task(log_output(errors, server.name, server.credentials, log), name=f"errors of {server.name}"),
             ]
@@ -67,7 +70,9 @@ async def process_transport(server: ServerProcess, log: Log) -> AsyncIterator[St
         await asyncio.shield(asyncio.to_thread(_end, process))
 
 
-async def _hear(output: asyncio.StreamReader, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+async def _hear(
+    output: asyncio.StreamReader, to_session: MemoryObjectSendStream[SessionMessage | Exception], ended: Callable[[], None]
+) -> None:
     """Until the process ends or says a line that is too long; then the session learns that the connection is closed."""
     budget, at = _LINES_AT_ONCE, asyncio.get_running_loop().time()
     with to_session, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError, ValueError):
@@ -81,6 +86,7 @@ async def _hear(output: asyncio.StreamReader, to_session: MemoryObjectSendStream
             except ValueError:  # servers print all sorts of things
                 continue
             await to_session.send(SessionMessage(message))
+    ended()
 
 
 async def _say(

@@ -144,7 +144,7 @@ class McpServer:
             return stopped(tool, Category.TIMEOUT, "TOOL_TIMEOUT", f"the tool did not answer within {invocation.timeout_s:.3g} s", mishap)
         except MCPError as error:
             attempt = after_call_error(tool, error, noted, self._shown, self._clock.now())
-            if attempt.failure.reason == "SESSION_GONE":
+            if attempt.failure.reason in {"SESSION_GONE", "NOT_CONNECTED"}:
                 live.retire()
             return attempt
         except (ValidationError, ValueError, RuntimeError):
@@ -203,7 +203,7 @@ class McpServer:
             given=environment,
             line_bytes=settings.answer_bytes,
         )
-        async with self._client(process_transport(process, log)) as client:
+        async with self._client(process_transport(process, self._connections.lost, log)) as client:
             yield client
 
     @asynccontextmanager
