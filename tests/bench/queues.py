@@ -10,6 +10,7 @@ import psutil
 from engine_parts import TENANT, orchestrator
 from plimsoll_devstack.servers import Servers
 from plimsoll_orchestrator.ports import Returned
+from plimsoll_testkit.waiting import eventually
 from results import Row
 
 QUEUED, PARKED, FIRST = 100_000, 10_000, 300
@@ -32,8 +33,7 @@ output: {}
 nodes:
   a: {wait: {signal: go, expires: 24h}, next: end}
 """
-TALK = (
-    """
+TALK = """
 agent: talk
 input: {type: object}
 state: {type: object, properties: {n: {type: integer}, history: {type: array}}}
@@ -45,10 +45,8 @@ nodes:
     tool: {name: say, arguments: {}}
     save: {n: "(has(state.n) ? state.n : 0) + 1", history: "(has(state.history) ? state.history : []) + [result.text]"}
     next: more
-  more: {decide: {branches: [{when: "state.n < %d", next: turn}], default: end}}
-"""
-    % TURNS
-)  # noqa: UP031 - braces everywhere
+  more: {decide: {branches: [{when: "state.n < TURNS", next: turn}], default: end}}
+""".replace("TURNS", str(TURNS))
 
 
 class Saying:
@@ -166,8 +164,8 @@ async def _park(parts: object, count: int) -> None:
     goal = await pool.fetchval("select count(*) from runs where status = 'waiting'") + count
     for _ in range(count // 100):
         await asyncio.gather(*(service.start_run(TENANT, "waiting", {}, "") for _ in range(100)))
-    while await pool.fetchval("select count(*) from runs where status = 'waiting'") < goal:
-        await asyncio.sleep(0.05)
+    parked = "select count(*) >= $1 from runs where status = 'waiting'"
+    await eventually(lambda: pool.fetchval(parked, goal), within_s=120)
 
 
 async def measure_storage(servers: Servers) -> list[Row]:

@@ -188,7 +188,7 @@ def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
     compensation = run.compensation
     broken = FailedStep(node=entry.node, failure=entry.failure, attempts=count)
     if entry.node_kind == "handle" and run.failed is not None:
-        broken = replace(run.failed, failure=entry.failure)  # a handler that gives up is not what failed
+        broken = dataclasses.replace(run.failed, failure=entry.failure)  # a handler that gives up is not what failed
     if entry.undo and not entry.retry_at:
         compensation = None  # what cannot be undone ends the undoing: people have to look
     return replace(
