@@ -41,7 +41,7 @@ from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime import logs
-from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.clock import Clock, SystemClock
 from plimsoll_runtime.errors import Unavailable
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.ids import RandomIds
@@ -131,17 +131,30 @@ class FakeTools:
     recorded: dict[str, ToolOutcome] = field(default_factory=dict)
     gate: asyncio.Event | None = None
     lose_answers: int = 0
+    granted: list[Grant] = field(default_factory=list)
+    spent: set[str] = field(default_factory=set)
+    revoked: set[str] = field(default_factory=set)
 
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
         return [ToolDefinition(name=name, description=name, arguments_schema={"type": "object"}) for name in names]
+
+    async def revoke(self, grant_id: str) -> bool:
+        if grant_id in self.spent:
+            return False
+        self.revoked.add(grant_id)
+        return True
 
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
         if self.gate is not None:
             await self.gate.wait()
         if call_key not in self.recorded:
+            self.granted = list(grants)
             outcome = self.reply(tool, arguments, grants)
             if not isinstance(outcome, Returned):
                 return outcome
+            if any(grant.grant_id in self.revoked for grant in grants):
+                return failure(Category.POLICY_DENIED, "GRANT_REVOKED")
+            self.spent.update(grant.grant_id for grant in grants)
             self.executed.append((call_key, tool, arguments))
             self.recorded[call_key] = outcome
         if self.lose_answers:
@@ -259,8 +272,11 @@ class Bench:
         started = await self.service.start_run(TENANT, agent, value, key, options)
         return started.view.summary.run_id
 
-    def worker(self, name: str = "w1", *, slots: int = 200, store: ClaimStore | None = None, drain_s: float = 2.0) -> Worker:
-        log, clock = logs.get("test"), DatabaseClock(SystemClock())
+    def worker(
+        self, name: str = "w1", *, slots: int = 200, store: ClaimStore | None = None, drain_s: float = 2.0, local: Clock | None = None
+    ) -> Worker:
+        """`local` is the clock of its machine."""
+        log, clock = logs.get("test"), DatabaseClock(local or SystemClock())
         store = store or PostgresClaimStore(self.pool, clock)
         engine = Engine(
             performer=Performer(models=self.models, tools=self.tools, memory=self.memory),
@@ -312,7 +328,8 @@ async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncItera
         signals = signals or LocalSignals()
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=RandomIds())
         workers = PostgresWorkers(pool)
-        control = Control(orchestrator=service, workers=workers, clock=clock, ids=RandomIds())
+        tools = FakeTools()
+        control = Control(orchestrator=service, workers=workers, grants=tools, clock=clock, ids=RandomIds())
         following = Following(runs=runs, watch=signals, listening=signals)
         async with runs.accepting():
             yield Bench(
@@ -324,4 +341,5 @@ async def open_bench(dsn: str, signals: LostSignals | None = None) -> AsyncItera
                 control=control,
                 following=following,
                 signals=signals,
+                tools=tools,
             )

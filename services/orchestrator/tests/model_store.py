@@ -145,7 +145,7 @@ class Ledger:
         run, row, now = append.run, self.runs[append.run_id], self.clock.now()
         for entry in append.entries:
             match entry:
-                case ApprovalAsked() | ApprovalDecided():
+                case ApprovalAsked() | ApprovalGiven() | ApprovalDecided():
                     self.approvals[entry.approval_id] = (row.run_id, row.agent, run.approvals[entry.approval_id])
                 case VersionChanged(agent_digest=digest):
                     row.agent_digest = digest

@@ -253,14 +253,15 @@ class Engine:
         following = decide(after, hold.graph, now)
         if isinstance(following, Write) and not births and not hold.letters and _joins(following):
             last = _folded(hold, after, following.entries, now)
-            more = (*entries, *following.entries)
+            more, known = (*entries, *following.entries), hold.mail
             if await self._commit(hold, more, last, decide(last, hold.graph, now), births, answered, stop):
                 return
-            if not last.is_final or not await self._has_news(hold):
-                self._drop(hold)
+            if not last.is_final or not await self._has_news(hold, known):
+                await self._drop(hold)
                 return
-        if not await self._commit(hold, entries, after, following, births, answered, stop) and not await self._has_news(hold):
-            self._drop(hold)
+        known = hold.mail
+        if not await self._commit(hold, entries, after, following, births, answered, stop) and not await self._has_news(hold, known):
+            await self._drop(hold)
 
     async def _commit(
         self,
@@ -305,13 +306,14 @@ class Engine:
             hold.mail = max(hold.mail, appended.mail)
         return True
 
-    async def _has_news(self, hold: Hold) -> bool:
-        """Whether letters came that were not known of: a run does not end with one unread."""
-        known = hold.mail
-        hold.receive(await self.store.letters(hold.run.run_id, known))
+    async def _has_news(self, hold: Hold, known: int) -> bool:
+        """Whether letters came beside the `known` ones, now or while the commit was under way: a run does not end with one unread."""
+        hold.receive(await self.store.letters(hold.run.run_id, hold.mail))
         return hold.mail > known
 
-    def _drop(self, hold: Hold) -> None:
+    async def _drop(self, hold: Hold) -> None:
+        """It is another's by its epoch, and stays so; should it still be ours, it must not lie until its lease ends."""
+        await self.store.release({hold.run.run_id: hold.epoch})
         self.log.warning("run.fenced_off", {"run_id": hold.run.run_id, "epoch": hold.epoch, "seq": hold.run.seq})
         hold.is_over = True
 

@@ -5,6 +5,8 @@ PlimsollError
 │   ├── InvalidInput            the input breaks the agent's schema, each place with its path
 │   ├── InvalidSchedule         a field of a schedule, each with its problem; a cron expression that never comes
 │   └── InvalidWebhook          a field of a webhook, each with its problem; an address that may not be called
+├── Denied
+│   └── ApproverNotAllowed      who asked for a run may not approve what it does, nor may nobody
 ├── NotFound
 │   ├── AgentNotFound
 │   ├── RunNotFound
@@ -30,7 +32,7 @@ PlimsollError
     └── JournalBroken       a journal has a gap or an entry that cannot be read
 """
 
-from plimsoll_runtime.errors import Conflict, Exhausted, Internal, Invalid, NotFound
+from plimsoll_runtime.errors import Conflict, Denied, Exhausted, Internal, Invalid, NotFound
 
 
 class InvalidInput(Invalid):
@@ -139,6 +141,12 @@ class MailboxFull(Exhausted):
     """Too many letters wait to be read by the run."""
 
     reason = "MAILBOX_FULL"
+
+
+class ApproverNotAllowed(Denied):
+    """Policy does not take the approval of this person."""
+
+    reason = "APPROVER_NOT_ALLOWED"
 
 
 class ApprovalDecidedAlready(Conflict):

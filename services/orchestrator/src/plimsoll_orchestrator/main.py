@@ -30,7 +30,7 @@ from plimsoll_orchestrator.adapters.postgres_unfinished import PostgresUnfinishe
 from plimsoll_orchestrator.adapters.postgres_webhooks import PostgresWebhookStore
 from plimsoll_orchestrator.adapters.postgres_workers import PostgresWorkers
 from plimsoll_orchestrator.adapters.signals import HINT_CONSUMER, HINTS, BusSignals, JournalWatch, SpeechWatch
-from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteTools
+from plimsoll_orchestrator.adapters.tool_dispatcher import RemoteGrants, RemoteTools
 from plimsoll_orchestrator.adapters.webhook_sender import WebhookSender
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.config import Settings
@@ -72,7 +72,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.serves:
         await stack.enter_async_context(runs.accepting())
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=ids)
-        control = Control(orchestrator=service, workers=workers, clock=clock, ids=ids)
+        channel = await stack.enter_async_context(open_channel(settings.tool_dispatcher_address, settings.server.tls, "tool-dispatcher"))
+        control = Control(orchestrator=service, workers=workers, grants=RemoteGrants(channel, log), clock=clock, ids=ids)
         servicer = OrchestratorServicer(
             service,
             control,

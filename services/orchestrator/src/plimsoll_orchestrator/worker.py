@@ -181,10 +181,15 @@ class Worker:
                 hold = await self._engine.hold(claimed)
                 self._held[claimed.run_id].hold = hold
                 await self._engine.advance(hold, claimed.abandoned)
+        except asyncio.CancelledError:
+            await self._give_back(claimed)
+            raise
         except PlimsollError as error:
             self._log.warning("run.dropped", {"run_id": claimed.run_id, "reason": error.reason})
             if error.kind is ErrorKind.INTERNAL:
                 await self._set_aside(claimed, f"{error.reason}: {error}")
+            else:
+                await self._give_back(claimed)
         except Exception as error:  # noqa: BLE001 - one broken run must not stop the others
             self._log.error("run.broken", {"run_id": claimed.run_id}, error=error)
             await self._set_aside(claimed, f"{type(error).__name__}: {error}")
@@ -193,6 +198,12 @@ class Worker:
             if held is not None and held.epoch == claimed.epoch:
                 del self._held[claimed.run_id]
             self._freed.set()
+
+    async def _give_back(self, claimed: Claimed) -> None:
+        """What was taken from us is another's by its epoch, and stays so. What is still ours, such as after a call to stop that came late,
+        would lie until its lease ends, and then be counted as the end of this worker."""
+        with suppress(PlimsollError):  # its lease ends then
+            await self._store.release({claimed.run_id: claimed.epoch})
 
     async def _set_aside(self, claimed: Claimed, fault: str) -> None:
         """Try again after a pause; after three faults without getting on the run is quarantined, with what was said here as evidence."""

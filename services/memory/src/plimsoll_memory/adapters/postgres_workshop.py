@@ -182,6 +182,7 @@ class PostgresWorkshop:
             await connection.execute(_NOT_SERVING, *key, embedder, timeout=_STATEMENT_CAP_S)
             await connection.execute(_UNLEARN, *key, embedder, timeout=_STATEMENT_CAP_S)
         await self._drop_indexes(chore, keep=_index_name(chore, embedder))
+        await self._analyse()
         return True
 
     async def index(self, chore: Chore, embedder: str) -> None:
@@ -209,8 +210,7 @@ class PostgresWorkshop:
                         )
                     finally:
                         await connection.execute("reset maintenance_work_mem")
-                for table in ("chunks", "embeddings", "terms", "projections"):
-                    await connection.execute(f"analyze {table}", timeout=_STATEMENT_CAP_S)
+        await self._analyse()
         async with working_for(self._pool, chore.tenant) as connection:
             await connection.execute(_INDEXED, chore.tenant, chore.collection, embedder, embedder)
 
@@ -218,6 +218,13 @@ class PostgresWorkshop:
         async with working_for(self._pool, chore.tenant) as connection:
             await connection.execute("update collections set indexed = '' where tenant = $1 and name = $2", chore.tenant, chore.collection)
         await self._drop_indexes(chore, keep="")
+
+    async def _analyse(self) -> None:
+        """Much has changed: let searches be planned for what is there now, and not when autovacuum comes by."""
+        with translating():
+            async with self._pool.acquire(timeout=_ACQUIRE_CAP_S) as connection:
+                for table in ("chunks", "embeddings", "terms", "projections", "documents"):
+                    await connection.execute(f"analyze {table}", timeout=_STATEMENT_CAP_S)
 
     async def _drop_indexes(self, chore: Chore, *, keep: str) -> None:
         with translating():

@@ -20,7 +20,7 @@ _THREAD = "insert into threads (tenant, thread_id) values ($1, $2) on conflict d
 _MAKE = """
 with made as (
     insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, idempotency_key, fingerprint, lane, gated, thread_id)
-    values ($1, $2, $3, $4, 'queued', 1, $5, null, nullif($6, ''), $7, $8, true, $9)
+    values ($1, $2, $3, $4, 'queued', 1, $5, $14, nullif($6, ''), $7, $8, true, $9)
 ), written as (
     insert into journal (run_id, seq, tenant, epoch, entry) values ($1, 1, $2, 0, $10)
 ), placed as (
@@ -76,6 +76,7 @@ async def accept_at_gates(connection: asyncpg.Connection, submission: Submission
             [gate for gate, _ in gates],
             [most for _, most in gates],
             place,
+            options.deadline,  # looked at then, though its turn has not come: it fails
         )
         readied += await admit(connection, tenant, [gate for gate, _ in gates])
     return Accepted(run_id=submission.run_id, created=True, at=at, readied=readied)

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from plimsoll_runtime.json_types import dump_json
 
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, RunStatus, VersionChanged, encode_entry
+from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, ApprovalGiven, RunStatus, VersionChanged, encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, encode_letter
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.ports import Append
@@ -22,9 +22,15 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
     as a (approval_id, tenant, run_id, agent, node, summary, details, proposal, expires_at)
 """
 _DECIDE = """
-update approvals a set status = d.status, decided_at = now(), decided_by = d.decided_by, comment = d.comment
+update approvals a set status = d.status, decided_at = now(), decided_by = d.decided_by, comment = d.comment,
+    approved_by = case when d.status = 'approved' and d.decided_by <> '' then a.approved_by || d.decided_by else a.approved_by end
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as d (run_id, approval_id, status, decided_by, comment)
 where a.approval_id = d.approval_id and a.run_id = d.run_id
+"""
+_GIVE = """
+update approvals a set approved_by = a.approved_by || g.decided_by
+from unnest($1::text[], $2::text[], $3::text[]) as g (run_id, approval_id, decided_by)
+where a.approval_id = g.approval_id and a.run_id = g.run_id
 """
 _WITHDRAW = "update approvals set status = 'withdrawn', decided_at = now() where run_id = any($1::text[]) and status = 'pending'"
 _ANSWERED = """
@@ -130,6 +136,10 @@ def _asked(append: Append) -> Sequence[tuple[object, ...]]:
     ]
 
 
+def _given(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, entry.approval_id, entry.decided_by) for entry in append.entries if isinstance(entry, ApprovalGiven)]
+
+
 def _decided(append: Append) -> Sequence[tuple[object, ...]]:
     return [
         (append.run_id, entry.approval_id, entry.status.value, entry.decided_by, entry.comment)
@@ -188,6 +198,7 @@ def _versions(append: Append) -> Sequence[tuple[object, ...]]:
 
 _WRITES = (
     _Write(_ASK, _asked),
+    _Write(_GIVE, _given),
     _Write(_DECIDE, _decided),
     _Write(_WITHDRAW, _withdrawn),
     _Write(_ANSWERED, _answered),

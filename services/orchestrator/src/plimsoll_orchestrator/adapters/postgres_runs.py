@@ -216,6 +216,7 @@ def _approval(row: asyncpg.Record) -> ApprovalView:
         decided_at=row["decided_at"],
         decided_by=row["decided_by"],
         comment=row["comment"],
+        approved_by=tuple(row["approved_by"]),
     )
     return ApprovalView(run_id=row["run_id"], agent=row["agent"], approval=approval)
 

@@ -110,7 +110,7 @@ with batch as (
         epoch = case when b.released then r.epoch + 1 else r.epoch end,
         worker = case when b.released then null else r.worker end,
         wake_at = case when not b.released then r.wake_at
-                       when r.gated then null
+                       when r.gated and b.epoch < 0 then null
                        when b.finished then null
                        when r.mail > b.mail then now()
                        when b.epoch < 0 and b.status = 'paused' and r.mail > 0 then now()  -- a demand to stop may be among them
@@ -147,7 +147,8 @@ order by run_id desc limit $5
 """
 
 APPROVAL_COLUMNS = """
-    approval_id, run_id, agent, node, status, summary, details, proposal, asked_at, expires_at, decided_at, decided_by, comment
+    approval_id, run_id, agent, node, status, summary, details, proposal, asked_at, expires_at, decided_at, decided_by, comment,
+    approved_by
 """
 
 LIST_APPROVALS = f"""
@@ -174,7 +175,7 @@ join journal j on j.run_id = a.run_id and j.seq > a.seq order by j.run_id, j.seq
 
 LETTERS = "select run_id, number, letter from mail where run_id = any($1::text[]) order by run_id, number"
 
-LETTERS_AFTER = "select run_id, number, letter from mail where run_id = $1 and number > $2 order by number limit 500"
+LETTERS_AFTER = "select run_id, number, letter from mail where run_id = $1 and number > $2 order by number"
 
 # Locks the run, so that the number of its letters holds until the new one is in.
 MAILBOX = """

@@ -132,6 +132,7 @@ def _birth(run: Run, kind: Parent, step: Step, number: int, place: str, item: Js
         place=place,
         branch=branch,
         depth=run.origin.depth + 1,
+        requested_by=run.origin.requested_by,
         thread_id=run.thread_id if branch else "",
     )
     run_id = f"{run.run_id}.{step.seq}.{number}"

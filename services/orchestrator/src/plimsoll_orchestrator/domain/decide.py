@@ -207,7 +207,15 @@ def cancelled(run: Run, now: datetime, reason: str, by: str) -> tuple[Entry, ...
     return (StepProgressed(node=run.step.node, turn=ToolTurn(answers=answers)), last)
 
 
-def decided(approval: Approval, status: ApprovalStatus, now: datetime, *, decided_by: str = "", comment: str = "") -> ApprovalDecided:
+def decided(
+    approval: Approval,
+    status: ApprovalStatus,
+    now: datetime,
+    *,
+    decided_by: str = "",
+    comment: str = "",
+    approved_by: tuple[str, ...] = (),
+) -> ApprovalDecided:
     """The answer to a question."""
     return ApprovalDecided(
         approval_id=approval.approval_id,
@@ -216,6 +224,7 @@ def decided(approval: Approval, status: ApprovalStatus, now: datetime, *, decide
         decided_by=decided_by,
         comment=comment,
         seconds=(now - approval.asked_at).total_seconds(),
+        approved_by=approved_by,
     )
 
 

@@ -73,9 +73,10 @@ def _inside(run: Run, graph: Graph, place: Place) -> Iterator[Obstacle]:
         yield Obstacle(reason="DELAYED", message="its start time has not come", until=begin)
     if run.pending is not None:
         asked = run.pending
-        yield Obstacle(
-            reason="APPROVAL", message=f"people have to decide: {asked.summary}", until=asked.expires_at, subject=asked.approval_id
-        )
+        quorum = asked.terms.quorum
+        have = f" ({len(asked.approved_by)} of {quorum} have approved)" if quorum > 1 else ""
+        message = f"people have to decide: {asked.summary}{have}"
+        yield Obstacle(reason="APPROVAL", message=message, until=asked.expires_at, subject=asked.approval_id)
     if run.retry_at is not None and place.now < run.retry_at:
         yield Obstacle(reason="BACKOFF", message=f"node {run.node!r} failed and is tried again", until=run.retry_at)
     step = run.step

@@ -11,6 +11,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
     ApprovalDecided,
+    ApprovalGiven,
     ApprovalStatus,
     ChildrenJoined,
     ChildrenStarted,
@@ -67,11 +68,8 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:  
             return _finish(run, seq, at, entry)
         case ApprovalAsked():
             return _ask(run, seq, at, entry)
-        case ApprovalDecided():
-            known = run.approvals[entry.approval_id]
-            decided = dataclasses.replace(known, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
-            status = run.status if run.is_stopped else RunStatus.RUNNING  # an answer does not resume what somebody has stopped
-            return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: decided}, status=status)
+        case ApprovalGiven() | ApprovalDecided():
+            return _decide(run, seq, at, entry)
         case SignalReceived() | InputReceived():
             return _receive(run, seq, entry)
         case ChildrenStarted() | ChildrenJoined() | ChildrenStopped() | WaitStarted():
@@ -243,6 +241,18 @@ def _ask(run: Run, seq: int, at: datetime, entry: ApprovalAsked) -> Run:
         step=replace(step, approvals=(*step.approvals, entry.approval_id)),
         status=RunStatus.WAITING,
     )
+
+
+def _decide(run: Run, seq: int, at: datetime, entry: ApprovalGiven | ApprovalDecided) -> Run:
+    known = run.approvals[entry.approval_id]
+    approves = isinstance(entry, ApprovalGiven) or entry.status is ApprovalStatus.APPROVED
+    by = (*known.approved_by, entry.decided_by) if approves and entry.decided_by else known.approved_by
+    after = dataclasses.replace(known, approved_by=by)
+    status = run.status
+    if isinstance(entry, ApprovalDecided):
+        after = dataclasses.replace(after, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
+        status = run.status if run.is_stopped else RunStatus.RUNNING  # an answer does not resume what somebody has stopped
+    return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: after}, status=status)
 
 
 def _receive(run: Run, seq: int, entry: SignalReceived | InputReceived) -> Run:

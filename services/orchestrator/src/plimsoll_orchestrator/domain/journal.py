@@ -90,10 +90,13 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`degraded` says what stood in for the tool's own answer of now; empty when nothing did."""
+
     call_id: str
     tool: str
     content: JsonValue
     is_error: bool = False
+    degraded: str = ""
 
 
 class ModelTurn(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
@@ -254,13 +257,34 @@ class VersionChanged(_Entry, frozen=True, kw_only=True, tag="version_changed"):
     agent_digest: str
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an approval takes, as policy says.
+
+    Attributes:
+    quorum     how many people have to approve
+    four_eyes  who asked for the run may not be one of them
+    expires_s  how long the approval holds; zero when policy does not say
+    """
+
+    quorum: int = 1
+    four_eyes: bool = False
+    expires_s: float = 0.0
+
+
+ONE_PERSON = Terms()
+
+
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """The exact call that would execute, as the tool-dispatcher fixed it."""
+    """The exact call that would execute, as the tool-dispatcher fixed it; `message` says why people are asked."""
 
     tool: str
     tool_digest: str
     effective_arguments: JsonValue
     call_digest: str
+    terms: Terms = ONE_PERSON
+    policy_digest: str = ""
+    credential_version: str = ""
+    message: str = ""
 
 
 class ApprovalAsked(_Entry, frozen=True, kw_only=True, tag="approval_asked"):
@@ -272,13 +296,25 @@ class ApprovalAsked(_Entry, frozen=True, kw_only=True, tag="approval_asked"):
     expires_at: datetime
 
 
+class ApprovalGiven(_Entry, frozen=True, kw_only=True, tag="approval_given"):
+    """One of several people approved; the question stays open until enough have."""
+
+    approval_id: str
+    node: str
+    decided_by: str
+    comment: str = ""
+
+
 class ApprovalDecided(_Entry, frozen=True, kw_only=True, tag="approval_decided"):
+    """`approved_by` are all who approved, when more than one had to."""
+
     approval_id: str
     node: str
     status: ApprovalStatus
     decided_by: str = ""
     comment: str = ""
     seconds: float = 0.0  # since it was asked
+    approved_by: tuple[str, ...] = ()
 
 
 class RunFinished(_Entry, frozen=True, kw_only=True, tag="run_finished"):
@@ -305,6 +341,7 @@ Entry: TypeAlias = (
     | SignalReceived
     | InputReceived
     | ApprovalAsked
+    | ApprovalGiven
     | ApprovalDecided
     | RunPaused
     | RunResumed

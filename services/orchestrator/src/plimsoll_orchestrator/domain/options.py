@@ -64,6 +64,7 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     branch     works in its parent's graph, and its output is what it changed in the state
     depth      how many runs are above this one
     thread_id  conversation of the run whose branch this is: it reads and writes there, and takes no turn of its own
+    requested_by  who asked for the run, or for the run that started it; empty when nobody is known
     """
 
     parent_run_id: str = ""
@@ -75,6 +76,7 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forked_seq: int = 0
     schedule: str = ""
     thread_id: str = ""
+    requested_by: str = ""
 
 
 CLIENT = RunOrigin()

@@ -12,12 +12,14 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_orchestrator.domain.journal import (
     FINAL,
     NO_USAGE,
+    ONE_PERSON,
     ApprovalStatus,
     Joined,
     ModelTurn,
     Proposal,
     RunStatus,
     SignalReceived,
+    Terms,
     Turn,
 )
 from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunOrigin
@@ -25,7 +27,7 @@ from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to people in this run, and what was decided."""
+    """A question to people in this run, and what was decided; `approved_by` are all who approved so far."""
 
     approval_id: str
     node: str
@@ -38,6 +40,12 @@ class Approval:
     decided_at: datetime | None = None
     decided_by: str = ""
     comment: str = ""
+    approved_by: tuple[str, ...] = ()
+
+    @property
+    def terms(self) -> Terms:
+        """What it takes to approve."""
+        return self.proposal.terms if self.proposal is not None else ONE_PERSON
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -279,7 +279,7 @@ class ClaimStore(Protocol):
         ...
 
     async def letters(self, run_id: str, after: int) -> Sequence[Received]:
-        """The letters with higher numbers than `after`."""
+        """All letters with higher numbers than `after`."""
         ...
 
     async def kept(self, tenant: str, thread_id: str) -> JsonObject:

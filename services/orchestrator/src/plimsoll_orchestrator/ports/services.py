@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from plimsoll_graph.graph import PromptName
@@ -81,16 +82,22 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """A person's leave for one exact call."""
+    """People's leave for one exact call. `granted_by` decided last, `approved_by` are all who approved, `requested_by` asked for the run."""
 
     grant_id: str
     call_digest: str
     granted_by: str
+    approved_by: tuple[str, ...] = ()
+    requested_by: str = ""
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
+    """`degraded` says what stood in for the tool's own result of now: tool:NAME, cached or fixed; empty when nothing did."""
+
     result: JsonValue
+    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +121,12 @@ class Tools(Protocol):
     async def dispatch(
         self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext
     ) -> ToolOutcome: ...
+
+
+class Grants(Protocol):
+    async def revoke(self, grant_id: str) -> bool:
+        """Take a grant back, so that no call is made with it any more; false when one was."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Control of runs from outside: cancel, pause, resume, signal, fork, retry, decide, query, explain."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from msgspec import structs
 from plimsoll_graph.cost import GROWTH_CAP, growth
@@ -14,10 +14,21 @@ from plimsoll_runtime.errors import Conflict, FieldProblem
 from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest, dump_json
 
+from plimsoll_orchestrator.domain.approving import approved
 from plimsoll_orchestrator.domain.decide import cancelled, decided
 from plimsoll_orchestrator.domain.explain import Obstacle, explain
 from plimsoll_orchestrator.domain.fold import fold
-from plimsoll_orchestrator.domain.journal import ApprovalStatus, Entry, RunPaused, RunResumed, RunStarted, RunStatus, encode_entry
+from plimsoll_orchestrator.domain.journal import (
+    ApprovalDecided,
+    ApprovalGiven,
+    ApprovalStatus,
+    Entry,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    RunStatus,
+    encode_entry,
+)
 from plimsoll_orchestrator.domain.letters import Delivery, SignalSent, letters_of
 from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run
@@ -32,7 +43,7 @@ from plimsoll_orchestrator.errors import (
     RunFinishedAlready,
     RunNotStopped,
 )
-from plimsoll_orchestrator.ports import Append, ApprovalView, Release, Submission
+from plimsoll_orchestrator.ports import Append, ApprovalView, Grants, Release, Submission
 from plimsoll_orchestrator.ports.workers import Workers
 from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of
 from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started, with_concurrency
@@ -54,18 +65,21 @@ class Fork:
     changes  fields of the state; null takes a field away
     node     go on there; empty means where the run was
     latest   with the newest version of the agent
+    asked_by who asks for it
     """
 
     seq: int = 0
     changes: JsonObject
     node: str = ""
     latest: bool = False
+    asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     orchestrator: Orchestrator
     workers: Workers
+    grants: Grants
     clock: Clock
     ids: Ids
 
@@ -81,7 +95,11 @@ class Control:
                 raise RunFinishedAlready(f"the run has {run.status.value} already")
             return cancelled(run, self.clock.now(), reason, cancelled_by)
 
-        return await self._change(tenant, run_id, end, Release(status=RunStatus.CANCELLED, wake_at=None))
+        view = await self._change(tenant, run_id, end, Release(status=RunStatus.CANCELLED, wake_at=None))
+        for approval in view.run.approvals.values():  # the worker that was cut off may still be about to use one
+            if approval.proposal is not None and approval.status is ApprovalStatus.APPROVED and approval.node == view.run.node:
+                await self.grants.revoke(approval.approval_id)
+        return view
 
     async def pause_run(self, tenant: str, run_id: str, reason: str, paused_by: str) -> RunView:
         """Stop the run where it is. What it has in flight is done again under the same keys when it goes on. Raises RunFinishedAlready."""
@@ -132,7 +150,8 @@ class Control:
         return signal_id
 
     async def decide_approval(self, tenant: str, approval_id: str, approve: bool, comment: str, decided_by: str) -> ApprovalView:
-        """Decide once; the same again returns what is recorded. Raises ApprovalNotFound, ApprovalDecidedAlready, ApprovalExpired."""
+        """Say yes or no; the same again returns what is recorded. One no decides, and as many yeses as policy wants. Who said yes may take it
+        back until the call is made. Raises ApprovalNotFound, ApproverNotAllowed, ApprovalDecidedAlready, ApprovalExpired."""
         wanted = ApprovalStatus.APPROVED if approve else ApprovalStatus.REJECTED
         for _ in range(_TRIES):
             view = await self.orchestrator.runs.approval(tenant, approval_id)
@@ -140,6 +159,8 @@ class Control:
                 raise ApprovalNotFound(f"no approval has the id {approval_id!r}", remedy="list the approvals to see their ids")
             if view.approval.status is wanted:
                 return view
+            if view.approval.status is ApprovalStatus.APPROVED and await self._take_back(tenant, view, decided_by, comment):
+                continue
             if view.approval.status in {ApprovalStatus.APPROVED, ApprovalStatus.REJECTED}:
                 raise ApprovalDecidedAlready(f"{view.approval.decided_by or 'somebody'} has {view.approval.status.value} it already")
             if view.approval.status is not ApprovalStatus.PENDING or view.approval.expires_at <= self.clock.now():
@@ -147,11 +168,28 @@ class Control:
             run, graph = await self._load(tenant, view.run_id)
             if run.pending is None or run.pending.approval_id != approval_id:
                 continue  # it moved on between the two reads
-            answer = decided(view.approval, wanted, self.clock.now(), decided_by=decided_by, comment=comment)
-            stopped = run.is_stopped
-            status, wake_at = (run.status, None) if stopped else (RunStatus.QUEUED, self.clock.now() - _AT_ONCE)
-            await self._intervene(run, graph, (answer,), Release(status=status, wake_at=wake_at))
+            now = self.clock.now()
+            if approve:
+                answer = approved(run.pending, run.origin.requested_by, decided_by, comment, now)
+            else:
+                answer = decided(run.pending, wanted, now, decided_by=decided_by, comment=comment)
+            if answer is None:  # this person has said so: others are still to decide
+                return view
+            await self._intervene(run, graph, (answer,), _after(answer, run, now))
         raise Conflict("the run moves on faster than it can be decided", reason="RUN_BUSY", retry_after_s=0.1)
+
+    async def _take_back(self, tenant: str, view: ApprovalView, by: str, comment: str) -> bool:
+        """Withdraw an approval that `by` gave and nobody has used; false when that is not so. The grant goes first: a call that is made
+        meanwhile has either spent it, or is refused."""
+        approval = view.approval
+        if approval.proposal is None or not by or by not in approval.approved_by:
+            return False
+        run, graph = await self._load(tenant, view.run_id)
+        if run.step is None or approval.approval_id not in run.step.approvals or not await self.grants.revoke(approval.approval_id):
+            return False
+        now = self.clock.now()
+        answer = decided(approval, ApprovalStatus.REJECTED, now, decided_by=by, comment=comment)
+        return await self._intervene(run, graph, (answer,), _after(answer, run, now))
 
     # --- again, and otherwise ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +205,7 @@ class Control:
         state = {name: value for name, value in {**run.state, **fork.changes}.items() if value is not None or name not in fork.changes}
         _check_fork(run, graph, fork, node, state)
         prompts = {} if fork.latest else dict(run.prompts)
-        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq)
+        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq, requested_by=fork.asked_by)
         first = RunStarted(input=run.input, options=options, origin=origin, state=state, node=node, prompts=prompts)
         request: JsonObject = {"fork": run_id, "seq": fork.seq, "changes": fork.changes, "node": fork.node, "latest": fork.latest}
         return await self._start(run, graph, first, request, idempotency_key)
@@ -184,7 +222,7 @@ class Control:
         _check_fork(run, graph, Fork(changes={}, latest=latest), node, run.state)
         options = structs.replace(run.options, deadline=None, not_before=None, thread_id="")
         prompts = {} if latest else dict(run.prompts)
-        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq, thread_id=run.thread_id)
+        origin = RunOrigin(forked_run_id=run.run_id, forked_seq=run.seq, thread_id=run.thread_id, requested_by=run.origin.requested_by)
         first = RunStarted(
             input=run.input, options=options, origin=origin, state=run.state, node=node, keys=dict(run.unsettled), prompts=prompts
         )
@@ -242,7 +280,7 @@ class Control:
             return (await self.orchestrator.get_run(tenant, run_id)).run, graph
         run = await fold_of(self.orchestrator.runs, tenant, summary, graph)
         if summary.status is RunStatus.QUARANTINED and not run.is_final:
-            run = replace(run, status=summary.status)  # set aside by a worker that could not read its journal, nor write to it
+            run = structs.replace(run, status=summary.status)  # set aside by a worker that could not read its journal, nor write to it
         return run, graph
 
     async def _intervene(self, run: Run, graph: Graph, entries: tuple[Entry, ...], release: Release) -> bool:
@@ -276,6 +314,16 @@ class Control:
 
 
 _AT_ONCE = timedelta(seconds=1)
+
+
+def _after(answer: ApprovalGiven | ApprovalDecided, run: Run, now: datetime) -> Release:
+    """Where an answer leaves the run: one that does not decide leaves it waiting, and none resumes what somebody has stopped."""
+    if run.is_stopped:
+        return Release(status=run.status, wake_at=None)
+    if isinstance(answer, ApprovalDecided) or run.pending is None:
+        return Release(status=RunStatus.QUEUED, wake_at=now - _AT_ONCE)
+    ends = run.pending.expires_at
+    return Release(status=RunStatus.WAITING, wake_at=min(ends, run.options.deadline or ends))
 
 
 def _check_fork(run: Run, graph: Graph, fork: Fork, node: str, state: JsonObject) -> None:

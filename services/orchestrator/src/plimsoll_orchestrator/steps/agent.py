@@ -78,8 +78,8 @@ async def _call(site: Site, kind: AgentNode, call: ToolCall, key: str) -> ToolAn
         return _error(call, Category.INVALID_ARGUMENTS, "arguments are not an object")
     outcome = await site.tools.dispatch(key, call.tool, call.arguments, site.grants, site.work)
     match outcome:
-        case Returned(result=result):
-            return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result)
+        case Returned(result=result, degraded=degraded):
+            return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result, degraded=degraded)
         case Refused(failure=failure):
             return _error(call, failure.category, failure.message)
         case NeedsApproval(proposal=proposal):
@@ -102,6 +102,7 @@ def _done(site: Site, answer: Answer, spoken: int) -> Done:
             case ToolTurn(answers=answers):
                 calls += [
                     {"tool": item.tool, "arguments": asked[item.call_id].arguments, "ok": not item.is_error, "content": item.content}
+                    | ({"degraded": item.degraded} if item.degraded else {})
                     for item in answers
                     if item.call_id in asked
                 ]

@@ -49,8 +49,8 @@ async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
     """Call once; a call that needs leave asks for it, and is made with the grant afterwards."""
     outcome = await site.tools.dispatch(site.key("tool"), kind.tool, filled(kind.arguments, site), site.grants, site.work)
     match outcome:
-        case Returned(result=result):
-            return Done(result=result, facts={"tool": kind.tool})
+        case Returned(result=result, degraded=degraded):
+            return Done(result=result, facts={"tool": kind.tool, "degraded": degraded} if degraded else {"tool": kind.tool})
         case Refused(failure=failure):
             return Failed(failure=failure)
         case NeedsApproval(proposal=proposal):
@@ -76,7 +76,8 @@ def ask_for(site: Site, proposal: Proposal) -> Ask | Failed:
     decided = site.decided(proposal.call_digest)
     if decided is None:
         details: JsonObject = {"tool": proposal.tool, "arguments": proposal.effective_arguments}
-        return Ask(summary=f"Allow {proposal.tool}?", details=details, expires_s=APPROVAL_EXPIRES_S, proposal=proposal)
+        expires_s = proposal.terms.expires_s or APPROVAL_EXPIRES_S
+        return Ask(summary=f"Allow {proposal.tool}?", details=details, expires_s=expires_s, proposal=proposal)
     if decided.status is ApprovalStatus.APPROVED:  # granted and still refused: the grant was spent or no longer fits
         return Failed(
             failure=_failure(

@@ -60,7 +60,14 @@ class Site:
     def grants(self) -> tuple[Grant, ...]:
         """What people allowed in this step."""
         return tuple(
-            Grant(grant_id=approval.approval_id, call_digest=approval.proposal.call_digest, granted_by=approval.decided_by)
+            Grant(
+                grant_id=approval.approval_id,
+                call_digest=approval.proposal.call_digest,
+                granted_by=approval.decided_by,
+                approved_by=approval.approved_by,
+                requested_by=self.run.origin.requested_by,
+                expires_at=approval.expires_at,
+            )
             for approval in self.approvals
             if approval.proposal is not None and approval.status is ApprovalStatus.APPROVED
         )

@@ -155,6 +155,7 @@ def origin_to_proto(origin: RunOrigin) -> run_pb2.RunOrigin:
         forked_run_id=origin.forked_run_id,
         forked_seq=origin.forked_seq,
         schedule=origin.schedule,
+        requested_by=origin.requested_by,
     )
 
 
@@ -221,6 +222,8 @@ def approval_message(approval: Approval, run_id: str, agent: str) -> run_pb2.App
         expire_time=timestamp_to_proto(approval.expires_at),
         decided_by=approval.decided_by,
         comment=approval.comment,
+        approved_by=approval.approved_by,
+        quorum=approval.terms.quorum,
     )
     if approval.proposal is not None:
         message.proposal.CopyFrom(_proposal(approval.proposal))
@@ -235,4 +238,12 @@ def _proposal(proposal: Proposal) -> tool_pb2.Proposal:
         tool_digest=proposal.tool_digest,
         effective_arguments=json_to_proto(proposal.effective_arguments),
         call_digest=proposal.call_digest,
+        terms=tool_pb2.ApprovalTerms(
+            quorum=proposal.terms.quorum,
+            four_eyes=proposal.terms.four_eyes,
+            expires_in=duration_to_proto(proposal.terms.expires_s),
+        ),
+        policy_digest=proposal.policy_digest,
+        credential_version=proposal.credential_version,
+        message=proposal.message,
     )

@@ -38,7 +38,7 @@ class ControlRpcs(rpc.OrchestratorServiceServicer):
 
     async def ForkRun(self, request: pb.ForkRunRequest, context: Any) -> pb.ForkRunResponse:
         changes = object_from_proto(request.state, "state") if request.HasField("state") else {}
-        fork = Fork(seq=request.seq, changes=changes, node=request.node, latest=request.latest)
+        fork = Fork(seq=request.seq, changes=changes, node=request.node, latest=request.latest, asked_by=principal(""))
         options = codec.options_from_proto(request.options)
         started = await self._control.fork_run(tenant(), request.run_id, fork, options, key(request.idempotency_key))
         return pb.ForkRunResponse(run=codec.run_to_proto(started.view), created=started.created)

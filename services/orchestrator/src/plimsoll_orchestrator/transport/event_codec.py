@@ -11,6 +11,7 @@ from plimsoll_runtime.wire import duration_to_proto, json_to_proto, timestamp_to
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
     ApprovalDecided,
+    ApprovalGiven,
     ApprovalStatus,
     ChildrenJoined,
     ChildrenStarted,
@@ -54,7 +55,8 @@ _PUBLISHED_CAP_BYTES = 128 * 1024  # far below what the bus takes, and a whole b
 _TEXT_CAP = 2000
 
 Rare: TypeAlias = (
-    WaitStarted
+    ApprovalGiven
+    | WaitStarted
     | SignalReceived
     | InputReceived
     | ChildrenStarted
@@ -109,6 +111,7 @@ def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEnt
                     decided_by=decided.decided_by,
                     comment=decided.comment,
                     duration=duration_to_proto(decided.seconds),
+                    approved_by=decided.approved_by,
                 )
             )
         case RunFinished() as ended:
@@ -120,6 +123,10 @@ def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEnt
 
 def _tell(event: pb.RunEvent, entry: Rare) -> None:  # noqa: C901, PLR0912 - one case for each kind of entry
     match entry:
+        case ApprovalGiven():
+            event.approval_given.CopyFrom(
+                pb.ApprovalGiven(approval_id=entry.approval_id, node=entry.node, decided_by=entry.decided_by, comment=entry.comment)
+            )
         case WaitStarted():
             event.wait_started.CopyFrom(pb.WaitStarted(node=entry.node, signal=entry.signal))
             if entry.until is not None:
@@ -214,6 +221,8 @@ def _abridge(event: pb.RunEvent) -> None:  # noqa: C901, PLR0912 - one case for 
             approval.ClearField("proposal")
         case "approval_decided":
             event.approval_decided.comment = event.approval_decided.comment[:_TEXT_CAP]
+        case "approval_given":
+            event.approval_given.comment = event.approval_given.comment[:_TEXT_CAP]
         case "run_finished":
             event.run_finished.ClearField("output")
             if event.run_finished.HasField("failure"):

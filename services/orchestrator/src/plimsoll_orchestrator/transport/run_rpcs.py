@@ -8,10 +8,11 @@ from plimsoll.orchestrator.v1 import orchestrator_service_pb2_grpc as rpc
 from plimsoll_runtime.errors import FieldProblem, Invalid
 from plimsoll_runtime.wire import object_from_proto
 
+from plimsoll_orchestrator.domain.options import RunOrigin
 from plimsoll_orchestrator.ports import RunFilter
 from plimsoll_orchestrator.service import Following, Orchestrator
 from plimsoll_orchestrator.transport import codec, event_codec
-from plimsoll_orchestrator.transport.requests import key, page, required, tenant
+from plimsoll_orchestrator.transport.requests import key, page, principal, required, tenant
 
 
 class RunRpcs(rpc.OrchestratorServiceServicer):
@@ -39,7 +40,8 @@ class RunRpcs(rpc.OrchestratorServiceServicer):
         required("agent", request.agent)
         value = object_from_proto(request.input, "input")
         options = codec.options_from_proto(request.options)
-        started = await self._service.start_run(tenant(), request.agent, value, key(request.idempotency_key), options)
+        origin = RunOrigin(requested_by=principal(""))
+        started = await self._service.start_run(tenant(), request.agent, value, key(request.idempotency_key), options, origin)
         return pb.StartRunResponse(run=codec.run_to_proto(started.view), created=started.created, steered=started.steered)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:

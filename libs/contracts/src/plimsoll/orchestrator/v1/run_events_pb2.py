@@ -30,7 +30,7 @@ from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage
 from plimsoll.orchestrator.v1 import run_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plimsoll/orchestrator/v1/run_events.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\xf0\x0c\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x10\n\x08\x61\x62ridged\x18\x08 \x01(\x08\x12;\n\x0brun_started\x18\n \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunStartedH\x00\x12=\n\x0cstep_started\x18\x0b \x01(\x0b\x32%.plimsoll.orchestrator.v1.StepStartedH\x00\x12\x43\n\x0fstep_progressed\x18\x0c \x01(\x0b\x32(.plimsoll.orchestrator.v1.StepProgressedH\x00\x12?\n\rstep_finished\x18\r \x01(\x0b\x32&.plimsoll.orchestrator.v1.StepFinishedH\x00\x12;\n\x0bstep_failed\x18\x0e \x01(\x0b\x32$.plimsoll.orchestrator.v1.StepFailedH\x00\x12\x41\n\x0e\x61pproval_asked\x18\x0f \x01(\x0b\x32\'.plimsoll.orchestrator.v1.ApprovalAskedH\x00\x12\x45\n\x10\x61pproval_decided\x18\x10 \x01(\x0b\x32).plimsoll.orchestrator.v1.ApprovalDecidedH\x00\x12=\n\x0crun_finished\x18\x11 \x01(\x0b\x32%.plimsoll.orchestrator.v1.RunFinishedH\x00\x12=\n\x0cwait_started\x18\x12 \x01(\x0b\x32%.plimsoll.orchestrator.v1.WaitStartedH\x00\x12\x43\n\x0fsignal_received\x18\x13 \x01(\x0b\x32(.plimsoll.orchestrator.v1.SignalReceivedH\x00\x12\x45\n\x10\x63hildren_started\x18\x14 \x01(\x0b\x32).plimsoll.orchestrator.v1.ChildrenStartedH\x00\x12\x43\n\x0f\x63hildren_joined\x18\x15 \x01(\x0b\x32(.plimsoll.orchestrator.v1.ChildrenJoinedH\x00\x12\x41\n\x0einput_received\x18\x16 \x01(\x0b\x32\'.plimsoll.orchestrator.v1.InputReceivedH\x00\x12\x39\n\nrun_paused\x18\x17 \x01(\x0b\x32#.plimsoll.orchestrator.v1.RunPausedH\x00\x12;\n\x0brun_resumed\x18\x18 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunResumedH\x00\x12\x43\n\x0frun_quarantined\x18\x19 \x01(\x0b\x32(.plimsoll.orchestrator.v1.RunQuarantinedH\x00\x12\x43\n\x0fversion_changed\x18\x1a \x01(\x0b\x32(.plimsoll.orchestrator.v1.VersionChangedH\x00\x12?\n\rthread_joined\x18\x1b \x01(\x0b\x32&.plimsoll.orchestrator.v1.ThreadJoinedH\x00\x12M\n\x14\x63ompensation_started\x18\x1c \x01(\x0b\x32-.plimsoll.orchestrator.v1.CompensationStartedH\x00\x12\x45\n\x10\x63hildren_stopped\x18\x1d \x01(\x0b\x32).plimsoll.orchestrator.v1.ChildrenStoppedH\x00\x12\x43\n\x0ftokens_received\x18\x1e \x01(\x0b\x32(.plimsoll.orchestrator.v1.TokensReceivedH\x00\x12\x45\n\x10tokens_retracted\x18\x1f \x01(\x0b\x32).plimsoll.orchestrator.v1.TokensRetractedH\x00\x42\x07\n\x05\x65vent\"\xa6\x01\n\nRunStarted\x12,\n\x05input\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x35\n\x07options\x18\x02 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunOptions\x12\x33\n\x06origin\x18\x03 \x01(\x0b\x32#.plimsoll.orchestrator.v1.RunOrigin\"[\n\x0bWaitStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\x03 \x01(\t\"r\n\x0eSignalReceived\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\x07payload\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0f\n\x07sent_by\x18\x04 \x01(\t\"8\n\x08\x43hildRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\"d\n\x0f\x43hildrenStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x08\x63hildren\x18\x02 \x03(\x0b\x32\".plimsoll.orchestrator.v1.ChildRun\x12\r\n\x05total\x18\x03 \x01(\x03\"\xb9\x01\n\x0bJoinedChild\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12,\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"W\n\x0e\x43hildrenJoined\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x37\n\x08\x63hildren\x18\x02 \x03(\x0b\x32%.plimsoll.orchestrator.v1.JoinedChild\"`\n\rInputReceived\x12\x10\n\x08input_id\x18\x01 \x01(\t\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0f\n\x07sent_by\x18\x03 \x01(\t\".\n\tRunPaused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tpaused_by\x18\x02 \x01(\t\" \n\nRunResumed\x12\x12\n\nresumed_by\x18\x01 \x01(\t\"2\n\x0eRunQuarantined\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x03(\t\"&\n\x0eVersionChanged\x12\x14\n\x0c\x61gent_digest\x18\x01 \x01(\t\"_\n\x0eTokensReceived\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08step_seq\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t\"B\n\x0fTokensRetracted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08step_seq\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\":\n\x0bStepStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"w\n\x0eStepProgressed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x64\x65tail\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"\xaa\x02\n\x0cStepFinished\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04next\x18\x04 \x01(\t\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12/\n\x08\x61ppended\x18\x08 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04undo\x18\t \x01(\x08\"\xdd\x01\n\nStepFailed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04next\x18\x05 \x01(\t\x12\x0f\n\x07retried\x18\x06 \x01(\x08\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"E\n\rApprovalAsked\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approval\"\xce\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x38\n\x06status\x18\x03 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x12\n\ndecided_by\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x0c\n\x04next\x18\x06 \x01(\t\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x02\n\x0bRunFinished\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12-\n\x06output\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x03\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0cThreadJoined\x12+\n\x04kept\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"@\n\x13\x43ompensationStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x03(\t\x12\x0c\n\x04next\x18\x03 \x01(\t\"M\n\x0f\x43hildrenStopped\x12\x0c\n\x04node\x18\x01 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failureb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plimsoll/orchestrator/v1/run_events.proto\x12\x18plimsoll.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\xb3\r\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x14\n\x0c\x61gent_digest\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x10\n\x08\x61\x62ridged\x18\x08 \x01(\x08\x12;\n\x0brun_started\x18\n \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunStartedH\x00\x12=\n\x0cstep_started\x18\x0b \x01(\x0b\x32%.plimsoll.orchestrator.v1.StepStartedH\x00\x12\x43\n\x0fstep_progressed\x18\x0c \x01(\x0b\x32(.plimsoll.orchestrator.v1.StepProgressedH\x00\x12?\n\rstep_finished\x18\r \x01(\x0b\x32&.plimsoll.orchestrator.v1.StepFinishedH\x00\x12;\n\x0bstep_failed\x18\x0e \x01(\x0b\x32$.plimsoll.orchestrator.v1.StepFailedH\x00\x12\x41\n\x0e\x61pproval_asked\x18\x0f \x01(\x0b\x32\'.plimsoll.orchestrator.v1.ApprovalAskedH\x00\x12\x45\n\x10\x61pproval_decided\x18\x10 \x01(\x0b\x32).plimsoll.orchestrator.v1.ApprovalDecidedH\x00\x12=\n\x0crun_finished\x18\x11 \x01(\x0b\x32%.plimsoll.orchestrator.v1.RunFinishedH\x00\x12=\n\x0cwait_started\x18\x12 \x01(\x0b\x32%.plimsoll.orchestrator.v1.WaitStartedH\x00\x12\x43\n\x0fsignal_received\x18\x13 \x01(\x0b\x32(.plimsoll.orchestrator.v1.SignalReceivedH\x00\x12\x45\n\x10\x63hildren_started\x18\x14 \x01(\x0b\x32).plimsoll.orchestrator.v1.ChildrenStartedH\x00\x12\x43\n\x0f\x63hildren_joined\x18\x15 \x01(\x0b\x32(.plimsoll.orchestrator.v1.ChildrenJoinedH\x00\x12\x41\n\x0einput_received\x18\x16 \x01(\x0b\x32\'.plimsoll.orchestrator.v1.InputReceivedH\x00\x12\x39\n\nrun_paused\x18\x17 \x01(\x0b\x32#.plimsoll.orchestrator.v1.RunPausedH\x00\x12;\n\x0brun_resumed\x18\x18 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunResumedH\x00\x12\x43\n\x0frun_quarantined\x18\x19 \x01(\x0b\x32(.plimsoll.orchestrator.v1.RunQuarantinedH\x00\x12\x43\n\x0fversion_changed\x18\x1a \x01(\x0b\x32(.plimsoll.orchestrator.v1.VersionChangedH\x00\x12?\n\rthread_joined\x18\x1b \x01(\x0b\x32&.plimsoll.orchestrator.v1.ThreadJoinedH\x00\x12M\n\x14\x63ompensation_started\x18\x1c \x01(\x0b\x32-.plimsoll.orchestrator.v1.CompensationStartedH\x00\x12\x45\n\x10\x63hildren_stopped\x18\x1d \x01(\x0b\x32).plimsoll.orchestrator.v1.ChildrenStoppedH\x00\x12\x43\n\x0ftokens_received\x18\x1e \x01(\x0b\x32(.plimsoll.orchestrator.v1.TokensReceivedH\x00\x12\x45\n\x10tokens_retracted\x18\x1f \x01(\x0b\x32).plimsoll.orchestrator.v1.TokensRetractedH\x00\x12\x41\n\x0e\x61pproval_given\x18  \x01(\x0b\x32\'.plimsoll.orchestrator.v1.ApprovalGivenH\x00\x42\x07\n\x05\x65vent\"\xa6\x01\n\nRunStarted\x12,\n\x05input\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x35\n\x07options\x18\x02 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunOptions\x12\x33\n\x06origin\x18\x03 \x01(\x0b\x32#.plimsoll.orchestrator.v1.RunOrigin\"[\n\x0bWaitStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\x03 \x01(\t\"r\n\x0eSignalReceived\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\x07payload\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0f\n\x07sent_by\x18\x04 \x01(\t\"8\n\x08\x43hildRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\"d\n\x0f\x43hildrenStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x08\x63hildren\x18\x02 \x03(\x0b\x32\".plimsoll.orchestrator.v1.ChildRun\x12\r\n\x05total\x18\x03 \x01(\x03\"\xb9\x01\n\x0bJoinedChild\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12,\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"W\n\x0e\x43hildrenJoined\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x37\n\x08\x63hildren\x18\x02 \x03(\x0b\x32%.plimsoll.orchestrator.v1.JoinedChild\"`\n\rInputReceived\x12\x10\n\x08input_id\x18\x01 \x01(\t\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0f\n\x07sent_by\x18\x03 \x01(\t\".\n\tRunPaused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tpaused_by\x18\x02 \x01(\t\" \n\nRunResumed\x12\x12\n\nresumed_by\x18\x01 \x01(\t\"2\n\x0eRunQuarantined\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x03(\t\"&\n\x0eVersionChanged\x12\x14\n\x0c\x61gent_digest\x18\x01 \x01(\t\"_\n\x0eTokensReceived\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08step_seq\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t\"B\n\x0fTokensRetracted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08step_seq\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\":\n\x0bStepStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"w\n\x0eStepProgressed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x64\x65tail\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"\xaa\x02\n\x0cStepFinished\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04next\x18\x04 \x01(\t\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12/\n\x08\x61ppended\x18\x08 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0c\n\x04undo\x18\t \x01(\x08\"\xdd\x01\n\nStepFailed\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04next\x18\x05 \x01(\t\x12\x0f\n\x07retried\x18\x06 \x01(\x08\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\"E\n\rApprovalAsked\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approval\"W\n\rApprovalGiven\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\ndecided_by\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"\xe3\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x38\n\x06status\x18\x03 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x12\n\ndecided_by\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x0c\n\x04next\x18\x06 \x01(\t\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x61pproved_by\x18\x08 \x03(\t\"\x85\x02\n\x0bRunFinished\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12-\n\x06output\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x04 \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x03\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0cThreadJoined\x12+\n\x04kept\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"@\n\x13\x43ompensationStarted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x03(\t\x12\x0c\n\x04next\x18\x03 \x01(\t\"M\n\x0f\x43hildrenStopped\x12\x0c\n\x04node\x18\x01 \x01(\t\x12,\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failureb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,53 +38,55 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.orchestrator.v1.ru
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNEVENT']._serialized_start=270
-  _globals['_RUNEVENT']._serialized_end=1918
-  _globals['_RUNSTARTED']._serialized_start=1921
-  _globals['_RUNSTARTED']._serialized_end=2087
-  _globals['_WAITSTARTED']._serialized_start=2089
-  _globals['_WAITSTARTED']._serialized_end=2180
-  _globals['_SIGNALRECEIVED']._serialized_start=2182
-  _globals['_SIGNALRECEIVED']._serialized_end=2296
-  _globals['_CHILDRUN']._serialized_start=2298
-  _globals['_CHILDRUN']._serialized_end=2354
-  _globals['_CHILDRENSTARTED']._serialized_start=2356
-  _globals['_CHILDRENSTARTED']._serialized_end=2456
-  _globals['_JOINEDCHILD']._serialized_start=2459
-  _globals['_JOINEDCHILD']._serialized_end=2644
-  _globals['_CHILDRENJOINED']._serialized_start=2646
-  _globals['_CHILDRENJOINED']._serialized_end=2733
-  _globals['_INPUTRECEIVED']._serialized_start=2735
-  _globals['_INPUTRECEIVED']._serialized_end=2831
-  _globals['_RUNPAUSED']._serialized_start=2833
-  _globals['_RUNPAUSED']._serialized_end=2879
-  _globals['_RUNRESUMED']._serialized_start=2881
-  _globals['_RUNRESUMED']._serialized_end=2913
-  _globals['_RUNQUARANTINED']._serialized_start=2915
-  _globals['_RUNQUARANTINED']._serialized_end=2965
-  _globals['_VERSIONCHANGED']._serialized_start=2967
-  _globals['_VERSIONCHANGED']._serialized_end=3005
-  _globals['_TOKENSRECEIVED']._serialized_start=3007
-  _globals['_TOKENSRECEIVED']._serialized_end=3102
-  _globals['_TOKENSRETRACTED']._serialized_start=3104
-  _globals['_TOKENSRETRACTED']._serialized_end=3170
-  _globals['_STEPSTARTED']._serialized_start=3172
-  _globals['_STEPSTARTED']._serialized_end=3230
-  _globals['_STEPPROGRESSED']._serialized_start=3232
-  _globals['_STEPPROGRESSED']._serialized_end=3351
-  _globals['_STEPFINISHED']._serialized_start=3354
-  _globals['_STEPFINISHED']._serialized_end=3652
-  _globals['_STEPFAILED']._serialized_start=3655
-  _globals['_STEPFAILED']._serialized_end=3876
-  _globals['_APPROVALASKED']._serialized_start=3878
-  _globals['_APPROVALASKED']._serialized_end=3947
-  _globals['_APPROVALDECIDED']._serialized_start=3950
-  _globals['_APPROVALDECIDED']._serialized_end=4156
-  _globals['_RUNFINISHED']._serialized_start=4159
-  _globals['_RUNFINISHED']._serialized_end=4420
-  _globals['_THREADJOINED']._serialized_start=4422
-  _globals['_THREADJOINED']._serialized_end=4481
-  _globals['_COMPENSATIONSTARTED']._serialized_start=4483
-  _globals['_COMPENSATIONSTARTED']._serialized_end=4547
-  _globals['_CHILDRENSTOPPED']._serialized_start=4549
-  _globals['_CHILDRENSTOPPED']._serialized_end=4626
+  _globals['_RUNEVENT']._serialized_end=1985
+  _globals['_RUNSTARTED']._serialized_start=1988
+  _globals['_RUNSTARTED']._serialized_end=2154
+  _globals['_WAITSTARTED']._serialized_start=2156
+  _globals['_WAITSTARTED']._serialized_end=2247
+  _globals['_SIGNALRECEIVED']._serialized_start=2249
+  _globals['_SIGNALRECEIVED']._serialized_end=2363
+  _globals['_CHILDRUN']._serialized_start=2365
+  _globals['_CHILDRUN']._serialized_end=2421
+  _globals['_CHILDRENSTARTED']._serialized_start=2423
+  _globals['_CHILDRENSTARTED']._serialized_end=2523
+  _globals['_JOINEDCHILD']._serialized_start=2526
+  _globals['_JOINEDCHILD']._serialized_end=2711
+  _globals['_CHILDRENJOINED']._serialized_start=2713
+  _globals['_CHILDRENJOINED']._serialized_end=2800
+  _globals['_INPUTRECEIVED']._serialized_start=2802
+  _globals['_INPUTRECEIVED']._serialized_end=2898
+  _globals['_RUNPAUSED']._serialized_start=2900
+  _globals['_RUNPAUSED']._serialized_end=2946
+  _globals['_RUNRESUMED']._serialized_start=2948
+  _globals['_RUNRESUMED']._serialized_end=2980
+  _globals['_RUNQUARANTINED']._serialized_start=2982
+  _globals['_RUNQUARANTINED']._serialized_end=3032
+  _globals['_VERSIONCHANGED']._serialized_start=3034
+  _globals['_VERSIONCHANGED']._serialized_end=3072
+  _globals['_TOKENSRECEIVED']._serialized_start=3074
+  _globals['_TOKENSRECEIVED']._serialized_end=3169
+  _globals['_TOKENSRETRACTED']._serialized_start=3171
+  _globals['_TOKENSRETRACTED']._serialized_end=3237
+  _globals['_STEPSTARTED']._serialized_start=3239
+  _globals['_STEPSTARTED']._serialized_end=3297
+  _globals['_STEPPROGRESSED']._serialized_start=3299
+  _globals['_STEPPROGRESSED']._serialized_end=3418
+  _globals['_STEPFINISHED']._serialized_start=3421
+  _globals['_STEPFINISHED']._serialized_end=3719
+  _globals['_STEPFAILED']._serialized_start=3722
+  _globals['_STEPFAILED']._serialized_end=3943
+  _globals['_APPROVALASKED']._serialized_start=3945
+  _globals['_APPROVALASKED']._serialized_end=4014
+  _globals['_APPROVALGIVEN']._serialized_start=4016
+  _globals['_APPROVALGIVEN']._serialized_end=4103
+  _globals['_APPROVALDECIDED']._serialized_start=4106
+  _globals['_APPROVALDECIDED']._serialized_end=4333
+  _globals['_RUNFINISHED']._serialized_start=4336
+  _globals['_RUNFINISHED']._serialized_end=4597
+  _globals['_THREADJOINED']._serialized_start=4599
+  _globals['_THREADJOINED']._serialized_end=4658
+  _globals['_COMPENSATIONSTARTED']._serialized_start=4660
+  _globals['_COMPENSATIONSTARTED']._serialized_end=4724
+  _globals['_CHILDRENSTOPPED']._serialized_start=4726
+  _globals['_CHILDRENSTOPPED']._serialized_end=4803
 # @@protoc_insertion_point(module_scope)

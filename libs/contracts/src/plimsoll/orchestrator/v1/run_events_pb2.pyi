@@ -60,6 +60,7 @@ class RunEvent(_message.Message):
     CHILDREN_STOPPED_FIELD_NUMBER: _builtins.int
     TOKENS_RECEIVED_FIELD_NUMBER: _builtins.int
     TOKENS_RETRACTED_FIELD_NUMBER: _builtins.int
+    APPROVAL_GIVEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     seq: _builtins.int
     """Position in the journal, from 1, without gaps; the one cursor of streams."""
@@ -120,6 +121,8 @@ class RunEvent(_message.Message):
     def tokens_retracted(self) -> Global___TokensRetracted:
         """Not in the journal: what tokens_received told of this step's attempts up to this one is void."""
 
+    @_builtins.property
+    def approval_given(self) -> Global___ApprovalGiven: ...
     def __init__(
         self,
         *,
@@ -153,12 +156,13 @@ class RunEvent(_message.Message):
         children_stopped: Global___ChildrenStopped | None = ...,
         tokens_received: Global___TokensReceived | None = ...,
         tokens_retracted: Global___TokensRetracted | None = ...,
+        approval_given: Global___ApprovalGiven | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "approval_given", b"approval_given", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abridged", b"abridged", "agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "epoch", b"epoch", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_id", b"run_id", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "seq", b"seq", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abridged", b"abridged", "agent", b"agent", "agent_digest", b"agent_digest", "approval_asked", b"approval_asked", "approval_decided", b"approval_decided", "approval_given", b"approval_given", "children_joined", b"children_joined", "children_started", b"children_started", "children_stopped", b"children_stopped", "compensation_started", b"compensation_started", "epoch", b"epoch", "event", b"event", "input_received", b"input_received", "run_finished", b"run_finished", "run_id", b"run_id", "run_paused", b"run_paused", "run_quarantined", b"run_quarantined", "run_resumed", b"run_resumed", "run_started", b"run_started", "seq", b"seq", "signal_received", b"signal_received", "step_failed", b"step_failed", "step_finished", b"step_finished", "step_progressed", b"step_progressed", "step_started", b"step_started", "tenant", b"tenant", "thread_joined", b"thread_joined", "time", b"time", "tokens_received", b"tokens_received", "tokens_retracted", b"tokens_retracted", "version_changed", b"version_changed", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run_started", "step_started", "step_progressed", "step_finished", "step_failed", "approval_asked", "approval_decided", "run_finished", "wait_started", "signal_received", "children_started", "children_joined", "input_received", "run_paused", "run_resumed", "run_quarantined", "version_changed", "thread_joined", "compensation_started", "children_stopped", "tokens_received", "tokens_retracted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run_started", "step_started", "step_progressed", "step_finished", "step_failed", "approval_asked", "approval_decided", "run_finished", "wait_started", "signal_received", "children_started", "children_joined", "input_received", "run_paused", "run_resumed", "run_quarantined", "version_changed", "thread_joined", "compensation_started", "children_stopped", "tokens_received", "tokens_retracted", "approval_given"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -712,6 +716,36 @@ class ApprovalAsked(_message.Message):
 Global___ApprovalAsked: _TypeAlias = ApprovalAsked  # noqa: Y015
 
 @_typing.final
+class ApprovalGiven(_message.Message):
+    """One of several people approved; the question stays open until enough have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    node: _builtins.str
+    decided_by: _builtins.str
+    comment: _builtins.str
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "decided_by", b"decided_by", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalGiven: _TypeAlias = ApprovalGiven  # noqa: Y015
+
+@_typing.final
 class ApprovalDecided(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -722,6 +756,7 @@ class ApprovalDecided(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     node: _builtins.str
     status: _run_pb2.ApprovalStatus.ValueType
@@ -731,6 +766,10 @@ class ApprovalDecided(_message.Message):
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long people were waited for."""
+
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who approved, when more than one had to."""
 
     def __init__(
         self,
@@ -742,10 +781,11 @@ class ApprovalDecided(_message.Message):
         comment: _builtins.str = ...,
         next: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "decided_by", b"decided_by", "duration", b"duration", "next", b"next", "node", b"node", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "approved_by", b"approved_by", "comment", b"comment", "decided_by", b"decided_by", "duration", b"duration", "next", b"next", "node", b"node", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

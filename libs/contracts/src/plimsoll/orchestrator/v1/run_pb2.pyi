@@ -3,10 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
@@ -228,6 +230,7 @@ class RunOrigin(_message.Message):
     FORKED_RUN_ID_FIELD_NUMBER: _builtins.int
     FORKED_SEQ_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     parent_run_id: _builtins.str
     """The run that started it, and the position of the step."""
     parent_seq: _builtins.int
@@ -238,6 +241,8 @@ class RunOrigin(_message.Message):
     forked_seq: _builtins.int
     schedule: _builtins.str
     """The schedule that fired."""
+    requested_by: _builtins.str
+    """Who asked for the run; of a run that another one started, who asked for that one."""
     def __init__(
         self,
         *,
@@ -247,10 +252,11 @@ class RunOrigin(_message.Message):
         forked_run_id: _builtins.str = ...,
         forked_seq: _builtins.int = ...,
         schedule: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_run_id", b"forked_run_id", "forked_seq", b"forked_seq", "parent_run_id", b"parent_run_id", "parent_seq", b"parent_seq", "place", b"place", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_run_id", b"forked_run_id", "forked_seq", b"forked_seq", "parent_run_id", b"parent_run_id", "parent_seq", b"parent_seq", "place", b"place", "requested_by", b"requested_by", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,6 +408,8 @@ class Approval(_message.Message):
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     run_id: _builtins.str
     agent: _builtins.str
@@ -410,6 +418,8 @@ class Approval(_message.Message):
     status: Global___ApprovalStatus.ValueType
     decided_by: _builtins.str
     comment: _builtins.str
+    quorum: _builtins.int
+    """How many people have to approve."""
     @_builtins.property
     def details(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
@@ -422,6 +432,10 @@ class Approval(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who approved so far, in that order."""
+
     def __init__(
         self,
         *,
@@ -438,10 +452,12 @@ class Approval(_message.Message):
         decide_time: _timestamp_pb2.Timestamp | None = ...,
         decided_by: _builtins.str = ...,
         comment: _builtins.str = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        quorum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ask_time", b"ask_time", "decide_time", b"decide_time", "details", b"details", "expire_time", b"expire_time", "proposal", b"proposal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "approval_id", b"approval_id", "ask_time", b"ask_time", "comment", b"comment", "decide_time", b"decide_time", "decided_by", b"decided_by", "details", b"details", "expire_time", b"expire_time", "node", b"node", "proposal", b"proposal", "run_id", b"run_id", "status", b"status", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "approval_id", b"approval_id", "approved_by", b"approved_by", "ask_time", b"ask_time", "comment", b"comment", "decide_time", b"decide_time", "decided_by", b"decided_by", "details", b"details", "expire_time", b"expire_time", "node", b"node", "proposal", b"proposal", "quorum", b"quorum", "run_id", b"run_id", "status", b"status", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,25 @@
+"""What one person's answer to a question means, by the terms of the approval."""
+
+from datetime import datetime
+
+from plimsoll_orchestrator.domain.decide import decided
+from plimsoll_orchestrator.domain.journal import ApprovalDecided, ApprovalGiven, ApprovalStatus
+from plimsoll_orchestrator.domain.run import Approval
+from plimsoll_orchestrator.errors import ApproverNotAllowed
+
+
+def approved(approval: Approval, requested_by: str, by: str, comment: str, now: datetime) -> ApprovalGiven | ApprovalDecided | None:
+    """The entry that a yes leaves: the last one needed decides. None when this person has said so before. Raises ApproverNotAllowed."""
+    terms = approval.terms
+    if not by and (terms.four_eyes or terms.quorum > 1):
+        raise ApproverNotAllowed("nobody is named who approves", remedy="approve with a key of your own")
+    if terms.four_eyes and by == requested_by:
+        raise ApproverNotAllowed(f"{by} asked for the run and may not approve what it does", remedy="ask somebody else to decide")
+    if by and by in approval.approved_by:
+        return None
+    everybody = (*approval.approved_by, by)
+    if len(everybody) < terms.quorum:
+        return ApprovalGiven(approval_id=approval.approval_id, node=approval.node, decided_by=by, comment=comment)
+    return decided(
+        approval, ApprovalStatus.APPROVED, now, decided_by=by, comment=comment, approved_by=everybody if terms.quorum > 1 else ()
+    )
