@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
-    agents = tmp_path_factory.mktemp("agents")
+    root = tmp_path_factory.mktemp("deploy")
+    agents = root / "agents"
+    (root / "tools").mkdir()
+    shutil.copytree(ROOT / "deploy" / "policies", root / "policies")
     for bundle in [*(ROOT / "deploy" / "agents").iterdir(), *(ROOT / "tests" / "e2e" / "agents").iterdir()]:
         if (bundle / "agent.yaml").exists():
             shutil.copytree(bundle, agents / bundle.name)

@@ -39,10 +39,11 @@ def step(node: str, kind: str = "model", *, next: str = "end", facts: JsonObject
     return run_events_pb2.RunEvent(step_finished=finished)
 
 
-def question(approval_id: str, arguments: JsonObject, *, tool: str = "issue_refund") -> run_events_pb2.RunEvent:
+def question(approval_id: str, arguments: JsonObject, *, tool: str = "issue_refund", quorum: int = 1) -> run_events_pb2.RunEvent:
     """A run that asks for approval of one exact call."""
     approval = run_pb2.Approval(approval_id=approval_id, agent="support", node="refund", summary="Refund over the limit")
     approval.status = run_pb2.APPROVAL_STATUS_PENDING
+    approval.quorum = quorum
     approval.ask_time.CopyFrom(timestamp_to_proto(AT))
     approval.proposal.tool = tool
     approval.proposal.effective_arguments.CopyFrom(json_to_proto(arguments))
@@ -181,8 +182,12 @@ class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
         if approval.status not in {run_pb2.APPROVAL_STATUS_PENDING, status}:
             await _abort(context, Conflict("somebody decided otherwise", reason="ALREADY_DECIDED"))
         if approval.status == run_pb2.APPROVAL_STATUS_PENDING:
-            approval.status, approval.comment = status, request.comment
             run = self.runs[approval.run_id]
+            if approved:
+                approval.approved_by.append(f"person {len(approval.approved_by) + 1}")
+            if approved and len(approval.approved_by) < approval.quorum:
+                return approvals_pb2.DecideApprovalResponse(approval=approval)
+            approval.status, approval.comment = status, request.comment
             decided = run_events_pb2.ApprovalDecided(approval_id=approval.approval_id, node=approval.node, status=status, decided_by="key")
             run.script.insert(0, run_events_pb2.RunEvent(approval_decided=decided))
             await self._play(run)

@@ -131,6 +131,7 @@ class FakeTools:
     recorded: dict[str, ToolOutcome] = field(default_factory=dict)
     gate: asyncio.Event | None = None
     lose_answers: int = 0
+    asked: list[tuple[str, str, JsonObject]] = field(default_factory=list)
     granted: list[Grant] = field(default_factory=list)
     spent: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
@@ -145,6 +146,7 @@ class FakeTools:
         return True
 
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+        self.asked.append((call_key, tool, arguments))
         if self.gate is not None:
             await self.gate.wait()
         if call_key not in self.recorded:

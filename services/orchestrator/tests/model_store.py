@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from plimsoll_graph.graph import Graph
 from plimsoll_orchestrator.domain.journal import (
     ApprovalAsked,
     ApprovalDecided,
+    ApprovalGiven,
     ApprovalStatus,
     RunStatus,
     VersionChanged,
@@ -20,7 +20,6 @@ from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 from plimsoll_orchestrator.ports import (
     Accepted,
-    AgentVersion,
     Append,
     Appended,
     ApprovalView,
@@ -376,39 +375,6 @@ class FakeRunStore:
         ids = sorted(name for owner, name in self._ledger.kept if owner == tenant and name > after)
         threads = [await self.thread(tenant, name) for name in ids[:limit]]
         return [thread for thread in threads if thread is not None]
-
-
-class FakeAgentStore:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._versions: list[AgentVersion] = []
-
-    async def register(self, tenant: str, graph: Graph, source: str) -> tuple[AgentVersion, bool]:
-        known = await self.by_digest(tenant, graph.agent, graph.digest)
-        if known is not None:
-            return known, False
-        number = 1 + sum(version.graph.agent == graph.agent for version in self._versions)
-        self._versions.append(AgentVersion(version=number, graph=graph, created_at=self._clock.now()))
-        return self._versions[-1], True
-
-    async def newest(self, tenant: str, name: str) -> AgentVersion | None:
-        return next((version for version in reversed(self._versions) if version.graph.agent == name), None)
-
-    async def by_digest(self, tenant: str, name: str, digest: str) -> AgentVersion | None:
-        return next((version for version in self._versions if (version.graph.agent, version.graph.digest) == (name, digest)), None)
-
-    async def list_newest(self, tenant: str, after: str, limit: int) -> Sequence[AgentVersion]:
-        names = sorted({version.graph.agent for version in self._versions if version.graph.agent > after})
-        found = [await self.newest(tenant, name) for name in names[:limit]]
-        return [version for version in found if version is not None]
-
-    async def graph(self, tenant: str, name: str, digest: str) -> Graph | None:
-        version = await self.by_digest(tenant, name, digest)
-        return version.graph if version else None
-
-    async def newest_graph(self, tenant: str, name: str) -> Graph | None:
-        version = await self.newest(tenant, name)
-        return version.graph if version else None
 
 
 def _summary(row: Row) -> RunSummary:

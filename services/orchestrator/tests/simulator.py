@@ -7,89 +7,52 @@ goes wrong, and after how many calls, comes from a plan. So a history is a funct
 import asyncio
 import random
 import zlib
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
-from orchestrator_fakes import TENANT, FakeMemory, FakeModels, FakeTools, LostSignals, answer
-from orchestrator_history import History, Row, Written
-from orchestrator_model_store import FakeAgentStore, FakeClaimStore, FakeRunStore, Ledger
+from orchestrator_fakes import TENANT, FakeMemory, FakeModels, LostSignals
+from orchestrator_history import History
+from orchestrator_model_store import FakeClaimStore, FakeRunStore, Ledger
+from orchestrator_simulated import (
+    OF_CALLS,
+    OF_WORKERS,
+    FakeAgentStore,
+    Fault,
+    GatedMemory,
+    GatedModels,
+    GatedStore,
+    GatedTools,
+    SimulatedTools,
+    history_of,
+    said,
+)
 from plimsoll_graph.graph import Graph
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.fold import fold
-from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus, ToolCall, decode_entry, kind_of
-from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, Received, SignalSent
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus, decode_entry
+from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, SignalSent
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.domain.run import Run
-from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.engine import Engine
 from plimsoll_orchestrator.ports import (
-    Answer,
-    Append,
     Claimed,
-    Committed,
-    Grant,
-    Hear,
-    NoAnswer,
-    Note,
-    Passages,
-    Question,
-    Refused,
-    Remembered,
-    Returned,
-    ToolOutcome,
 )
 from plimsoll_orchestrator.service import Control, Orchestrator
 from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_runtime import logs
-from plimsoll_runtime.errors import Conflict, ErrorKind, PlimsollError, Unavailable
-from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, canonical
-from plimsoll_runtime.usage import Usage
-from plimsoll_runtime.work import WorkContext
+from plimsoll_runtime.errors import ErrorKind, PlimsollError, Unavailable
+from plimsoll_runtime.json_types import JsonObject
 from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.ids import FakeIds
 
 T = TypeVar("T")
-CHILD = """
-agent: child
-input: {type: object, properties: {text: {type: string}}}
-state: {type: object, properties: {text: {type: string}, got: {type: object}}}
-start: a
-output: {text: state.text}
-nodes:
-  a: {tool: {name: fetch, arguments: {text: state.text}}, save: {got: "{'text': state.text}"}, on_failure: {any: b}, next: b}
-  b: {set: {text: "state.text + '.'"}, next: end}
-"""
 _LEASE_S = 16.0
 _WORKERS = 3
 _SLOTS = 8
 _CALLS_MOST = 6000
-
-
-class Fault(StrEnum):
-    CRASH_BEFORE = "crash before the call"
-    CRASH_AFTER = "crash after the call"
-    LOSE_ANSWER = "the call acts, its answer is lost"
-    LOSE_CALL = "the call never arrives"
-    STALL = "all workers stand still until their leases end"
-    DRAIN = "a worker is told to leave"
-    RENEW = "leases are renewed"
-    INTERRUPT = "a worker is told to drop a run"
-    SIGNAL = "a signal comes, twice"
-    INPUT = "an input comes"
-    PAUSE = "somebody pauses a run"
-    CANCEL = "somebody cancels a run"
-    TOOL_LOST = "the next tool acts, its answer is lost"
-
-
-_OF_CALLS = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.LOSE_CALL})
-_OF_WORKERS = frozenset({Fault.RENEW, Fault.DRAIN, Fault.INTERRUPT})
-OURS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALL, Fault.DRAIN, Fault.RENEW, Fault.INTERRUPT)
-"""What must not show in a run's outcome. Calls that get lost on the way to the store are ours as well, those on the way to a tool are not."""
 
 
 @dataclass(slots=True)
@@ -100,7 +63,6 @@ class Call:
     what: str
     act: Callable[[], Awaitable[object]]
     answer: "asyncio.Future[object]"
-    is_store: bool
 
 
 class Fleetling:
@@ -112,10 +74,13 @@ class Fleetling:
         self.tasks: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._fleet = fleet
         self._group = group
-        self.store = GatedStore(fleet, self)
+        gate = partial(fleet.gate, self)
+        self.store = GatedStore(gate, fleet.claims)
         self.committer = Committer(self.store, LostSignals())
         self.engine = Engine(
-            performer=Performer(models=GatedModels(fleet, self), tools=GatedTools(fleet, self), memory=GatedMemory(fleet, self)),
+            performer=Performer(
+                models=GatedModels(gate, fleet.models), tools=GatedTools(gate, fleet.tools), memory=GatedMemory(gate, fleet.memory)
+            ),
             committer=self.committer,
             store=self.store,
             speaker=Speaker(LostSignals()),
@@ -147,9 +112,18 @@ class Fleetling:
             self._fleet.tell(f"{self.name} drops {claimed.run_id}: {error.reason}")
             if error.kind is ErrorKind.INTERNAL:
                 await self._set_aside(claimed, error)
+            else:
+                await self._give_back(claimed)
+        except asyncio.CancelledError:
+            await self._give_back(claimed)
+            raise
         except Exception as error:  # noqa: BLE001 - as the real worker does
             self._fleet.broken.append(f"{claimed.run_id}: {error!r}")
             await self._set_aside(claimed, error)
+
+    async def _give_back(self, claimed: Claimed) -> None:
+        if self.alive:
+            await self._fleet.claims.release({claimed.run_id: claimed.epoch})
 
     async def _set_aside(self, claimed: Claimed, error: Exception) -> None:
         if self.alive:
@@ -167,134 +141,6 @@ class Fleetling:
         for task in (*tasks, self._living):
             task.cancel()
         await asyncio.gather(*tasks, self._living, return_exceptions=True)
-
-
-@dataclass(frozen=True, slots=True)
-class GatedStore:
-    """The model store, as one worker reaches it."""
-
-    fleet: "Fleet"
-    worker: Fleetling
-
-    async def append(self, batch: Sequence[Append]) -> Committed:
-        what = "; ".join(f"{one.run_id} {one.expected_seq}+{[kind_of(entry) for entry in one.entries]}" for one in batch)
-        return await self.fleet.gate(self.worker, f"append {what}", lambda: self.fleet.claims.append(batch), is_store=True)
-
-    async def letters(self, run_id: str, after: int) -> Sequence[Received]:
-        return await self.fleet.gate(self.worker, f"letters {run_id}", lambda: self.fleet.claims.letters(run_id, after), is_store=True)
-
-    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
-        return await self.fleet.gate(self.worker, "kept", lambda: self.fleet.claims.kept(tenant, thread_id), is_store=True)
-
-    async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
-        raise AssertionError("the simulation claims")
-
-    async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
-        raise AssertionError("the simulation renews")
-
-    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
-        raise AssertionError("the simulation releases")
-
-    async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
-        raise AssertionError("the simulation sets aside")
-
-
-@dataclass(frozen=True, slots=True)
-class GatedTools:
-    fleet: "Fleet"
-    worker: Fleetling
-
-    async def definitions(self, names: Sequence[str]) -> object:
-        return await self.fleet.tools.definitions(names)
-
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
-        return await self.fleet.gate(
-            self.worker,
-            f"tool {tool} {call_key} {canonical(arguments)}",
-            lambda: self.fleet.tools.dispatch(call_key, tool, arguments, grants, work),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GatedModels:
-    fleet: "Fleet"
-    worker: Fleetling
-
-    async def generate(self, question: Question, hear: Hear | None) -> Answer | NoAnswer:
-        return await self.fleet.gate(self.worker, f"model {question.request_key}", lambda: self.fleet.models.generate(question, hear))
-
-
-@dataclass(frozen=True, slots=True)
-class GatedMemory:
-    fleet: "Fleet"
-    worker: Fleetling
-
-    async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure:
-        return await self.fleet.gate(self.worker, "search", lambda: self.fleet.memory.search(collection, query, limit, filter_, work))
-
-    async def remember(self, note: Note, work: WorkContext) -> Remembered:
-        return await self.fleet.gate(self.worker, f"remember {note.key}", lambda: self.fleet.memory.remember(note, work))
-
-    async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
-        return await self.fleet.gate(self.worker, "recall", lambda: self.fleet.memory.recall(thread_id, max_tokens, query))
-
-
-class SimulatedTools(FakeTools):
-    """Tools of which some always fail, and some fail the first time that a node calls them: as its arguments say.
-
-    As the tool-dispatcher does, a key acts once, always for the same call, and never for a claim that was superseded.
-    """
-
-    def __init__(self, family: Callable[[str], str]) -> None:
-        super().__init__()
-        self.family = family
-        self.tries: dict[str, list[str]] = {}
-        self.calls: dict[str, str] = {}
-        self.epochs: Counter[str] = Counter()
-        self.changed: list[str] = []
-        self.effects: Counter[str] = Counter()
-
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
-        if work.epoch < self.epochs[work.run_id]:
-            raise Conflict("a later claim acts for this run", reason="STALE_EPOCH")
-        self.epochs[work.run_id] = work.epoch
-        call = f"{tool} {canonical(arguments)}"
-        if self.calls.setdefault(call_key, call) != call:
-            self.changed.append(f"{call_key}: {self.calls[call_key]}, then {call}")
-        if call_key in self.recorded:
-            return self.recorded[call_key]
-        place = f"{self.family(work.run_id)} {work.node} {call}"
-        tries = self.tries.setdefault(place, [])
-        if call_key not in tries:
-            tries.append(call_key)
-        category = _fails(call, tries.index(call_key))
-        if category is not None:
-            failure = Failure(category=category, reason="SIMULATED", message="on purpose", retryable=True, where=tool)
-            return Refused(failure=failure)
-        self.effects[place] += 1
-        self.executed.append((call_key, tool, arguments))
-        self.recorded[call_key] = Returned(result=arguments)
-        return self.recorded[call_key]
-
-
-def _fails(call: str, tried: int) -> Category | None:
-    lot = zlib.crc32(call.encode()) % 8
-    category = (Category.TIMEOUT, Category.UPSTREAM_UNAVAILABLE, Category.RATE_LIMITED)[zlib.crc32(call.encode(), 7) % 3]
-    return category if lot == 0 or (lot < 3 and tried == 0) else None
-
-
-def _said(question: Question) -> Answer | NoAnswer:
-    """What a model answers depends on what it is asked, never on when."""
-    asked = f"{question.prompt.name} {canonical(question.variables)} {len(question.conversation)}"
-    lot = zlib.crc32(asked.encode()) % 8
-    if lot == 0:
-        failure = Failure(category=Category.UPSTREAM_UNAVAILABLE, reason="SIMULATED", message="on purpose", where="model")
-        return NoAnswer(failure=failure, usage=Usage(input_tokens=1))
-    if question.tools and lot < 5:
-        names = [tool.name for tool in question.tools]
-        calls = [ToolCall(call_id=f"c{n}", tool=names[n % len(names)], arguments={"text": asked, "n": n}) for n in range(1 + lot % 2)]
-        return answer(calls=calls)
-    return answer("said", output={"label": "b" if lot == 1 else "a"} if question.output_schema else None)
 
 
 @dataclass
@@ -318,9 +164,9 @@ class Fleet:
         self.claims, self.runs = FakeClaimStore(self.ledger), FakeRunStore(self.ledger)
         self.agents = FakeAgentStore(self.clock)
         self.service = Orchestrator(agents=self.agents, runs=self.runs, signals=LostSignals(), clock=self.clock, ids=self.ids)
-        self.control = Control(orchestrator=self.service, workers=None, clock=self.clock, ids=self.ids)  # type: ignore[arg-type]
-        self.models, self.memory = FakeModels(reply=_said), FakeMemory()
+        self.models, self.memory = FakeModels(reply=said), FakeMemory()
         self.tools = SimulatedTools(self._family)
+        self.control = Control(orchestrator=self.service, workers=None, grants=self.tools, clock=self.clock, ids=self.ids)  # type: ignore[arg-type]
         self.calls: list[Call] = []
         self.workers: list[Fleetling] = []
         self.passed = 0
@@ -333,9 +179,9 @@ class Fleet:
     def tell(self, text: str) -> None:
         self.told.append(f"{self.clock.now():%d %H:%M:%S} {text}")
 
-    async def gate(self, worker: Fleetling, what: str, act: Callable[[], Awaitable[T]], *, is_store: bool = False) -> T:
+    async def gate(self, worker: Fleetling, what: str, act: Callable[[], Awaitable[T]]) -> T:
         """Wait to be let through."""
-        call = Call(worker, what, act, asyncio.get_running_loop().create_future(), is_store)
+        call = Call(worker, what, act, asyncio.get_running_loop().create_future())
         self.calls.append(call)
         return await call.answer  # type: ignore[return-value]
 
@@ -436,7 +282,7 @@ class Fleet:
             self._countdown -= 1
             return None
         fault = self._faults[0][1]
-        if fault not in _OF_CALLS:
+        if fault not in OF_CALLS:
             return None
         self._drop_fault()
         return fault
@@ -450,11 +296,11 @@ class Fleet:
         if not self._faults or self._countdown > 0:
             return
         fault = self._faults[0][1]
-        if fault in _OF_CALLS or (fault in _OF_WORKERS and not any(worker.held for worker in self.workers)):
+        if fault in OF_CALLS or (fault in OF_WORKERS and not any(worker.held for worker in self.workers)):
             return  # its time comes
         self.tell(f"-- {fault.value}")
         self._drop_fault()
-        if fault in _OF_WORKERS:
+        if fault in OF_WORKERS:
             await self._disturb(fault, self._one_of([worker for worker in self.workers if worker.held]))
         elif fault is Fault.STALL:
             self.clock.advance(_LEASE_S)
@@ -547,31 +393,4 @@ class Fleet:
 
     def history(self) -> History:
         """For the history checker."""
-        ledger = self.ledger
-        rows = [
-            Row(
-                run_id=row.run_id,
-                tenant=row.tenant,
-                agent=row.agent,
-                agent_digest=row.agent_digest,
-                status=row.status.value,
-                epoch=row.epoch,
-                seq=row.seq,
-                steps=row.steps,
-                tokens=row.usage.tokens,
-                wakes=row.wake_at is not None,
-                held=row.worker is not None,
-                finished=row.finished_at is not None,
-            )
-            for row in ledger.runs.values()
-        ]
-        return History(
-            rows=rows,
-            journals={
-                run_id: [Written(one.seq, one.epoch, one.at, one.entry) for one in ledger.entries(run_id, 0)] for run_id in ledger.journals
-            },
-            texts={run_id: "".join(one.text for one in journal) for run_id, journal in ledger.journals.items()},
-            snapshots={run_id: decode_run(body) for run_id, (_, body) in ledger.snapshots.items()},
-            starts={(version.graph.agent, version.graph.digest): version.graph.start for version in self.agents._versions},
-            outbox=ledger.outbox,
-        )
+        return history_of(self.ledger, self.agents)

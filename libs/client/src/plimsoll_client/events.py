@@ -86,8 +86,19 @@ class ApprovalAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGiven:
+    """One of several people approved; the question stays open until enough have."""
+
+    type: Literal["approval_given"] = field(default="approval_given", init=False)
+    approval_id: str
+    node: str
+    decided_by: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecided:
-    """People decided, or did not in time; `duration_s` is how long they were waited for."""
+    """People decided, or did not in time; `duration_s` is how long they were waited for, `approved_by` all of several who approved."""
 
     type: Literal["approval_decided"] = field(default="approval_decided", init=False)
     approval_id: str
@@ -97,6 +108,7 @@ class ApprovalDecided:
     comment: str
     next: str
     duration_s: float = 0.0
+    approved_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +296,7 @@ Happening: TypeAlias = (
     | StepFinished
     | StepFailed
     | ApprovalAsked
+    | ApprovalGiven
     | ApprovalDecided
     | WaitStarted
     | SignalReceived

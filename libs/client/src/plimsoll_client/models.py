@@ -222,17 +222,22 @@ class CheckedAgent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """Exactly the call that would execute."""
+    """Exactly the call that would execute. `message` says why people are asked; with `four_eyes`, who asked for the run may not approve."""
 
     tool: str
     tool_digest: str
     arguments: JsonValue
     call_digest: str
+    message: str = ""
+    four_eyes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to people; the run waits for the answer. `proposal` is None when no call is bound to it."""
+    """A question to people; the run waits for the answer. `proposal` is None when no call is bound to it.
+
+    `approved_by` are all who approved so far, of the `quorum` that have to.
+    """
 
     id: str
     run_id: str
@@ -247,6 +252,8 @@ class Approval:
     decided_at: datetime | None
     decided_by: str
     comment: str
+    approved_by: tuple[str, ...] = ()
+    quorum: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

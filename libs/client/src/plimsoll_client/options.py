@@ -68,7 +68,8 @@ class RunOrigin:
     """The step of another run, the run that it was forked from, or the schedule that fired; what does not apply is empty.
 
     Attributes:
-    place  branch name or item index in the parent's step
+    place         branch name or item index in the parent's step
+    requested_by  who asked for the run; of a run that another one started, who asked for that one
     """
 
     parent_run_id: str = ""
@@ -77,6 +78,7 @@ class RunOrigin:
     forked_run_id: str = ""
     forked_seq: int = 0
     schedule: str = ""
+    requested_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

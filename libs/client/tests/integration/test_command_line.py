@@ -70,6 +70,17 @@ async def test_an_approval_is_shown_and_answered_as_told(
     assert gateway.approvals["apr_1"].status == status
 
 
+async def test_one_of_two_people_does_not_let_the_run_go_on(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:
+    gateway.add_agent("support", accepts=TEXT, script=[question("apr_1", {"amount_cents": 128900}, quorum=2)])
+    assert await plimsoll("run", "support", "--input", message, "--approve", "yes") == 7
+    assert "by 0 of 2" in plimsoll.err
+    assert "plimsoll approvals approve apr_1" in plimsoll.err
+    assert await plimsoll("approvals", "show", "apr_1") == 0
+    assert "by 1 of 2 (person 1)" in plimsoll.out
+    assert await plimsoll("approvals", "approve", "apr_1") == 0
+    assert "apr_1 is approved; run run_1 goes on." in plimsoll.out
+
+
 async def test_with_nobody_to_ask_the_run_stays_parked(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:
     gateway.add_agent("support", accepts=TEXT, script=[question("apr_1", {})])
     assert await plimsoll("run", "support", "--input", message) == 7

@@ -205,6 +205,7 @@ def test_every_kind_of_entry_has_a_line_in_the_history() -> None:
         _finished(facts={}),
         events.StepFailed(node="a", kind="tool", failure=BROKEN, attempt=1, next="", retried=True, duration_s=0.3, usage=Usage()),
         events.ApprovalAsked(approval=_approval({})),
+        events.ApprovalGiven(approval_id="apr_1", node="refund", decided_by="bob", comment=""),
         decided,
         events.WaitStarted(node="pay", until=AT, signal="paid"),
         events.SignalReceived(signal_id="sgn_1", name="paid", payload={"cents": 5}, sent_by="shop"),

@@ -93,13 +93,16 @@ def _service(part: str, service: str, ports: PortBook, extra: Mapping[str, str])
 def _tools(wanted: Wanted, files: MeshFiles) -> dict[str, str]:
     """The tools of every agent, also of those that come later, and those in a folder `tools` beside them, which all agents share.
 
-    `--agents` may name one agent's folder or a folder of them.
+    The policy is what is in a folder `policies` beside the agents; without one, the dispatcher's own. `--agents` may name one agent's
+    folder or a folder of them.
     """
     root = glob.escape(str(wanted.agents.absolute())) if wanted.agents else ""
     shared = glob.escape(str(wanted.agents.absolute().parent / "tools")) if wanted.agents else ""
+    policies = wanted.agents.absolute().parent / "policies" if wanted.agents else None
     return {
         "TOOL_DIRS": f"{root}/tools,{root}/*/tools,{shared}" if root else "",
         "CREDENTIALS_DIR": str(files.tool_credentials),
+        **({"POLICY_DIRS": glob.escape(str(policies))} if policies is not None and policies.is_dir() else {}),
     }
 
 

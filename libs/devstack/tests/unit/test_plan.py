@@ -24,10 +24,14 @@ _USER = {
 
 @pytest.fixture
 def parts(tmp_path: Path) -> dict[str, Part]:
+    return _composed(tmp_path)
+
+
+def _composed(tmp_path: Path) -> dict[str, Part]:
     agents = tmp_path / "agents"
     for agent in ("support", "documents"):
-        (agents / agent / "tools").mkdir(parents=True)
-    (agents / "pipeline").mkdir()
+        (agents / agent / "tools").mkdir(parents=True, exist_ok=True)
+    (agents / "pipeline").mkdir(exist_ok=True)
     wanted = Wanted(data=tmp_path / "data", agents=agents, workers=2, environ=_USER)
     return {part.name: part for part in plan_mesh(wanted, MeshFiles(wanted.data), configure(wanted.data), ()).parts}
 
@@ -85,6 +89,13 @@ def test_the_tools_of_every_agent_reach_the_dispatcher(parts: dict[str, Part], t
     (tmp_path / "agents" / "later" / "tools").mkdir(parents=True)
     folders = sorted(folder for pattern in patterns for folder in glob.glob(pattern))
     assert folders == [str(tmp_path / "agents" / agent / "tools") for agent in ("documents", "later", "support")]
+
+
+def test_the_policy_is_what_is_beside_the_agents_or_else_the_dispatchers_own(tmp_path: Path) -> None:
+    variable = "PLIMSOLL_TOOL_DISPATCHER_POLICY_DIRS"
+    assert variable not in _env(_composed(tmp_path)["tool-dispatcher"])
+    (tmp_path / "policies").mkdir()
+    assert _env(_composed(tmp_path)["tool-dispatcher"])[variable] == str(tmp_path / "policies")
 
 
 def test_tools_beside_the_agents_are_for_all_of_them(parts: dict[str, Part], tmp_path: Path) -> None:

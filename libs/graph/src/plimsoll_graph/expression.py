@@ -20,6 +20,10 @@ Scope: TypeAlias = Mapping[str, JsonValue]
 
 TEXT_CAP = 8192
 _DEPTH_CAP = 64
+_PRODUCT_CAP = 256 * 1024 * 1024  # characters
+_PLACED = re.compile(r"\.(?:replace|join)\s*\(")
+_LITERAL = r"""(?:'[^'\\]*'|"[^"\\]*")"""
+_PLACED_LITERAL = re.compile(rf"\.replace\s*\([^,()]*,\s*{_LITERAL}\s*[,)]|\.join\s*\(\s*{_LITERAL}?\s*\)")
 _ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, OverflowError, SystemError)
 _FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -53,6 +57,11 @@ class Expression:
 
     def evaluate(self, scope: Scope) -> JsonValue:
         """The value in `scope`. Raises ExpressionFailed: missing key, wrong type, division by zero, too much work, not JSON."""
+        if _multiplies(self.text) and _longest(scope) ** 2 > _PRODUCT_CAP:
+            problem = (
+                "could make a text too large for memory: what it puts in, or puts in between, is not written out, and what it reads is long"
+            )
+            raise ExpressionFailed(f"{self.text!r}: {problem}")
         try:
             value = _compiled(self.text).eval(data=cast("dict[str, Any]", {name: scope.get(name) for name in NAMES}))
         except _ENGINE_ERRORS as error:  # such as more than its 10,000 iterations
@@ -129,6 +138,25 @@ def template_source(template: Template) -> JsonValue:
 def serialized(text: str) -> bytes:
     """A text that compiles, as the engine's own message: google.protobuf.Any of cel.expr.CheckedExpr."""
     return cast("bytes", _compiled(text).serialize())
+
+
+@lru_cache(maxsize=4096)
+def _multiplies(text: str) -> bool:
+    """Whether a text that is not written out is put into another, or between others, as often as that other is long."""
+    return len(_PLACED.findall(text)) > len(_PLACED_LITERAL.findall(text))
+
+
+def _longest(value: object) -> int:
+    """The length of the longest text or list."""
+    match value:
+        case str():
+            return len(value)
+        case list():
+            return max([len(value), *map(_longest, value)])
+        case Mapping():
+            return max(map(_longest, value.values()), default=0)
+        case _:
+            return 0
 
 
 @lru_cache(maxsize=1)

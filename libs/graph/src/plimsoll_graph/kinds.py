@@ -36,6 +36,7 @@ ORIGINS_OF_TURNS = ("user", "assistant", "tool", "system")
 ORIGINS_OF_FACTS = ("user", "assistant", "tool", "operator")
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TOOL_CHOICE = re.compile(r"[a-z][a-z0-9_]{0,63}\*?")  # with a star: all whose names begin so, also those that come later
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BRANCHES_MOST = 64
 _DAY_S = 86400.0
@@ -95,8 +96,8 @@ def _prompt(reader: Reader) -> PromptName:
 def _tools(reader: Reader) -> tuple[str, ...]:
     names = reader.words("tools")
     for index, name in enumerate(names):
-        if not _TOOL_NAME.fullmatch(name):
-            reader.note_at((*reader.path, "tools", index), f"is {shown(name)}", f"must match {_TOOL_NAME.pattern}")
+        if not _TOOL_CHOICE.fullmatch(name):
+            reader.note_at((*reader.path, "tools", index), f"is {shown(name)}", f"must match {_TOOL_CHOICE.pattern}")
         elif name in names[:index]:
             reader.note_at((*reader.path, "tools", index), f"names {name!r} twice", "keep one of them")
     return names

@@ -9,6 +9,7 @@ from plimsoll_graph.expression import (
     fill,
     template_source,
 )
+from plimsoll_runtime.json_types import JsonValue
 
 SCOPE = {"state": {"amount": 120, "tags": ["a", "b"], "name": "Ann"}, "failure": None}
 
@@ -70,3 +71,21 @@ def test_string_leaves_are_expressions_and_all_else_is_literal() -> None:
     template = compile_template(source)
     assert fill(template, SCOPE) == {"n": 1, "list": ["Ann", None], "nested": {"x": 240}}
     assert template_source(template) == source
+
+
+@pytest.mark.parametrize("text", ["state.t.replace('', state.t)", "state.t.replace('x', state.t + '!')", "state.l.join(state.t)"])
+def test_a_text_that_would_fill_the_memory_is_a_failure_before_it_is_made(text: str) -> None:
+    long: dict[str, JsonValue] = {"t": "x" * 100_000, "l": ["x"] * 100_000}
+    with pytest.raises(ExpressionFailed, match="too large"):
+        compile_expression(text).evaluate({"state": long})
+
+
+@pytest.mark.parametrize("text", ["state.t.replace('x', 'y').size()", "state.l.join(', ').size()", "state.l.join().size()"])
+def test_what_is_written_out_may_be_put_into_long_texts(text: str) -> None:
+    long: dict[str, JsonValue] = {"t": "x" * 100_000, "l": ["x"] * 1000}
+    assert compile_expression(text).evaluate({"state": long})
+
+
+def test_a_name_may_be_put_into_a_template() -> None:
+    scope: dict[str, JsonValue] = {"state": {"t": "Dear {name}", "name": "Ann"}}
+    assert compile_expression("state.t.replace('{name}', state.name)").evaluate(scope) == "Dear Ann"

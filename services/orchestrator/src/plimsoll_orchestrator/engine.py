@@ -209,6 +209,8 @@ class Engine:
                     details=outcome.details,
                     proposal=outcome.proposal,
                     expires_at=now + timedelta(seconds=outcome.expires_s),
+                    call_key=outcome.call_key,
+                    proposed_by=outcome.proposed_by,
                 )
                 return (asked,)
             case finished:
@@ -257,11 +259,11 @@ class Engine:
             if await self._commit(hold, more, last, decide(last, hold.graph, now), births, answered, stop):
                 return
             if not last.is_final or not await self._has_news(hold, known):
-                await self._drop(hold)
+                self._drop(hold)
                 return
         known = hold.mail
         if not await self._commit(hold, entries, after, following, births, answered, stop) and not await self._has_news(hold, known):
-            await self._drop(hold)
+            self._drop(hold)
 
     async def _commit(
         self,
@@ -311,9 +313,7 @@ class Engine:
         hold.receive(await self.store.letters(hold.run.run_id, hold.mail))
         return hold.mail > known
 
-    async def _drop(self, hold: Hold) -> None:
-        """It is another's by its epoch, and stays so; should it still be ours, it must not lie until its lease ends."""
-        await self.store.release({hold.run.run_id: hold.epoch})
+    def _drop(self, hold: Hold) -> None:
         self.log.warning("run.fenced_off", {"run_id": hold.run.run_id, "epoch": hold.epoch, "seq": hold.run.seq})
         hold.is_over = True
 

@@ -94,7 +94,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.works:
         speaker = Speaker(signals)
         worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, workers, clock)
-        outbox = JournalOutbox(event_to_publish)
+        outbox = JournalOutbox(event_to_publish, log)
         loops["worker"] = worker.run
         loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
         loops["interruptions"] = lambda stop: signals.hear_interruptions(stop, worker.hear_interruption)

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, failure, open_bench, pending
+from plimsoll_graph.parse import parse_graph
 from plimsoll_orchestrator.adapters.consequences import deliver
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
+from plimsoll_orchestrator.domain.computing import start_step
 from plimsoll_orchestrator.domain.fold import fold
-from plimsoll_orchestrator.domain.journal import RunFinished, RunStarted, RunStatus, StepStarted
+from plimsoll_orchestrator.domain.journal import RunFinished, RunStarted, RunStatus, StepFailed, StepStarted
 from plimsoll_orchestrator.domain.letters import Delivery, SignalSent
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.domain.run import Run
@@ -18,7 +20,7 @@ from plimsoll_orchestrator.ports import Append, Committed, Returned
 from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.errors import Unavailable
-from plimsoll_runtime.failures import Category
+from plimsoll_runtime.failures import Category, Failure
 from plimsoll_testkit.waiting import eventually
 
 CHAT = """
@@ -143,6 +145,19 @@ def test_a_run_that_ends_in_mid_step_remembers_the_key_of_the_call_that_may_have
     entries = (RunStarted(input={}), StepStarted(node="b", node_kind="tool"), RunFinished(status=RunStatus.FAILED))
     ended = fold(run, ((seq, at, entry) for seq, entry in enumerate(entries, 1)), "a")
     assert ended.unsettled == {"b": "run_1:2"}
+
+
+def test_what_undoes_a_node_does_not_go_under_the_key_of_its_call_that_may_have_acted() -> None:
+    at, graph = datetime.now(UTC), parse_graph(STEPS, "steps.yaml")
+    failed = Failure(category=Category.TIMEOUT, reason="SLOW", message="no answer")
+    entries = (
+        RunStarted(input={}),
+        StepStarted(node="b", node_kind="tool"),
+        StepFailed(node="b", node_kind="tool", failure=failed, next="c", unsettled=True),
+    )
+    fresh = Run(run_id="run_1", tenant=TENANT, agent="steps", agent_digest="d")
+    run = fold(fresh, ((seq, at, entry) for seq, entry in enumerate(entries, 1)), "a")
+    assert (start_step(run, graph.nodes["b"]).key, start_step(run, graph.nodes["b"], undo=True).key) == ("run_1:2", "")
 
 
 NOTING = """

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from orchestrator_history import problems
-from orchestrator_simulator import CHILD, OURS, Fault, Fleet
+from orchestrator_simulated import CHILD, OURS, Fault
+from orchestrator_simulator import Fleet
 from plimsoll_orchestrator import engine
 from plimsoll_runtime.json_types import JsonObject, dump_json
 from plimsoll_testkit.graphs import World, graphs, inputs

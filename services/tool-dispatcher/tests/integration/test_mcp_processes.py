@@ -52,7 +52,15 @@ async def called(mcp: McpServer, declared: DeclaredMcpProcess, name: str, timeou
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if SCRIPT in one.cmdline()]
+    return [one for one in psutil.Process().children(recursive=True) if SCRIPT in command(one)]
+
+
+def command(process: psutil.Process) -> list[str]:
+    """What a process runs; nothing once it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie too
+        return []
 
 
 async def test_a_call_is_answered(mcp: McpServer, declared: DeclaredMcpProcess) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from plimsoll_runtime.errors import NotFound
+from plimsoll_runtime.json_types import parse_object
 
 from plimsoll_client.cli.options import AsJson, Data, Limit
 from plimsoll_client.cli.output import as_json_line, console, one_line, pretty, print_json, print_list, table, visible, when
@@ -32,8 +33,8 @@ def list_approvals(
     """List pending approvals, oldest first."""
     status = None if every else ApprovalStatus.PENDING
     found = on_mesh(data, lambda mesh: mesh.approvals.list(status=status, run_id=run, limit=limit))
-    rows = ((a.id, a.status, a.agent, a.node, when(a.asked_at), call_line(a)) for a in found)
-    made = table(("approval", "status", "agent", "node", "asked", "would execute"), rows)
+    rows = ((a.id, a.status, f"{len(a.approved_by)}/{a.quorum}", a.agent, a.node, when(a.asked_at), call_line(a)) for a in found)
+    made = table(("approval", "status", "yes", "agent", "node", "asked", "would execute"), rows)
     print_list(found, made, as_json=as_json, empty="Nothing waits for an approval.")
 
 
@@ -52,14 +53,27 @@ def show(approval: Id, data: Data = None, as_json: AsJson = False) -> None:
 
 @group.command()
 def approve(approval: Id, comment: Comment = "", data: Data = None, as_json: AsJson = False) -> None:
-    """Let exactly the proposed call execute, once."""
+    """Let exactly the proposed call execute, once, as soon as enough people have."""
     _print_decided(on_mesh(data, lambda mesh: mesh.approvals.approve(approval, comment=comment)), as_json=as_json)
 
 
 @group.command()
 def reject(approval: Id, comment: Comment = "", data: Data = None, as_json: AsJson = False) -> None:
-    """Refuse the proposed call; the run goes on by its route for that."""
+    """Refuse the proposed call, or take back an approval of yours that is not used yet; the run goes on by its route for that."""
     _print_decided(on_mesh(data, lambda mesh: mesh.approvals.reject(approval, comment=comment)), as_json=as_json)
+
+
+@group.command()
+def edit(
+    approval: Id,
+    arguments: Annotated[str, typer.Option("--arguments", help="All arguments of the call, as a JSON object")],
+    comment: Comment = "",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse the proposed call as it is; the run asks anew about it with these arguments."""
+    instead = parse_object(arguments, field="--arguments")
+    _print_decided(on_mesh(data, lambda mesh: mesh.approvals.propose(approval, instead, comment=comment)), as_json=as_json)
 
 
 def call_line(approval: Approval) -> str:
@@ -69,12 +83,23 @@ def call_line(approval: Approval) -> str:
     return one_line(f"{approval.proposal.tool} {as_json_line(approval.proposal.arguments)}")
 
 
+def approvers(approval: Approval) -> str:
+    """How many have approved, who, and who may not."""
+    names = f" ({', '.join(approval.approved_by)})" if approval.approved_by else ""
+    without = ", none of them who asked for the run" if approval.proposal is not None and approval.proposal.four_eyes else ""
+    return f"by {len(approval.approved_by)} of {approval.quorum}{names}{without}"
+
+
 def print_question(out: "Console", approval: Approval, *, most_lines: int | None = None) -> None:
     """Everything that a person needs to decide: who asks, why, and exactly what would execute. `most_lines` is for those who only look on."""
     out.print(f"{approval.agent} asks for approval {approval.id} ({approval.status})", style="bold")
     facts = [("run", approval.run_id), ("node", approval.node), ("asked", when(approval.asked_at)), ("expires", when(approval.expires_at))]
     if approval.summary:
         facts.append(("summary", approval.summary))
+    if approval.proposal is not None and approval.proposal.message:
+        facts.append(("why", approval.proposal.message))
+    if approval.quorum > 1 or (approval.proposal is not None and approval.proposal.four_eyes):
+        facts.append(("approved", approvers(approval)))
     if approval.decided_at is not None:
         facts.append(("decided", f"{when(approval.decided_at)} by {approval.decided_by} {approval.comment}".rstrip()))
     for name, value in facts:
@@ -99,5 +124,7 @@ def _print_indented(out: "Console", text: str, most_lines: int | None) -> None:
 def _print_decided(decided: Approval, *, as_json: bool) -> None:
     if as_json:
         print_json(decided)
+    elif decided.status is ApprovalStatus.PENDING:
+        console().print(f"{decided.id} is approved {visible(approvers(decided))}; run {decided.run_id} waits for more people.")
     else:
         console().print(f"{decided.id} is {decided.status}; run {decided.run_id} goes on.")

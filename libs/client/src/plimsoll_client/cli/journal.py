@@ -10,7 +10,7 @@ from plimsoll_client import events
 from plimsoll_client.cli.output import one_line, seconds, visible, when
 from plimsoll_client.cli.report import models_in
 from plimsoll_client.cli.telling import of_step, told
-from plimsoll_client.events import ApprovalAsked, ApprovalDecided, RunEvent, StepFailed, StepFinished
+from plimsoll_client.events import ApprovalAsked, ApprovalDecided, ApprovalGiven, RunEvent, StepFailed, StepFinished
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,8 @@ def progress_line(event: RunEvent) -> Line | None:
             return _failed(event.event)
         case ApprovalAsked(approval=approval):
             return Line("?", "yellow", f"{approval.node:<20} waits for approval {approval.id}")
+        case ApprovalGiven(node=node, decided_by=by):
+            return Line("!", "yellow", f"{node:<20} approved by {by}, more people are asked")
         case ApprovalDecided(node=node, status=status, decided_by=by):
             return Line("!", "yellow", f"{node:<20} {status}{f' by {by}' if by else ''}")
         case _:

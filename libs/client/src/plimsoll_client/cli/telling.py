@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 StepEvent: TypeAlias = events.StepStarted | events.StepProgressed | events.StepFinished | events.StepFailed
 """What one node does."""
 
-WaitingEvent: TypeAlias = events.ApprovalAsked | events.ApprovalDecided | events.WaitStarted | events.SignalReceived | events.InputReceived
+WaitingEvent: TypeAlias = (
+    events.ApprovalAsked | events.ApprovalGiven | events.ApprovalDecided | events.WaitStarted | events.SignalReceived | events.InputReceived
+)
 """What the run waits for from outside, and what comes."""
 
 FamilyEvent: TypeAlias = events.ChildrenStarted | events.ChildrenJoined | events.ChildrenStopped | events.CompensationStarted
@@ -38,7 +40,9 @@ def told(event: events.Happening) -> tuple[str, str]:
     match event:
         case events.StepStarted() | events.StepProgressed() | events.StepFinished() | events.StepFailed():
             return event.node, of_step(event)
-        case events.ApprovalAsked() | events.ApprovalDecided() | events.WaitStarted() | events.SignalReceived() | events.InputReceived():
+        case events.ApprovalAsked() | events.ApprovalGiven() | events.ApprovalDecided():
+            return _of_waiting(event)
+        case events.WaitStarted() | events.SignalReceived() | events.InputReceived():
             return _of_waiting(event)
         case events.ChildrenStarted() | events.ChildrenJoined() | events.ChildrenStopped() | events.CompensationStarted():
             return event.node, _of_family(event)
@@ -70,6 +74,8 @@ def _of_waiting(event: WaitingEvent) -> tuple[str, str]:
     match event:
         case events.ApprovalAsked(approval=approval):
             return approval.node, f"waits for approval {approval.id} {approval.summary}".rstrip()
+        case events.ApprovalGiven(node=node, approval_id=approval_id, decided_by=by, comment=comment):
+            return node, f"{approval_id} approved by {by}, not by enough yet {comment}".rstrip()
         case events.ApprovalDecided(node=node, approval_id=approval_id, status=status, decided_by=by, comment=comment):
             return node, f"{approval_id} {status}{f' by {by}' if by else ''} {comment}".rstrip()
         case events.WaitStarted(node=node, until=until, signal=signal):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plimsoll_runtime.errors import Conflict
+from plimsoll_runtime.errors import Conflict, Denied
 
 from plimsoll_client.cli.answer import print_report
 from plimsoll_client.cli.approvals import print_question
@@ -96,19 +96,26 @@ class Watching:
         try:
             match self._approve, source:
                 case Approve.YES, _:
-                    await self._mesh.approvals.approve(asked.id, comment="plimsoll run --approve yes")
+                    return self._counted(await self._mesh.approvals.approve(asked.id, comment="plimsoll run --approve yes"))
                 case Approve.NO, _:
                     await self._mesh.approvals.reject(asked.id, comment="plimsoll run --approve no")
                 case _, tty if tty is not None:
                     return await self._carry_out(asked, await ask(self._notes, tty))
         except Conflict as conflict:  # somebody else was faster
             self._notes.print(visible(conflict.message))
+        except Denied as denied:  # others have to decide
+            self._notes.print(visible(denied.message))
+            return self._leave_open(asked)
         return True
+
+    def _counted(self, decided: Approval) -> bool:
+        """Whether the run goes on after our yes."""
+        return decided.status is not ApprovalStatus.PENDING or self._leave_open(decided)
 
     async def _carry_out(self, asked: Approval, say: Say) -> bool:
         match say:
             case Say.APPROVE:
-                await self._mesh.approvals.approve(asked.id)
+                return self._counted(await self._mesh.approvals.approve(asked.id))
             case Say.REJECT:
                 await self._mesh.approvals.reject(asked.id)
             case Say.LATER:

@@ -80,6 +80,11 @@ def _approval_asked(message: run_events_pb2.RunEvent) -> events.ApprovalAsked:
     return events.ApprovalAsked(approval=approval_from_proto(message.approval_asked.approval))
 
 
+def _approval_given(message: run_events_pb2.RunEvent) -> events.ApprovalGiven:
+    given = message.approval_given
+    return events.ApprovalGiven(approval_id=given.approval_id, node=given.node, decided_by=given.decided_by, comment=given.comment)
+
+
 def _approval_decided(message: run_events_pb2.RunEvent) -> events.ApprovalDecided:
     decided = message.approval_decided
     return events.ApprovalDecided(
@@ -90,6 +95,7 @@ def _approval_decided(message: run_events_pb2.RunEvent) -> events.ApprovalDecide
         comment=decided.comment,
         next=decided.next,
         duration_s=duration_from_proto(decided.duration),
+        approved_by=tuple(decided.approved_by),
     )
 
 
@@ -190,6 +196,7 @@ _READERS: Mapping[str, Callable[[run_events_pb2.RunEvent], events.Happening]] = 
         "step_finished": _step_finished,
         "step_failed": _step_failed,
         "approval_asked": _approval_asked,
+        "approval_given": _approval_given,
         "approval_decided": _approval_decided,
         "wait_started": _wait_started,
         "signal_received": _signal_received,

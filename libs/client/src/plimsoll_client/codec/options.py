@@ -65,6 +65,7 @@ def origin_from_proto(message: run_pb2.RunOrigin) -> RunOrigin:
         forked_run_id=message.forked_run_id,
         forked_seq=message.forked_seq,
         schedule=message.schedule,
+        requested_by=message.requested_by,
     )
 
 

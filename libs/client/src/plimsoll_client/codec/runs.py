@@ -50,6 +50,8 @@ def approval_from_proto(message: run_pb2.Approval) -> Approval:
         decided_at=moment(message, "decide_time", message.decide_time),
         decided_by=message.decided_by,
         comment=message.comment,
+        approved_by=tuple(message.approved_by),
+        quorum=max(1, message.quorum),
     )
 
 
@@ -77,6 +79,8 @@ def _proposal(message: tool_pb2.Proposal) -> Proposal:
         tool_digest=message.tool_digest,
         arguments=json_from_proto(message.effective_arguments, "proposal.arguments"),
         call_digest=message.call_digest,
+        message=message.message,
+        four_eyes=message.terms.four_eyes,
     )
 
 

@@ -3,6 +3,8 @@
 from plimsoll.gateway.v1 import approvals_pb2 as pb
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2, run_pb2
+from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.wire import json_to_proto
 
 from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.runs import approval_from_proto
@@ -34,7 +36,19 @@ class Approvals:
         """Refuse it; the run goes on by the graph's route for that."""
         return await self._decide(approval_id, orchestrator_service_pb2.DECISION_REJECT, comment)
 
-    async def _decide(self, approval_id: str, decision: "orchestrator_service_pb2.Decision.ValueType", comment: str) -> Approval:
+    async def propose(self, approval_id: str, arguments: JsonObject, *, comment: str = "") -> Approval:
+        """Refuse the call as it is; the run asks anew about the same call with these arguments."""
+        return await self._decide(approval_id, orchestrator_service_pb2.DECISION_REJECT, comment, arguments)
+
+    async def _decide(
+        self,
+        approval_id: str,
+        decision: "orchestrator_service_pb2.Decision.ValueType",
+        comment: str,
+        arguments: JsonObject | None = None,
+    ) -> Approval:
         request = pb.DecideApprovalRequest(approval_id=approval_id, decision=decision, comment=comment)
+        if arguments is not None:
+            request.arguments.CopyFrom(json_to_proto(arguments))
         answer = await self._calls.repeatable(self._stub.DecideApproval, request)
         return approval_from_proto(answer.approval)

@@ -138,6 +138,12 @@ class Runs:
 
     async def decide_approval(self, request: approvals_pb2.DecideApprovalRequest, actor: str) -> approvals_pb2.DecideApprovalResponse:
         answer = await self._orchestrator.decide_approval(
-            pb.DecideApprovalRequest(approval_id=request.approval_id, decision=request.decision, comment=request.comment, decided_by=actor)
+            pb.DecideApprovalRequest(
+                approval_id=request.approval_id,
+                decision=request.decision,
+                comment=request.comment,
+                decided_by=actor,
+                arguments=request.arguments if request.HasField("arguments") else None,
+            )
         )
         return approvals_pb2.DecideApprovalResponse(approval=answer.approval)

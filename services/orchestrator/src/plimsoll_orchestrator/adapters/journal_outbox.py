@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 
 import asyncpg
+from plimsoll_runtime import logs
 from plimsoll_runtime.bus import Outgoing
 from plimsoll_runtime.outbox import Fetched
 
 from plimsoll_orchestrator.adapters.statements import OUTBOX
 from plimsoll_orchestrator.domain.journal import decode_entry
+from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import JournalEntry
 
 SUBJECT = "plimsoll.v1.orchestrator.run.advanced"
@@ -16,18 +18,25 @@ SUBJECT = "plimsoll.v1.orchestrator.run.advanced"
 class JournalOutbox:
     """`encode` makes the event of an entry: (tenant, agent, agent digest, entry) → bytes."""
 
-    def __init__(self, encode: Callable[[str, str, str, JournalEntry], bytes]) -> None:
+    def __init__(self, encode: Callable[[str, str, str, JournalEntry], bytes], log: logs.Log) -> None:
         self._encode = encode
+        self._log = log
 
     async def fetch(self, connection: asyncpg.Connection, limit: int) -> Fetched:
         rows = await connection.fetch(OUTBOX, limit)
-        messages = [self._outgoing(row) for row in rows]
+        messages = [message for row in rows if (message := self._outgoing(row)) is not None]
         return Fetched(messages, sorted({row["position"] for row in rows}))
 
     async def clear(self, connection: asyncpg.Connection, positions: Sequence[int]) -> None:
         await connection.execute("delete from journal_outbox where position = any($1::bigint[])", positions)
 
-    def _outgoing(self, row: asyncpg.Record) -> Outgoing:
-        entry = JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=decode_entry(row["entry"]))
+    def _outgoing(self, row: asyncpg.Record) -> Outgoing | None:
+        """None for an entry that cannot be read: it is passed over, because it would hold up everybody's."""
+        try:
+            known = decode_entry(row["entry"])
+        except JournalBroken as error:
+            self._log.error("entry.unpublished", {"run_id": row["run_id"], "seq": row["seq"], "reason": error.reason})
+            return None
+        entry = JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=known)
         payload = self._encode(row["tenant"], row["agent"], row["agent_digest"], entry)
         return Outgoing(subject=SUBJECT, payload=payload, message_id=f"{entry.run_id}:{entry.seq}", tenant=row["tenant"])

@@ -1,6 +1,6 @@
 """The tool-dispatcher over gRPC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2, tool_dispatcher_service_pb2_grpc, tool_pb2
@@ -26,7 +26,8 @@ class RemoteTools:
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
         if not names:
             return ()
-        request = tool_dispatcher_service_pb2.ListToolsRequest(names=names)
+        exact = [] if any(name.endswith("*") for name in names) else names  # none means all
+        request = tool_dispatcher_service_pb2.ListToolsRequest(names=exact)
         response = await call(self._stub.ListTools, request, cap_s=_LIST_CAP_S, target="tool-dispatcher")
         known = {
             tool.name: ToolDefinition(
@@ -36,7 +37,7 @@ class RemoteTools:
             )
             for tool in response.tools
         }
-        return tuple(known[name] for name in names if name in known)
+        return tuple({chosen.name: chosen for name in names for chosen in _chosen(name, known)}.values())
 
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
         request = tool_dispatcher_service_pb2.DispatchRequest(
@@ -59,6 +60,12 @@ class RemoteTools:
                     category=Category.INTERNAL, reason="NO_OUTCOME", message="the tool-dispatcher sent no outcome", where=tool
                 )
                 return Refused(failure=failure)
+
+
+def _chosen(name: str, known: Mapping[str, ToolDefinition]) -> Sequence[ToolDefinition]:
+    if name.endswith("*"):
+        return [known[each] for each in sorted(known) if each.startswith(name[:-1])]
+    return [known[name]] if name in known else []
 
 
 class RemoteGrants:

@@ -15,6 +15,8 @@ def approved(approval: Approval, requested_by: str, by: str, comment: str, now: 
         raise ApproverNotAllowed("nobody is named who approves", remedy="approve with a key of your own")
     if terms.four_eyes and by == requested_by:
         raise ApproverNotAllowed(f"{by} asked for the run and may not approve what it does", remedy="ask somebody else to decide")
+    if terms.four_eyes and by == approval.proposed_by:
+        raise ApproverNotAllowed(f"{by} proposed these arguments and may not approve them", remedy="ask somebody else to decide")
     if by and by in approval.approved_by:
         return None
     everybody = (*approval.approved_by, by)

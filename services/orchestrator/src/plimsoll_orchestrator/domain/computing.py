@@ -7,7 +7,7 @@ from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.failing import context_invalid, delta_failure, failed
 from plimsoll_orchestrator.domain.journal import CompensationStarted, Entry, StepFailed, StepFinished, StepStarted
-from plimsoll_orchestrator.domain.run import Run
+from plimsoll_orchestrator.domain.run import Run, call_of
 from plimsoll_orchestrator.domain.scope import scope_of
 from plimsoll_orchestrator.domain.state import compacted
 
@@ -45,7 +45,11 @@ def start_step(run: Run, node: Node, *, undo: bool = False) -> StepStarted:
     """The beginning of a step. Calls whose outcome is open keep their keys."""
     attempt = run.attempts.get(node.name, 0) + 1
     return StepStarted(
-        node=node.name, node_kind="tool" if undo else node.kind_name, attempt=attempt, key=run.unsettled.get(node.name, ""), undo=undo
+        node=node.name,
+        node_kind="tool" if undo else node.kind_name,
+        attempt=attempt,
+        key=run.unsettled.get(call_of(node.name, undo=undo), ""),
+        undo=undo,
     )
 
 

@@ -215,6 +215,7 @@ def decided(
     decided_by: str = "",
     comment: str = "",
     approved_by: tuple[str, ...] = (),
+    arguments: JsonObject | None = None,
 ) -> ApprovalDecided:
     """The answer to a question."""
     return ApprovalDecided(
@@ -225,6 +226,7 @@ def decided(
         comment=comment,
         seconds=(now - approval.asked_at).total_seconds(),
         approved_by=approved_by,
+        arguments=arguments,
     )
 
 

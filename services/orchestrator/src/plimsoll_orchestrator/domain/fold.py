@@ -35,7 +35,7 @@ from plimsoll_orchestrator.domain.journal import (
     VersionChanged,
     WaitStarted,
 )
-from plimsoll_orchestrator.domain.run import Approval, Compensation, FailedStep, Run, Step
+from plimsoll_orchestrator.domain.run import Approval, Compensation, FailedStep, Run, Step, call_of
 from plimsoll_orchestrator.errors import JournalBroken
 
 Value = TypeVar("Value")
@@ -140,7 +140,7 @@ def _finish_step(run: Run, seq: int, entry: StepFinished) -> Run:
         busy_s=run.busy_s + entry.seconds,
         rehearsal=run.rehearsal or entry.rehearsal,
         attempts=_without(run.attempts, entry.node),
-        unsettled=_without(run.unsettled, entry.node),
+        unsettled=_without(run.unsettled, call_of(entry.node, undo=entry.undo)),
         prompts={**run.prompts, **entry.prompts} if entry.prompts else run.prompts,
         signals=tuple(one for one in run.signals if one.signal_id != entry.signal) if entry.signal else run.signals,
         undoable=(*run.undoable, entry.node) if entry.undoable else run.undoable,
@@ -182,7 +182,8 @@ def _joined(value: JsonValue, more: JsonValue) -> JsonValue:
 
 def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
     count = run.attempts.get(entry.node, 0) + 1
-    settled = _without(run.unsettled, entry.node)
+    call = call_of(entry.node, undo=entry.undo)
+    settled = _without(run.unsettled, call)
     compensation = run.compensation
     broken = FailedStep(node=entry.node, failure=entry.failure, attempts=count)
     if entry.node_kind == "handle" and run.failed is not None:
@@ -192,7 +193,7 @@ def _fail_step(run: Run, seq: int, entry: StepFailed) -> Run:
     return replace(
         run,
         seq=seq,
-        unsettled={**settled, entry.node: run.step.key} if entry.unsettled and run.step is not None else settled,
+        unsettled={**settled, call: run.step.key} if entry.unsettled and run.step is not None else settled,
         step=None,
         node=entry.next or (run.node if entry.undo else entry.node),
         steps=run.steps + 1,
@@ -215,7 +216,7 @@ def _finish(run: Run, seq: int, at: datetime, entry: RunFinished) -> Run:
         output=entry.output,
         failure=entry.failure,
         finished_at=at,
-        unsettled={**run.unsettled, run.step.node: run.step.key} if run.step is not None else run.unsettled,
+        unsettled={**run.unsettled, call_of(run.step.node, undo=run.step.undo): run.step.key} if run.step is not None else run.unsettled,
         step=None,
         approvals={key: _withdrawn(approval, at) for key, approval in run.approvals.items()},
         retry_at=None,
@@ -233,6 +234,8 @@ def _ask(run: Run, seq: int, at: datetime, entry: ApprovalAsked) -> Run:
         status=ApprovalStatus.PENDING,
         asked_at=at,
         expires_at=entry.expires_at,
+        call_key=entry.call_key,
+        proposed_by=entry.proposed_by,
     )
     return replace(
         run,
@@ -250,7 +253,9 @@ def _decide(run: Run, seq: int, at: datetime, entry: ApprovalGiven | ApprovalDec
     after = dataclasses.replace(known, approved_by=by)
     status = run.status
     if isinstance(entry, ApprovalDecided):
-        after = dataclasses.replace(after, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment)
+        after = dataclasses.replace(
+            after, status=entry.status, decided_at=at, decided_by=entry.decided_by, comment=entry.comment, instead=entry.arguments
+        )
         status = run.status if run.is_stopped else RunStatus.RUNNING  # an answer does not resume what somebody has stopped
     return replace(run, seq=seq, approvals={**run.approvals, entry.approval_id: after}, status=status)
 

@@ -288,12 +288,16 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApprovalAsked(_Entry, frozen=True, kw_only=True, tag="approval_asked"):
+    """`call_key` is that of the proposed call; `proposed_by` is who put its arguments so, when that was a person."""
+
     approval_id: str
     node: str
     summary: str
     details: JsonObject
     proposal: Proposal | None = None
     expires_at: datetime
+    call_key: str = ""
+    proposed_by: str = ""
 
 
 class ApprovalGiven(_Entry, frozen=True, kw_only=True, tag="approval_given"):
@@ -306,7 +310,7 @@ class ApprovalGiven(_Entry, frozen=True, kw_only=True, tag="approval_given"):
 
 
 class ApprovalDecided(_Entry, frozen=True, kw_only=True, tag="approval_decided"):
-    """`approved_by` are all who approved, when more than one had to."""
+    """`approved_by` are all who approved, when more than one had to; `arguments` are what a person who rejects proposes instead."""
 
     approval_id: str
     node: str
@@ -315,6 +319,7 @@ class ApprovalDecided(_Entry, frozen=True, kw_only=True, tag="approval_decided")
     comment: str = ""
     seconds: float = 0.0  # since it was asked
     approved_by: tuple[str, ...] = ()
+    arguments: JsonObject | None = None
 
 
 class RunFinished(_Entry, frozen=True, kw_only=True, tag="run_finished"):

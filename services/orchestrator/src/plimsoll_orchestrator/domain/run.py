@@ -27,7 +27,14 @@ from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to people in this run, and what was decided; `approved_by` are all who approved so far."""
+    """A question to people in this run, and what was decided.
+
+    Attributes:
+    approved_by  all who approved so far
+    call_key     of the proposed call
+    proposed_by  who put its arguments so, when that was a person
+    instead      the arguments that who rejected it proposes
+    """
 
     approval_id: str
     node: str
@@ -41,6 +48,9 @@ class Approval:
     decided_by: str = ""
     comment: str = ""
     approved_by: tuple[str, ...] = ()
+    call_key: str = ""
+    proposed_by: str = ""
+    instead: JsonObject | None = None
 
     @property
     def terms(self) -> Terms:
@@ -107,7 +117,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     node          the node that is next; the present one while `step` is set
     first_state   the state at the beginning: what a branch changed is told apart by it
     attempts      how often each node failed since it last finished
-    unsettled     the key of each node whose last try may have acted without our learning of it
+    unsettled     the key of each node whose last try may have acted without our learning of it; see call_of
     retry_at      not before; None when at once
     seen          ids of the signals and inputs that it took, the latest thousand
     signals       received and not yet waited for
@@ -177,3 +187,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 def last_calls_open(step: Step) -> bool:
     """Whether the model's last turn asked for tools that have not answered yet."""
     return bool(step.turns) and isinstance(step.turns[-1], ModelTurn) and bool(step.turns[-1].calls)
+
+
+def call_of(node: str, *, undo: bool) -> str:
+    """Under what the key of a step's calls is remembered: what a node does and what undoes it are not the same call."""
+    return f"undo {node}" if undo else node

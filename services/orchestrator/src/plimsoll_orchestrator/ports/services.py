@@ -115,7 +115,7 @@ ToolOutcome: TypeAlias = Returned | Refused | NeedsApproval
 
 class Tools(Protocol):
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
-        """Those that exist, in the order asked for."""
+        """Those that exist, in the order asked for; `shop_*` stands for all whose names begin with `shop_`."""
         ...
 
     async def dispatch(

@@ -149,7 +149,22 @@ class Control:
         await self.orchestrator.signals.runs_readied([run_id])
         return signal_id
 
-    async def decide_approval(self, tenant: str, approval_id: str, approve: bool, comment: str, decided_by: str) -> ApprovalView:
+    async def propose_instead(self, tenant: str, approval_id: str, arguments: JsonObject, comment: str, decided_by: str) -> ApprovalView:
+        """Reject the proposed call, and let the run ask about it anew with these arguments. Raises what a rejection does, and InvalidInput."""
+        size = len(dump_json(arguments))
+        if size > _PAYLOAD_CAP_BYTES:
+            problem = FieldProblem("arguments", f"have {size} bytes; the limit is {_PAYLOAD_CAP_BYTES}", "send a reference to the data")
+            raise InvalidInput(problems=(problem,))
+        view = await self.orchestrator.runs.approval(tenant, approval_id)
+        if view is not None and view.approval.proposal is None:
+            raise InvalidInput(
+                problems=(FieldProblem("arguments", "belong to a call, and no call is bound to this question", "omit them"),)
+            )
+        return await self.decide_approval(tenant, approval_id, False, comment, decided_by, arguments)
+
+    async def decide_approval(
+        self, tenant: str, approval_id: str, approve: bool, comment: str, decided_by: str, arguments: JsonObject | None = None
+    ) -> ApprovalView:
         """Say yes or no; the same again returns what is recorded. One no decides, and as many yeses as policy wants. Who said yes may take it
         back until the call is made. Raises ApprovalNotFound, ApproverNotAllowed, ApprovalDecidedAlready, ApprovalExpired."""
         wanted = ApprovalStatus.APPROVED if approve else ApprovalStatus.REJECTED
@@ -172,7 +187,7 @@ class Control:
             if approve:
                 answer = approved(run.pending, run.origin.requested_by, decided_by, comment, now)
             else:
-                answer = decided(run.pending, wanted, now, decided_by=decided_by, comment=comment)
+                answer = decided(run.pending, wanted, now, decided_by=decided_by, comment=comment, arguments=arguments)
             if answer is None:  # this person has said so: others are still to decide
                 return view
             await self._intervene(run, graph, (answer,), _after(answer, run, now))

@@ -12,7 +12,7 @@ from plimsoll_orchestrator.domain.journal import NO_USAGE, ModelTurn, ToolAnswer
 from plimsoll_orchestrator.domain.run import last_calls_open
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
 from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
-from plimsoll_orchestrator.steps.single import ask_for, filled, model_facts, prompts_of
+from plimsoll_orchestrator.steps.single import ask_for, dispatched, filled, model_facts, prompts_of
 from plimsoll_orchestrator.steps.site import Site
 
 _PARALLEL_CALLS = 16
@@ -72,18 +72,18 @@ async def _call_tools(site: Site, kind: AgentNode, calls: tuple[ToolCall, ...]) 
 
 async def _call(site: Site, kind: AgentNode, call: ToolCall, key: str) -> ToolAnswer | Ask:
     """One call; what goes wrong is told to the model, which may mend it."""
-    if call.tool not in kind.tools:
+    if not any(call.tool == name or (name.endswith("*") and call.tool.startswith(name[:-1])) for name in kind.tools):
         return _error(call, Category.UNKNOWN_TOOL, f"there is no tool {call.tool!r} here; there is {', '.join(kind.tools)}")
     if not isinstance(call.arguments, dict):
         return _error(call, Category.INVALID_ARGUMENTS, "arguments are not an object")
-    outcome = await site.tools.dispatch(key, call.tool, call.arguments, site.grants, site.work)
+    outcome = await dispatched(site, key, call.tool, call.arguments)
     match outcome:
         case Returned(result=result, degraded=degraded):
             return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result, degraded=degraded)
         case Refused(failure=failure):
             return _error(call, failure.category, failure.message)
         case NeedsApproval(proposal=proposal):
-            question = ask_for(site, proposal)
+            question = ask_for(site, key, proposal)
             return question if isinstance(question, Ask) else _error(call, question.failure.category, question.failure.message)
 
 

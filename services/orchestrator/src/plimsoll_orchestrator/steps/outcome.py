@@ -28,6 +28,8 @@ class Ask:
     details: JsonObject
     expires_s: float
     proposal: Proposal | None = None
+    call_key: str = ""
+    proposed_by: str = ""
 
 
 Outcome: TypeAlias = Done | Failed | Progressed | Ask

@@ -9,7 +9,7 @@ from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal
-from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
+from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned, ToolOutcome
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.site import Site, reference
 
@@ -47,14 +47,22 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
 
 async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
     """Call once; a call that needs leave asks for it, and is made with the grant afterwards."""
-    outcome = await site.tools.dispatch(site.key("tool"), kind.tool, filled(kind.arguments, site), site.grants, site.work)
+    key = site.key("tool")
+    outcome = await dispatched(site, key, kind.tool, filled(kind.arguments, site))
     match outcome:
         case Returned(result=result, degraded=degraded):
             return Done(result=result, facts={"tool": kind.tool, "degraded": degraded} if degraded else {"tool": kind.tool})
         case Refused(failure=failure):
             return Failed(failure=failure)
         case NeedsApproval(proposal=proposal):
-            return ask_for(site, proposal)
+            return ask_for(site, key, proposal)
+
+
+async def dispatched(site: Site, key: str, tool: str, arguments: JsonObject) -> ToolOutcome:
+    """Make a call, with the arguments that people last proposed for it."""
+    edited = site.put_otherwise(key)
+    final = arguments if edited is None or edited.instead is None else edited.instead
+    return await site.tools.dispatch(key, tool, final, site.grants, site.work)
 
 
 async def retrieve(site: Site, kind: RetrieveNode) -> Done | Failed:
@@ -71,13 +79,21 @@ async def retrieve(site: Site, kind: RetrieveNode) -> Done | Failed:
     return Done(result=result, facts={"collection": kind.collection, "passages": len(found.passages)})
 
 
-def ask_for(site: Site, proposal: Proposal) -> Ask | Failed:
+def ask_for(site: Site, key: str, proposal: Proposal) -> Ask | Failed:
     """A question about a call, unless it was answered already: a person's no is a failure."""
     decided = site.decided(proposal.call_digest)
     if decided is None:
         details: JsonObject = {"tool": proposal.tool, "arguments": proposal.effective_arguments}
         expires_s = proposal.terms.expires_s or APPROVAL_EXPIRES_S
-        return Ask(summary=f"Allow {proposal.tool}?", details=details, expires_s=expires_s, proposal=proposal)
+        edited = site.put_otherwise(key)
+        return Ask(
+            summary=f"Allow {proposal.tool}?",
+            details=details,
+            expires_s=expires_s,
+            proposal=proposal,
+            call_key=key,
+            proposed_by=edited.decided_by if edited is not None else "",
+        )
     if decided.status is ApprovalStatus.APPROVED:  # granted and still refused: the grant was spent or no longer fits
         return Failed(
             failure=_failure(

@@ -78,8 +78,15 @@ class Site:
         return tuple(self.run.approvals[approval_id] for approval_id in self.step.approvals)
 
     def decided(self, call_digest: str) -> Approval | None:
-        """What was decided about a call in this step."""
-        return next((a for a in self.approvals if a.proposal is not None and a.proposal.call_digest == call_digest), None)
+        """What was decided about a call in this step; one that was put otherwise is not decided."""
+        return next(
+            (a for a in self.approvals if a.proposal is not None and a.proposal.call_digest == call_digest and a.instead is None), None
+        )
+
+    def put_otherwise(self, call_key: str) -> Approval | None:
+        """The last question about a call that a person answered with other arguments, in this try or an earlier one under the same key."""
+        asked = reversed(tuple(self.run.approvals.values()))
+        return next((a for a in asked if a.call_key == call_key and a.instead is not None), None)
 
 
 def reference(prompt: PromptName) -> str:

@@ -61,5 +61,12 @@ class ControlRpcs(rpc.OrchestratorServiceServicer):
             raise Invalid(problems=(FieldProblem("decision", "is missing", "send DECISION_APPROVE or DECISION_REJECT"),))
         approve = request.decision == pb.DECISION_APPROVE
         by = principal(request.decided_by)
-        view = await self._control.decide_approval(tenant(), request.approval_id, approve, request.comment, by)
+        if request.HasField("arguments"):
+            if approve:
+                problem = FieldProblem("arguments", "are approved as they were shown", "send DECISION_REJECT to propose others")
+                raise Invalid(problems=(problem,))
+            instead = object_from_proto(request.arguments, "arguments")
+            view = await self._control.propose_instead(tenant(), request.approval_id, instead, request.comment, by)
+        else:
+            view = await self._control.decide_approval(tenant(), request.approval_id, approve, request.comment, by)
         return pb.DecideApprovalResponse(approval=codec.approval_to_proto(view))

@@ -114,6 +114,8 @@ def event_to_proto(tenant: str, agent: str, agent_digest: str, entry: JournalEnt
                     approved_by=decided.approved_by,
                 )
             )
+            if decided.arguments is not None:
+                event.approval_decided.arguments.CopyFrom(json_to_proto(decided.arguments))
         case RunFinished() as ended:
             event.run_finished.CopyFrom(_run_finished(ended))
         case other:
@@ -221,6 +223,7 @@ def _abridge(event: pb.RunEvent) -> None:  # noqa: C901, PLR0912 - one case for 
             approval.ClearField("proposal")
         case "approval_decided":
             event.approval_decided.comment = event.approval_decided.comment[:_TEXT_CAP]
+            event.approval_decided.ClearField("arguments")
         case "approval_given":
             event.approval_given.comment = event.approval_given.comment[:_TEXT_CAP]
         case "run_finished":

@@ -22,23 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2
 from plimsoll.orchestrator.v1 import run_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#plimsoll/gateway/v1/approvals.proto\x12\x13plimsoll.gateway.v1\x1a\x33plimsoll/orchestrator/v1/orchestrator_service.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\x87\x01\n\x14ListApprovalsRequest\x12\x38\n\x06status\x18\x01 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"g\n\x15ListApprovalsResponse\x12\x35\n\tapprovals\x18\x01 \x03(\x0b\x32\".plimsoll.orchestrator.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x15\x44\x65\x63ideApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x34\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\".plimsoll.orchestrator.v1.Decision\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"N\n\x16\x44\x65\x63ideApprovalResponse\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approvalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#plimsoll/gateway/v1/approvals.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a\x33plimsoll/orchestrator/v1/orchestrator_service.proto\x1a\"plimsoll/orchestrator/v1/run.proto\"\x87\x01\n\x14ListApprovalsRequest\x12\x38\n\x06status\x18\x01 \x01(\x0e\x32(.plimsoll.orchestrator.v1.ApprovalStatus\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"g\n\x15ListApprovalsResponse\x12\x35\n\tapprovals\x18\x01 \x03(\x0b\x32\".plimsoll.orchestrator.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\x15\x44\x65\x63ideApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x34\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\".plimsoll.orchestrator.v1.Decision\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x30\n\targuments\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"N\n\x16\x44\x65\x63ideApprovalResponse\x12\x34\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.Approvalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.approvals_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTAPPROVALSREQUEST']._serialized_start=150
-  _globals['_LISTAPPROVALSREQUEST']._serialized_end=285
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=287
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=390
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=392
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=507
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=509
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=587
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=181
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=316
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=318
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=421
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=424
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=589
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=591
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=669
 # @@protoc_insertion_point(module_scope)

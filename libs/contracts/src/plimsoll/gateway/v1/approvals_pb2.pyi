@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as _orchestrator_service_pb2
 from plimsoll.orchestrator.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
@@ -78,19 +79,27 @@ class DecideApprovalRequest(_message.Message):
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     decision: _orchestrator_service_pb2.Decision.ValueType
     comment: _builtins.str
+    @_builtins.property
+    def arguments(self) -> _json_pb2.JsonValue:
+        """With DECISION_REJECT: propose the call with these arguments instead. It is asked about anew, and who proposed it may not approve it
+        where policy wants four eyes.
+        """
+
     def __init__(
         self,
         *,
         approval_id: _builtins.str = ...,
         decision: _orchestrator_service_pb2.Decision.ValueType = ...,
         comment: _builtins.str = ...,
+        arguments: _json_pb2.JsonValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "arguments", b"arguments", "comment", b"comment", "decision", b"decision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

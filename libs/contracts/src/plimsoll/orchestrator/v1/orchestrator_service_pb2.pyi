@@ -482,10 +482,15 @@ class DecideApprovalRequest(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     decision: Global___Decision.ValueType
     comment: _builtins.str
     decided_by: _builtins.str
+    @_builtins.property
+    def arguments(self) -> _json_pb2.JsonValue:
+        """With DECISION_REJECT: propose the call with these arguments instead."""
+
     def __init__(
         self,
         *,
@@ -493,10 +498,11 @@ class DecideApprovalRequest(_message.Message):
         decision: Global___Decision.ValueType = ...,
         comment: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        arguments: _json_pb2.JsonValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "decided_by", b"decided_by", "decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "arguments", b"arguments", "comment", b"comment", "decided_by", b"decided_by", "decision", b"decision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

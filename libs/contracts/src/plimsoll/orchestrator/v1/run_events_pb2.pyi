@@ -757,6 +757,7 @@ class ApprovalDecided(_message.Message):
     NEXT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     node: _builtins.str
     status: _run_pb2.ApprovalStatus.ValueType
@@ -771,6 +772,10 @@ class ApprovalDecided(_message.Message):
     def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """All who approved, when more than one had to."""
 
+    @_builtins.property
+    def arguments(self) -> _json_pb2.JsonValue:
+        """Of a rejection: the arguments that are proposed instead."""
+
     def __init__(
         self,
         *,
@@ -782,10 +787,11 @@ class ApprovalDecided(_message.Message):
         next: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
         approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        arguments: _json_pb2.JsonValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "approved_by", b"approved_by", "comment", b"comment", "decided_by", b"decided_by", "duration", b"duration", "next", b"next", "node", b"node", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "approved_by", b"approved_by", "arguments", b"arguments", "comment", b"comment", "decided_by", b"decided_by", "duration", b"duration", "next", b"next", "node", b"node", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
