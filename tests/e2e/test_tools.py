@@ -224,3 +224,29 @@ async def test_an_approval_that_is_taken_back_before_the_call_stops_it(
     run = await ended(http, run_id)
     assert run["output"] == {"paid": 0, "problem": "approval_rejected"}
     assert (await get(http, f"/v1/approvals?runId={run_id}"))["approvals"]
+
+
+async def test_a_call_that_a_person_puts_otherwise_is_asked_about_anew_and_made_so(
+    http: aiohttp.ClientSession, client: Client, door: Door, beside: Path, ann: Client, bob: Client
+) -> None:
+    put(beside, "till", TILL, TILL_CODE)
+    await live(client, "refund_till")
+    run_id = await submit(http, "till", {"amount_cents": 150_000})
+
+    async def asked() -> bool:
+        return await reasons(http, run_id) == ["APPROVAL"]
+
+    await eventually(asked, within_s=_LIVE_S)
+    [question] = await client.approvals.list(status=ApprovalStatus.PENDING, run_id=run_id)
+    said = await cli(door.data, "approvals", "edit", question.id, "--arguments", '{"amount_cents": 120000}')
+    assert said.code == 0, said.err
+    await eventually(asked, within_s=_LIVE_S)
+    [edited] = await client.approvals.list(status=ApprovalStatus.PENDING, run_id=run_id)
+    assert question.proposal is not None
+    assert edited.proposal is not None
+    assert edited.proposal.arguments == {"amount_cents": 120_000}
+    assert edited.proposal.call_digest != question.proposal.call_digest
+    for person in (ann, bob):
+        await person.approvals.approve(edited.id)
+    run = await ended(http, run_id)
+    assert run["output"] == {"paid": 120_000, "problem": ""}

@@ -111,10 +111,18 @@ ORCHESTRATOR = [
         method="DecideApproval",
         http="POST",
         path="/v1/approvals/apr_1:decide",
-        body={"decision": "DECISION_APPROVE", "comment": "fine"},
-        heard=pb.DecideApprovalRequest(approval_id="apr_1", decision=pb.DECISION_APPROVE, comment="fine", decided_by=ACTOR),
-        answer=pb.DecideApprovalResponse(approval=run_pb2.Approval(approval_id="apr_1", decided_by="console")),
-        shows={"approval.decidedBy": "console"},
+        body={"decision": "DECISION_REJECT", "comment": "less", "arguments": {"amount": 5}},
+        heard=pb.DecideApprovalRequest(
+            approval_id="apr_1",
+            decision=pb.DECISION_REJECT,
+            comment="less",
+            decided_by=ACTOR,
+            arguments={"text": '{"amount":5}'},
+        ),
+        answer=pb.DecideApprovalResponse(
+            approval=run_pb2.Approval(approval_id="apr_1", decided_by="console", approved_by=["ann"], quorum=2)
+        ),
+        shows={"approval.decidedBy": "console", "approval.approvedBy.0": "ann", "approval.quorum": 2},
     ),
     Case(
         method="RegisterAgent",

@@ -98,7 +98,13 @@ class ApprovalGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecided:
-    """People decided, or did not in time; `duration_s` is how long they were waited for, `approved_by` all of several who approved."""
+    """People decided, or did not in time.
+
+    Attributes:
+    duration_s   how long they were waited for
+    approved_by  all of several who approved
+    arguments    what somebody who rejected a call proposes instead; None for nothing
+    """
 
     type: Literal["approval_decided"] = field(default="approval_decided", init=False)
     approval_id: str
@@ -109,6 +115,7 @@ class ApprovalDecided:
     next: str
     duration_s: float = 0.0
     approved_by: tuple[str, ...] = ()
+    arguments: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

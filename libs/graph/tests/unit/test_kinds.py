@@ -104,6 +104,12 @@ def test_fields_of_the_graph(graph: Graph) -> None:
     assert graph.on_failure == {"timeout": "mend", "any": "fail"}
 
 
+def test_an_agent_may_be_given_all_tools_whose_names_begin_alike() -> None:
+    kind = parse_graph(FULL.replace("tools: [look, book]", "tools: [look, 'shop_*']"), "full.yaml").nodes["loop"].kind
+    assert isinstance(kind, AgentNode)
+    assert kind.tools == ("look", "shop_*")
+
+
 def test_an_agent_loop_has_limits_of_its_own(graph: Graph) -> None:
     kind = graph.nodes["loop"].kind
     assert isinstance(kind, AgentNode)
@@ -221,6 +227,8 @@ def test_a_registered_graph_outlives_rules_that_came_after_it() -> None:
         ("retry: true, limit: 2", "retry: twice, limit: 2", "mend.handle[0].retry", "is 'twice'"),
         ("{fail: true}", "{fail: true, next: ask}", "mend.handle[5]", "does not have exactly one remedy"),
         ("tools: [look, book]", "tools: [look, look]", "loop.agent.tools[1]", "names 'look' twice"),
+        ("tools: [look, book]", "tools: ['*']", "loop.agent.tools[0]", "is '*'"),
+        ("tools: [look, book]", "tools: ['lo*k']", "loop.agent.tools[0]", "is 'lo*k'"),
         ("tokens: 20000", "tokens: -1", "loop.agent.tokens", "is -1"),
         ("prompt: loop@2", "prompt: loop@Two!", "loop.agent.prompt", "asks for 'Two!'"),
         ("{wait: {for: 30s}, next", "{wait: {for: 30s}, undo: {name: x}, next", "pause.undo", "stands on a wait node"),

@@ -25,9 +25,24 @@ LIMITED = Upstream(name="api", limits=(Limit(name="all", rate=Rate(count=3, per_
 
 
 async def opened(
-    stack: AsyncExitStack, url: str, clock: Clock | None = None, registry: CollectorRegistry | None = None, *, cap_s: float = PATIENT_S
+    stack: AsyncExitStack,
+    url: str,
+    clock: Clock | None = None,
+    registry: CollectorRegistry | None = None,
+    *,
+    cap_s: float = PATIENT_S,
+    trips: list[str] | None = None,
 ) -> Guard:
+    """`trips` takes a word for every round trip."""
     redis = await stack.enter_async_context(open_redis(RedisSettings(url=Secret(url))))
+    if trips is not None:
+        make = redis.pipeline
+
+        def counted(*, transaction: bool) -> object:
+            trips.append("trip")
+            return make(transaction=transaction)
+
+        redis.pipeline = counted
     clock = clock or SystemClock()
     return await stack.enter_async_context(open_guard(redis, clock, logs.get("test"), space=SPACE, cap_s=cap_s, registry=registry))
 
@@ -74,7 +89,7 @@ async def test_limit_and_breaker_are_one_round_trip(redis_url: str) -> None:
         entered = await guard.enter(LIMITED, "call_1")
         assert isinstance(entered, Entered)
         await guard.report(entered, Verdict.SUCCEEDED)
-    assert trips == ["EVALSHA"]
+    assert trips == ["trip"]
 
 
 async def test_a_closed_breaker_is_remembered_for_a_moment_and_no_failure_of_ones_own_is_missed(redis_url: str, clock: FakeClock) -> None:
@@ -85,7 +100,7 @@ async def test_a_closed_breaker_is_remembered_for_a_moment_and_no_failure_of_one
         calls = Calls(world)
         for _ in range(20):
             assert isinstance(await calls.enter(), Entered)
-        assert trips.count("EVALSHA") == 1
+        assert trips == ["trip"]
         for number in range(5):  # of the other replica
             entered = await world.replicas[1].enter(CRM, f"other_{number}")
             assert isinstance(entered, Entered)

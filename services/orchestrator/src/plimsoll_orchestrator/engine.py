@@ -235,10 +235,11 @@ class Engine:
     async def _act(self, hold: Hold, node: Node) -> Outcome:
         run = hold.run
         assert run.step is not None
+        cap_s = _time_left(run, hold.graph, self.clock.now())
         if isinstance(node.kind, ModelNode | AgentNode) and (run.options.stream_tokens or self.speaker.is_wanted(run.run_id)):
-            with self.speaker.speaking(run.run_id, node.name, run.seq) as hear:
-                return await self.performer.perform(run, run.step, node, hold.epoch, hear)
-        return await self.performer.perform(run, run.step, node, hold.epoch)
+            async with self.speaker.speaking(run.run_id, node.name, run.seq) as hear:
+                return await self.performer.perform(run, run.step, node, hold.epoch, hear, cap_s)
+        return await self.performer.perform(run, run.step, node, hold.epoch, None, cap_s)
 
     async def _append(
         self,
@@ -336,6 +337,14 @@ class Engine:
 
 def _folded(hold: Hold, run: Run, entries: tuple[Entry, ...], now: datetime) -> Run:
     return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), hold.graph.start)
+
+
+def _time_left(run: Run, graph: Graph, now: datetime) -> float | None:
+    """Seconds until the run's deadline, or until its time in steps is used up; None when it has no such limit."""
+    limits = [budget - run.busy_s for budget in (graph.budget.seconds, run.options.budget.seconds) if budget]
+    if run.options.deadline is not None:
+        limits.append((run.options.deadline - now).total_seconds())
+    return min(limits, default=None)
 
 
 def _joins(following: Write) -> bool:

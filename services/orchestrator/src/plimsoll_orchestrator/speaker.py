@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from plimsoll_runtime.errors import PlimsollError
 
-from plimsoll_orchestrator.domain.speech import Speech
+from plimsoll_orchestrator.domain.speech import Speech, SpokenText
 from plimsoll_orchestrator.ports import Hear, Piece, Signals
 
 _STRETCH_S = 0.05  # what is said within it is told in one go
@@ -31,8 +31,8 @@ class Speaker:
         """Whether somebody followed the run lately."""
         return self._wanted.get(run_id, 0.0) > time.monotonic()
 
-    @contextmanager
-    def speaking(self, run_id: str, node: str, seq: int) -> Iterator[Hear]:
+    @asynccontextmanager
+    async def speaking(self, run_id: str, node: str, seq: int) -> AsyncIterator[Hear]:
         """Tell what is heard inside the block. `seq` is the position of the run's last entry."""
         speech = self._speeches[run_id] = Speech(node=node, step_seq=seq)
 
@@ -43,6 +43,7 @@ class Speaker:
             yield hear
         finally:
             self._speeches.pop(run_id, None)
+            await self._tell(run_id, speech.news())  # what was said since the last stretch; of a short answer, all of it
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tell until `stop`."""
@@ -57,7 +58,9 @@ class Speaker:
                 whole_at = now + _WHOLE_S
                 self._wanted = {run_id: until for run_id, until in self._wanted.items() if until > now}
             for run_id, speech in list(self._speeches.items()):
-                stretch = speech.whole() if again else speech.news()
-                if stretch is not None:
-                    with suppress(PlimsollError):  # the whole is told again in a second
-                        await self._signals.spoke(run_id, stretch)
+                await self._tell(run_id, speech.whole() if again else speech.news())
+
+    async def _tell(self, run_id: str, stretch: SpokenText | None) -> None:
+        if stretch is not None:
+            with suppress(PlimsollError):  # it is provisional: the journal has the truth
+                await self._signals.spoke(run_id, stretch)

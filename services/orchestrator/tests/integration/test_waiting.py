@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, open_bench
 from plimsoll_orchestrator.domain.journal import RunStatus, SignalReceived
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.errors import InvalidInput, MailboxFull, RunFinishedAlready, RunNotStopped
-from plimsoll_runtime.errors import NotFound
+from plimsoll_orchestrator.ports import ToolOutcome
+from plimsoll_runtime.errors import NotFound, Unavailable
 from plimsoll_testkit.waiting import eventually
 
 
@@ -75,6 +77,7 @@ async def test_the_same_signal_twice_is_one(bench: Bench) -> None:
         view = await bench.ended(run_id)
     entries = await bench.runs.journal(TENANT, run_id, 0, 100)
     assert [entry.entry.signal_id for entry in entries if isinstance(entry.entry, SignalReceived)].count(first) == 1
+    assert await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o9"}, "key", "bank") == first
     assert view.run.status is RunStatus.SUCCEEDED
 
 
@@ -235,3 +238,29 @@ async def test_a_run_that_does_not_fit_the_latest_version_stays_on_its_own(bench
         .replace("? state.paid : 0", "? state.paid * 2 : 0")
     )
     assert await go_on(bench, True, renamed) == {"paid": 7}
+
+
+async def test_a_deadline_reaches_the_step_that_is_under_way(bench: Bench) -> None:
+    await bench.register(STEPS)
+    bench.tools.gate = asyncio.Event()
+    async with bench.working():
+        deadline = datetime.now(UTC) + timedelta(milliseconds=300)
+        view = await bench.ended(await bench.start("steps", {"canary": "c"}, options=RunOptions(deadline=deadline)), within_s=5)
+    assert view.run.failure is not None
+    assert view.run.failure.reason == "RUN_DEADLINE"
+    assert bench.tools.executed == []
+
+
+async def test_a_service_of_the_mesh_that_is_away_for_a_moment_is_no_failure_of_the_run(bench: Bench) -> None:
+    await bench.register(STEPS)
+    away = [1, 1]
+    answer = bench.tools.dispatch
+
+    async def restarting(*arguments: Any) -> ToolOutcome:
+        if away:
+            away.pop()
+            raise Unavailable("tool-dispatcher cannot be reached", reason="UNREACHABLE")
+        return await answer(*arguments)
+
+    bench.tools.dispatch = restarting  # type: ignore[method-assign]
+    assert (await bench.run("steps", {"canary": "c"})).run.status is RunStatus.SUCCEEDED

@@ -77,7 +77,8 @@ def _of_waiting(event: WaitingEvent) -> tuple[str, str]:
         case events.ApprovalGiven(node=node, approval_id=approval_id, decided_by=by, comment=comment):
             return node, f"{approval_id} approved by {by}, not by enough yet {comment}".rstrip()
         case events.ApprovalDecided(node=node, approval_id=approval_id, status=status, decided_by=by, comment=comment):
-            return node, f"{approval_id} {status}{f' by {by}' if by else ''} {comment}".rstrip()
+            instead = "" if event.arguments is None else f", proposed instead: {as_json_line(event.arguments)}"
+            return node, f"{approval_id} {status}{f' by {by}' if by else ''} {comment}".rstrip() + instead
         case events.WaitStarted(node=node, until=until, signal=signal):
             return node, f"waits {_for_what(signal, until)}"
         case events.SignalReceived(name=name, payload=payload, sent_by=by):

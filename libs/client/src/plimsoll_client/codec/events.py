@@ -96,6 +96,7 @@ def _approval_decided(message: run_events_pb2.RunEvent) -> events.ApprovalDecide
         next=decided.next,
         duration_s=duration_from_proto(decided.duration),
         approved_by=tuple(decided.approved_by),
+        arguments=json_from_proto(decided.arguments, "event.arguments") if decided.HasField("arguments") else None,
     )
 
 

@@ -144,6 +144,7 @@ def _finish_step(run: Run, seq: int, entry: StepFinished) -> Run:
         prompts={**run.prompts, **entry.prompts} if entry.prompts else run.prompts,
         signals=tuple(one for one in run.signals if one.signal_id != entry.signal) if entry.signal else run.signals,
         undoable=(*run.undoable, entry.node) if entry.undoable else run.undoable,
+        undone=(*run.undone, entry.node) if entry.undo else run.undone,
         status=RunStatus.RUNNING,
     )
     if entry.undo and run.compensation is not None:

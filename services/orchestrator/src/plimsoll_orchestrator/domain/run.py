@@ -123,6 +123,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     signals       received and not yet waited for
     prompts       prompt reference → digest of the version that this run uses
     undoable      finished nodes that a handler could undo, latest last
+    undone        nodes that were undone, earliest undone first
     busy_s        seconds spent in steps
     joined_thread its turn in its thread has come
     started_at    time of the first entry
@@ -150,6 +151,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     signals: tuple[SignalReceived, ...] = ()
     prompts: Mapping[str, str] = {}
     undoable: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
     compensation: Compensation | None = None
     usage: Usage = NO_USAGE
     steps: int = 0

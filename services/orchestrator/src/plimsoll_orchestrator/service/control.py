@@ -144,8 +144,10 @@ class Control:
         signal_id = f"sgn_{key}" if key else self.ids.new("sgn")
         letter = SignalSent(signal_id=signal_id, name=name, payload=payload, sent_by=sent_by)
         if not await self.orchestrator.runs.deliver(tenant, Delivery(run_id=run_id, letter_id=signal_id, letter=letter)):
-            summary = await summary_of(self.orchestrator.runs, tenant, run_id)
-            raise RunFinishedAlready(f"the run has {summary.status.value} already")
+            run, _ = await self._load(tenant, run_id)
+            if signal_id in run.seen:  # the same again, after it was taken
+                return signal_id
+            raise RunFinishedAlready(f"the run has {run.status.value} already")
         await self.orchestrator.signals.runs_readied([run_id])
         return signal_id
 
@@ -234,6 +236,7 @@ class Control:
         graph = (await self.orchestrator.get_agent(tenant, run.agent)).graph if latest else own
         at = graph.nodes.get(run.node)
         node = run.failed.node if run.failed is not None and at is not None and isinstance(at.kind, HandleNode) else run.node
+        node = run.undone[-1] if run.undone else node  # what was undone has to be done again, from the first of it on
         _check_fork(run, graph, Fork(changes={}, latest=latest), node, run.state)
         options = structs.replace(run.options, deadline=None, not_before=None, thread_id="")
         prompts = {} if latest else dict(run.prompts)

@@ -37,6 +37,8 @@ class Following:
             hearing = await stack.enter_async_context(self.listening.hearing(run_id, grew)) if tokens else None
             while True:
                 grew.clear()
+                for said in _heard(hearing, listener, after_seq):  # what was said before the entry that came of it
+                    yield summary, said
                 entries = await self.runs.journal(tenant, run_id, after_seq, PAGE)
                 for entry in entries:
                     for retracted in listener.settle(came_true=isinstance(entry.entry, StepFinished | StepProgressed)):

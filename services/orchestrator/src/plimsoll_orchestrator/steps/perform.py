@@ -1,5 +1,6 @@
 """Perform: the step under way, by the kind of its node."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -23,8 +24,9 @@ from plimsoll_graph.graph import (
     ToolNode,
 )
 from plimsoll_runtime.deadline import within
-from plimsoll_runtime.errors import DeadlineExpired, PlimsollError
+from plimsoll_runtime.errors import DeadlineExpired, PlimsollError, Unavailable
 from plimsoll_runtime.failures import Category, Failure, failure_from_error
+from plimsoll_runtime.status import known
 
 from plimsoll_orchestrator.domain.actions import Failed
 from plimsoll_orchestrator.domain.run import Run, Step
@@ -34,6 +36,10 @@ from plimsoll_orchestrator.steps.outcome import Outcome
 from plimsoll_orchestrator.steps.site import Site
 
 _TIMEOUT_S = 120.0
+_TIMEOUT_MOST_S = 86_400.0
+_AWAY = frozenset({"UNREACHABLE", "CUT_OFF"})  # of the transport between services of the mesh
+_AWAY_S = 15.0
+_AWAY_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +50,18 @@ class Performer:
     tools: Tools
     memory: Memory
 
-    async def perform(self, run: Run, step: Step, node: Node, epoch: int, listen: Hear | None = None) -> Outcome:
-        """Do the step, or its next turn, within the node's timeout. Never raises but for cancellation: what goes wrong is a failure."""
+    async def perform(
+        self, run: Run, step: Step, node: Node, epoch: int, listen: Hear | None = None, cap_s: float | None = None
+    ) -> Outcome:
+        """Do the step, or its next turn, within the node's timeout and `cap_s`, what is left of the run's time. Never raises but for
+        cancellation: what goes wrong is a failure."""
         site = Site(run=run, step=step, node=node, epoch=epoch, models=self.models, tools=self.tools, memory=self.memory, listen=listen)
+        limit = min(node.timeout_s or _TIMEOUT_S, _TIMEOUT_MOST_S if cap_s is None else max(0.0, cap_s))
         try:
-            async with within(node.timeout_s or _TIMEOUT_S):
-                if step.undo:
-                    assert node.undo is not None
-                    return await single.call_tool(site, node.undo)
-                return await _perform(site)
+            async with within(limit):
+                return await _patiently(site)
         except DeadlineExpired as error:
-            message = f"the step took longer than {node.timeout_s:g} s"
+            message = f"the step took longer than {limit:g} s"
             failure = Failure(category=Category.TIMEOUT, reason=error.reason, message=message, retryable=True, where=node.name)
             return Failed(failure=failure, unsettled=True)
         except ExpressionFailed as error:
@@ -63,6 +70,26 @@ class Performer:
             )
         except (PlimsollError, ExceptionGroup) as error:
             return Failed(failure=failure_from_error(error, node.name), unsettled=True)
+
+
+async def _patiently(site: Site) -> Outcome:
+    """A service of the mesh that is away for a moment, because it is replaced or restarted, is no failure of the run: what was asked of it
+    is asked again, under the same keys."""
+    patience = asyncio.get_running_loop().time() + _AWAY_S
+    while True:
+        try:
+            return await _begin(site)
+        except (Unavailable, ExceptionGroup) as error:
+            if known(error).reason not in _AWAY or asyncio.get_running_loop().time() > patience:
+                raise
+        await asyncio.sleep(_AWAY_PAUSE_S)
+
+
+async def _begin(site: Site) -> Outcome:
+    if not site.step.undo:
+        return await _perform(site)
+    assert site.node.undo is not None
+    return await single.call_tool(site, site.node.undo)
 
 
 async def _perform(site: Site) -> Outcome:  # noqa: C901 - one case for each kind of node
