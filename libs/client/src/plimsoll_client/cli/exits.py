@@ -7,7 +7,7 @@
 4    not allowed: no key, a wrong key, or a key without the right
 5    unavailable: no mesh is running, it cannot be reached, it is full, or it took too long
 6    the run failed or was cancelled
-7    the run waits for an approval and nobody was there to ask
+7    the run waits for people: an approval that nobody was there to give, or to be resumed
 130  interrupted with Ctrl-C
 """
 

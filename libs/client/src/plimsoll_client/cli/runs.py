@@ -10,7 +10,7 @@ from plimsoll_client.cli import following, steering, submitting
 from plimsoll_client.cli.answer import print_report
 from plimsoll_client.cli.journal import journal
 from plimsoll_client.cli.options import AsJson, Data, Limit, RunId
-from plimsoll_client.cli.output import console, money, one_line, print_json, print_list, seconds, table, visible, when
+from plimsoll_client.cli.output import console, money, print_json, print_list, seconds, table, visible, when
 from plimsoll_client.cli.report import Report, models_of
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.cli.telling import option_words, origin_words
@@ -53,7 +53,7 @@ def list_runs(
     """List runs, newest first. Those that runs started are listed by --parent only."""
     wanted = RunStatus(status.value) if status else None
     found = on_mesh(data, lambda mesh: mesh.runs.list(agent=agent, status=wanted, thread_id=thread, parent_run_id=parent, limit=limit))
-    columns = ("run", "agent", "status", "accepted", "time", "steps", "tokens", "cost", "failure")
+    columns = ("run", "agent", "status", "accepted", "time", "steps", "tokens", "cost")
     made = table(columns, (_row(run) for run in found), right=("time", "steps", "tokens", "cost"))
     print_list(found, made, as_json=as_json, empty="There are no such runs.")
 
@@ -74,7 +74,6 @@ def show(run: RunId, data: Data = None, as_json: AsJson = False) -> None:
 
 def _row(run: Run) -> tuple[str, ...]:
     cost = money(run.usage.cost_micros)
-    failure = one_line(f"{run.failure.reason}: {run.failure.message}") if run.failure else ""
     return (
         run.id,
         run.agent,
@@ -84,7 +83,6 @@ def _row(run: Run) -> tuple[str, ...]:
         str(run.steps),
         str(run.usage.tokens),
         cost,
-        failure,
     )
 
 

@@ -18,7 +18,7 @@ from plimsoll_client.cli.journal import progress_line
 from plimsoll_client.cli.output import console, error_console, print_json, visible
 from plimsoll_client.cli.program import here
 from plimsoll_client.cli.report import Report, models_of
-from plimsoll_client.events import ApprovalAsked, RunEvent, StepStarted
+from plimsoll_client.events import ApprovalAsked, RunEvent, RunPaused, RunQuarantined, StepStarted
 from plimsoll_client.models import Approval, ApprovalStatus, Run, RunStatus
 
 if TYPE_CHECKING:
@@ -62,14 +62,28 @@ class Watching:
         return self._show_end(await self._mesh.runs.get(self._run.id))
 
     async def _follow(self) -> bool:
-        """True when the run is left waiting for an approval."""
+        """True when the run is left waiting for people."""
         async with aclosing(self._mesh.runs.follow(self._run.id)) as entries:
             async for entry in entries:
                 self._seen.append(entry)
                 self._show(entry)
                 if isinstance(entry.event, ApprovalAsked) and not await self._settle(entry.event.approval):
                     return True
+                if isinstance(entry.event, RunPaused | RunQuarantined) and await self._stands_still():
+                    return True
         return False
+
+    async def _stands_still(self) -> bool:
+        """Whether somebody has to resume the run; it may have been resumed before we came."""
+        run = await self._mesh.runs.get(self._run.id)
+        if run.status not in {RunStatus.PAUSED, RunStatus.QUARANTINED}:
+            return False
+        self._notes.quiet = False
+        self._notes.print(
+            f"The run is {run.status.value} until somebody resumes it. See why, resume it, and go on watching:", soft_wrap=True
+        )
+        self._commands(*(f"runs {verb} {run.id}" for verb in ("explain", "resume")), f"watch {run.id}")
+        return True
 
     def _show(self, entry: RunEvent) -> None:
         if isinstance(entry.event, StepStarted):
