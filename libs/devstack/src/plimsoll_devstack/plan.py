@@ -79,7 +79,8 @@ def plan_mesh(wanted: Wanted, files: MeshFiles, servers: Servers, server_parts: 
         _service("orchestrator-api", "orchestrator", ports, {"ROLE": "api"}),
         *(_service(f"orchestrator-worker-{number}", "orchestrator", ports, {"ROLE": "worker"}) for number in range(1, wanted.workers + 1)),
         _service("tool-dispatcher", "tool_dispatcher", ports, _tools(wanted, files)),
-        *(_service(folder_name(service), service, ports, {}) for service in ("model_router", "memory", "feedback")),
+        _service("model-router", "model_router", ports, _labels(wanted.environ)),
+        *(_service(service, service, ports, {}) for service in ("memory", "feedback")),
     ]
     addresses = {each.service: f"{LOOPBACK}:{each.grpc_port}" for each in reversed(services)}  # the first of a name: api, not worker
     composed = tuple(_part(each, wanted, files, servers, addresses, f"{LOOPBACK}:{http}") for each in services)
@@ -88,6 +89,11 @@ def plan_mesh(wanted: Wanted, files: MeshFiles, servers: Servers, server_parts: 
 
 def _service(part: str, service: str, ports: PortBook, extra: Mapping[str, str]) -> _Service:
     return _Service(part=part, service=service, grpc_port=ports.port(f"{part}-grpc"), admin_port=ports.port(f"{part}-admin"), extra=extra)
+
+
+def _labels(environ: Mapping[str, str]) -> dict[str, str]:
+    """On a developer's machine an edited prompt becomes `production` by being applied; who wants the gate says which labels it guards."""
+    return {} if "PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS" in environ else {"PROTECTED_LABELS": "none"}
 
 
 def _tools(wanted: Wanted, files: MeshFiles) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """What each service is told: its own settings, its own secrets, and nobody else's."""
 
 import glob
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from plimsoll_devstack.names import SERVICES
@@ -27,12 +29,12 @@ def parts(tmp_path: Path) -> dict[str, Part]:
     return _composed(tmp_path)
 
 
-def _composed(tmp_path: Path) -> dict[str, Part]:
+def _composed(tmp_path: Path, more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Part]:
     agents = tmp_path / "agents"
     for agent in ("support", "documents"):
         (agents / agent / "tools").mkdir(parents=True, exist_ok=True)
     (agents / "pipeline").mkdir(exist_ok=True)
-    wanted = Wanted(data=tmp_path / "data", agents=agents, workers=2, environ=_USER)
+    wanted = Wanted(data=tmp_path / "data", agents=agents, workers=2, environ={**_USER, **more})
     return {part.name: part for part in plan_mesh(wanted, MeshFiles(wanted.data), configure(wanted.data), ()).parts}
 
 
@@ -61,6 +63,12 @@ def test_a_users_setting_reaches_its_service_only(parts: dict[str, Part]) -> Non
     told = {name for name, part in parts.items() if "PLIMSOLL_ORCHESTRATOR_DRAIN_S" in _env(part)}
     assert told == {"orchestrator-api", "orchestrator-worker-1", "orchestrator-worker-2"}
     assert not any("UNRELATED_SECRET" in _env(part) for part in parts.values())
+
+
+def test_no_label_is_protected_on_a_developers_machine_unless_somebody_says_which(tmp_path: Path) -> None:
+    name = "PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS"
+    assert _env(_composed(tmp_path)["model-router"])[name] == "none"
+    assert _env(_composed(tmp_path, {name: "production"})["model-router"])[name] == "production"
 
 
 def test_no_service_is_told_anothers_password(parts: dict[str, Part]) -> None:
