@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from orchestrator_fakes import TENANT, Bench, LostSignals, failure, open_bench, pending
 from plimsoll_orchestrator.domain.journal import RunStatus
-from plimsoll_orchestrator.domain.options import RunOptions
+from plimsoll_orchestrator.domain.options import Limits, RunOptions
 from plimsoll_orchestrator.ports import Returned, RunFilter
 from plimsoll_runtime.failures import Category
 from plimsoll_testkit.waiting import eventually
@@ -184,6 +184,18 @@ async def test_failed_items_mean_what_the_policy_says(bench: Bench, policy: str,
     assert view.run.status is status
     if status is RunStatus.SUCCEEDED:
         assert view.run.output == {"sum": 110 - 2 * sum(bad), "failed": len(bad)}
+
+
+async def test_a_map_opens_no_more_items_once_the_budget_is_used_up(bench: Bench) -> None:
+    await bench.register(
+        CHILD.replace("tool: {name: double, arguments: {n: state.n}}", "model: {prompt: 'p@1', variables: {}}").replace("result.twice", "1")
+    )
+    await bench.register(EACH.replace("POLICY", "collect"))
+    async with bench.working():
+        view = await bench.ended(await bench.start("each", {"count": 10}, options=RunOptions(budget=Limits(tokens=40))))
+    assert view.run.failure is not None
+    assert view.run.failure.reason == "BUDGET_TOKENS"
+    assert len(bench.models.asked) < 10
 
 
 async def test_a_quorum_that_is_missed_is_a_failure_with_its_count(bench: Bench) -> None:

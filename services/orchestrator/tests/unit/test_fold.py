@@ -26,6 +26,7 @@ from plimsoll_orchestrator.domain.journal import (
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.usage import Usage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -193,3 +194,13 @@ def test_what_a_set_node_has_to_ensure_is_judged_with_its_fields_set() -> None:
     [entry] = action.entries
     assert isinstance(entry, StepFailed)
     assert "state.n < 7" in entry.failure.message
+
+
+def test_a_state_has_a_limit_as_a_whole_and_names_it() -> None:
+    state: JsonObject = {f"f{number}": "x" * 3_500_000 for number in range(4)}
+    fresh = Run(run_id="r", tenant="t", agent="g", agent_digest="d")
+    run = fold(fresh, [(1, NOW, RunStarted(input={}, state=state)), (2, NOW, STARTED[1])], GRAPH.start)
+    graph = parse_graph(GRAPH_SOURCE.replace("save: {n: result.n}", "save: {x: result.x}"), "g.yaml")
+    [entry] = conclude(run, graph, graph.nodes["call"], Done(result={"x": "x" * 3_500_000}), 0.1, NOW)
+    assert isinstance(entry, StepFailed)
+    assert (entry.failure.reason, "16777216" in entry.failure.message) == ("STATE_TOO_LARGE", True)

@@ -11,6 +11,7 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_orchestrator.domain.actions import Begin, Birth, Done, Failed, Park
+from plimsoll_orchestrator.domain.failing import overspent
 from plimsoll_orchestrator.domain.journal import Child, ChildrenStarted, ChildrenStopped, Joined, RunStarted, RunStatus
 from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run, Step
@@ -44,6 +45,8 @@ class Stop:
 def tend(run: Run, graph: Graph, node: Node, kind: Parent, step: Step, now: datetime) -> Begin | Stop | Park | Done | Failed:
     """The one next thing to do for a step with children. Raises ExpressionFailed."""
     ending = step.stopped or _ending(node, kind, step, now)
+    if ending is None and 0 <= step.started < step.total:
+        ending = overspent(run, graph)
     if ending is not None:
         if not step.open:
             return Failed(failure=ending)

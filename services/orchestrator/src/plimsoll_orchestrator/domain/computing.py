@@ -18,7 +18,7 @@ def compute(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
     match node.kind:
         case SetNode(fields=fields):
             changed = {name: fill(template, scope) for name, template in fields.items()}
-            failure = delta_failure(graph, node, changed) or _ensure_broken(run, node, changed)
+            failure = delta_failure(run, graph, node, changed) or _ensure_broken(run, node, changed)
             if failure is not None:
                 return (failed(run, graph, node, failure, None),)
             delta, appended = compacted(run.state, changed)

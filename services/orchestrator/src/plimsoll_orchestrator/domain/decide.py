@@ -166,7 +166,7 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
         changed = outcome.delta | {name: fill(template, scope) for name, template in save.items()}
     except ExpressionFailed as error:
         return fails(context_invalid(node, "EXPRESSION_FAILED", str(error)))
-    unfit = delta_failure(graph, node, changed)
+    unfit = delta_failure(run, graph, node, changed)
     if unfit is not None:
         return fails(unfit)
     delta, appended = compacted(run.state, changed)

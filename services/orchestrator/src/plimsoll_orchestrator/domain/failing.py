@@ -13,6 +13,8 @@ from plimsoll_orchestrator.domain.options import Limits
 from plimsoll_orchestrator.domain.run import Run
 
 DELTA_CAP_BYTES = 4 * 1024 * 1024
+STATE_CAP_BYTES = 16 * 1024 * 1024
+_LARGE_BYTES = 16 * 1024
 _BACKOFF_MOST_S = 60.0
 _FAIL = "fail"
 
@@ -88,7 +90,7 @@ def overspent(run: Run, graph: Graph) -> Failure | None:
     return None
 
 
-def delta_failure(graph: Graph, node: Node, delta: JsonObject) -> Failure | None:
+def delta_failure(run: Run, graph: Graph, node: Node, delta: JsonObject) -> Failure | None:
     """Why the state may not change like this."""
     problems = graph.delta_problems(delta)
     if problems:
@@ -96,6 +98,10 @@ def delta_failure(graph: Graph, node: Node, delta: JsonObject) -> Failure | None
     size = len(dump_json(delta)) if delta else 0
     if size > DELTA_CAP_BYTES:
         return context_invalid(node, "STATE_TOO_LARGE", f"the step would add {size} bytes to the state; the limit is {DELTA_CAP_BYTES}")
+    if size > _LARGE_BYTES:  # many small changes are bounded by the run's steps
+        whole = len(dump_json({**run.state, **delta}))
+        if whole > STATE_CAP_BYTES:
+            return context_invalid(node, "STATE_TOO_LARGE", f"the state would have {whole} bytes; the limit is {STATE_CAP_BYTES}")
     return None
 
 

@@ -11,6 +11,8 @@ from plimsoll_orchestrator.domain.journal import ChildrenJoined, Entry, InputRec
 from plimsoll_orchestrator.domain.run import Run, last_calls_open
 from plimsoll_orchestrator.errors import JournalBroken
 
+_SIGNALS_CAP = 1000  # taken into the journal before a node waits for them
+
 
 class _Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     pass
@@ -99,13 +101,16 @@ def answer(run: Run, letters: Sequence[Received]) -> Answered:
     """
     entries: list[Entry] = []
     numbers: list[int] = []
-    seen = set(run.seen)
+    seen, waiting = set(run.seen), len(run.signals)
     for received in letters:
         match received.letter:
             case SignalSent(signal_id=letter_id) | InputSent(input_id=letter_id) if letter_id in seen:
                 pass
+            case SignalSent() if waiting >= _SIGNALS_CAP:
+                continue  # stays in the mailbox, which is full at some time: then the sender learns of it
             case SignalSent(signal_id=signal_id, name=name, payload=payload, sent_by=sent_by):
                 seen.add(signal_id)
+                waiting += 1
                 entries.append(SignalReceived(signal_id=signal_id, name=name, payload=payload, sent_by=sent_by))
             case InputSent(input_id=input_id, input=value, sent_by=sent_by):
                 if not _is_safe(run):
