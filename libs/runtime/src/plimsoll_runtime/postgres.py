@@ -14,6 +14,7 @@ import orjson
 from plimsoll_runtime.errors import Conflict, DeadlineExpired, FieldProblem, Internal, Invalid, PlimsollError, Unavailable
 from plimsoll_runtime.settings import InvalidSettings, PostgresSettings
 
+_IDLE_CAP = "10s"  # a process that stands still in the middle of a transaction must not hold its rows for ever
 _ACQUIRE_CAP_S = 10.0
 _PING_CAP_S = 2.0
 _CLOSE_CAP_S = 5.0
@@ -66,7 +67,12 @@ async def open_pool(settings: PostgresSettings, schema: str, *, application: str
                 timeout=_ACQUIRE_CAP_S,
                 init=_speak_json,
                 reset=_as_it_is,
-                server_settings={"search_path": f"{schema},public", "application_name": application, "jit": "off"},
+                server_settings={
+                    "search_path": f"{schema},public",
+                    "application_name": application,
+                    "jit": "off",
+                    "idle_in_transaction_session_timeout": _IDLE_CAP,
+                },
             )
         )
     try:

@@ -220,7 +220,7 @@ async def test_an_upstream_that_can_say_what_it_did_settles_the_doubt(where: str
     response = await one.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S)
     if response.HasField("failure"):  # it was not up again when it was asked: the sweeper asks until it is
         assert response.failure.category == UNKNOWN
-        await eventually(lambda: _settled(one, upstream), within_s=20)
+        await eventually(lambda: _settled(one, upstream), within_s=60)
     assert upstream.acted == ["key_1"]
     again = await one.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S)
     assert (again.result.text, again.recorded) == ('{"done":"key_1"}', True)
