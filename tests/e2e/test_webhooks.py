@@ -65,7 +65,7 @@ class Shop:
 
         async def is_there() -> bool:
             found[:] = await self.client.webhooks.deliveries(webhook="shop", run_id=run_id, status=status)
-            return bool(found) and found[0].attempts > 0
+            return bool(found) and found[0].attempts > 0 and bool(found[0].last_result)  # counted when it is sent, told when it came back
 
         await eventually(is_there, within_s=30)
         return found[0]

@@ -69,16 +69,19 @@ async def test_a_worker_killed_at_any_boundary_loses_nothing_and_repeats_nothing
     points = await asyncio.to_thread(passed)
     assert await joined(process) == 0
     assert points >= 25
-    names = ["whole"]
+    names, killed = ["whole"], 0
     for kill_at in range(1, points + 1):
         name = f"killed-{kill_at}"
         names.append(name)
         run_id = await bench.start("trip", {"name": name})
         victim, _ = start(postgres_dsn, [run_id], kill_at)
-        assert await joined(victim) == -signal.SIGKILL
+        ended = await joined(victim)
+        assert ended in {-signal.SIGKILL, 0}  # 0: branches that commit together pass fewer points, and it came to its end
+        killed += ended == -signal.SIGKILL
         await bench.pool.execute(
             "update runs set wake_at = now() + interval '1 hour' where worker is not null"
         )  # the next shall not take it
+    assert killed >= 20
     await end_leases(bench)
     ids = [row["run_id"] for row in await bench.pool.fetch("select run_id from runs where parent_run_id = ''")]
     rescuer, _ = start(postgres_dsn, ids)
