@@ -22,6 +22,7 @@ from plimsoll_orchestrator.ports import (
     ApprovalView,
     ClaimStore,
     Grant,
+    Growth,
     Hear,
     Hearing,
     NeedsApproval,
@@ -33,6 +34,7 @@ from plimsoll_orchestrator.ports import (
     Refused,
     Remembered,
     Returned,
+    Tail,
     ToolDefinition,
     ToolOutcome,
 )
@@ -204,12 +206,12 @@ class LostSignals:
     async def run_interrupted(self, run_id: str) -> None:
         return None
 
-    async def journals_grew(self, run_ids: Sequence[str]) -> None:
+    async def journals_grew(self, grown: Sequence[Growth]) -> None:
         return None
 
     @asynccontextmanager
-    async def watching(self, run_id: str) -> AsyncIterator[asyncio.Event]:
-        yield asyncio.Event()
+    async def watching(self, run_id: str) -> AsyncIterator[Tail]:
+        yield Tail()
 
 
 class LocalSignals(LostSignals):
@@ -217,7 +219,7 @@ class LocalSignals(LostSignals):
 
     def __init__(self) -> None:
         self.workers: list[Worker] = []
-        self.followers: dict[str, asyncio.Event] = {}
+        self.followers: dict[str, list[Tail]] = {}
         self.hearings: dict[str, Hearing] = {}
 
     async def run_ready(self, run_id: str) -> None:
@@ -241,14 +243,16 @@ class LocalSignals(LostSignals):
         for worker in self.workers:
             worker.hear_interruption(run_id)
 
-    async def journals_grew(self, run_ids: Sequence[str]) -> None:
-        for run_id in run_ids:
-            if run_id in self.followers:
-                self.followers[run_id].set()
+    async def journals_grew(self, grown: Sequence[Growth]) -> None:
+        for growth in grown:
+            for tail in self.followers.get(growth.run_id, ()):
+                tail.take(growth)
 
     @asynccontextmanager
-    async def watching(self, run_id: str) -> AsyncIterator[asyncio.Event]:
-        yield self.followers.setdefault(run_id, asyncio.Event())
+    async def watching(self, run_id: str) -> AsyncIterator[Tail]:
+        tail = Tail()
+        self.followers.setdefault(run_id, []).append(tail)
+        yield tail
 
 
 @dataclass

@@ -1,17 +1,27 @@
 """Group commit: appends of many runs become one statement, so that they share the cost of being durable."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from plimsoll_orchestrator.batcher import Batcher
-from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Signals
+from plimsoll_runtime.batching import Batcher
+from plimsoll_runtime.errors import PlimsollError
+
+from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Growth, Signals, growths
+
+_TELL_CAP = 10_000  # runs of which followers have not been told yet; those beyond it find out by themselves
 
 
 class Committer:
+    """Commits, and tells others of it: behind the back of those who wait for the commit, so that they get on meanwhile."""
+
     def __init__(self, store: ClaimStore, signals: Signals) -> None:
         self._store = store
         self._signals = signals
         self._batcher: Batcher[Append, Appended | None] = Batcher(self._flush)
+        self._grown: list[Growth] = []
+        self._readied: list[str] = []
+        self._news = asyncio.Event()
 
     async def append(self, append: Append) -> Appended | None:
         """Commit; None when the run is no longer ours. Raises Unavailable: the outcome is then unknown."""
@@ -20,12 +30,34 @@ class Committer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Commit inside the block."""
-        async with self._batcher.running():
-            yield
+        async with asyncio.TaskGroup() as group:
+            telling = group.create_task(self._tell_for_ever())
+            try:
+                async with self._batcher.running():
+                    yield
+            finally:
+                telling.cancel()
+                with suppress(PlimsollError):
+                    await self._tell()
 
     async def _flush(self, batch: Sequence[Append]) -> Sequence[Appended | None]:
         committed = await self._store.append(batch)
-        await self._signals.journals_grew(list(committed.appended))
-        if committed.readied:
-            await self._signals.runs_readied(committed.readied)
+        self._grown += growths(batch, committed)[: _TELL_CAP - len(self._grown)]
+        self._readied += committed.readied[: _TELL_CAP - len(self._readied)]
+        self._news.set()
         return [committed.appended.get(append.run_id) for append in batch]
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await self._news.wait()
+            with suppress(PlimsollError):  # none of these calls may be relied on
+                await self._tell()
+
+    async def _tell(self) -> None:
+        self._news.clear()
+        grown, self._grown = self._grown, []
+        readied, self._readied = self._readied, []
+        if readied:
+            await self._signals.runs_readied(readied)
+        if grown:
+            await self._signals.journals_grew(grown)

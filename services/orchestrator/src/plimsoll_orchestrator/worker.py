@@ -89,8 +89,15 @@ class Worker:
         async with self._committer.running(), asyncio.TaskGroup() as group:
             group.create_task(self._renew())
             group.create_task(self._fetch_letters())
+            stopping = group.create_task(self._wake_at(stop))
             await self._claim(stop)
+            stopping.cancel()
             self._drained.set()
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._hinted.set()
+        self._freed.set()
 
     async def _claim(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -215,8 +222,8 @@ class Worker:
         event = self._hinted if len(self._held) < self._slots else self._freed
         with suppress(TimeoutError):
             async with asyncio.timeout(random.uniform(0.5, 1.0) * _SWEEP_S):  # noqa: S311 - jitter, so that workers do not sweep in step
-                while not stop.is_set() and not event.is_set():
-                    await _either(event, stop)
+                if not stop.is_set():
+                    await event.wait()
         event.clear()
 
     async def _drain(self) -> None:
@@ -232,11 +239,3 @@ class Worker:
         if rest:
             with suppress(PlimsollError):
                 await self._store.release(rest)
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
-        waits = [group.create_task(event.wait()) for event in (first, second)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()

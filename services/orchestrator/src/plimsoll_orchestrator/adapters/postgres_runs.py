@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import msgspec
+from plimsoll_runtime.batching import Batcher
 from plimsoll_runtime.json_types import parse_object
 from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.usage import Usage
@@ -15,7 +16,6 @@ from plimsoll_orchestrator.adapters.consequences import deliver
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.deadlocks import persisting
 from plimsoll_orchestrator.adapters.postgres_claims import ACQUIRE_CAP_S, append_all, entry_of
-from plimsoll_orchestrator.batcher import Batcher
 from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunStatus, encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery
 from plimsoll_orchestrator.domain.run import Approval

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -10,7 +10,7 @@ from plimsoll_runtime.bus import Bus, ConsumerSpec, StreamSpec
 from plimsoll_runtime.errors import PlimsollError
 
 from plimsoll_orchestrator.domain.speech import SpokenText
-from plimsoll_orchestrator.ports import Hearing
+from plimsoll_orchestrator.ports import Growth, Hearing, Tail
 
 HINTS = StreamSpec(
     name="PLIMSOLL_ORCHESTRATOR_HINTS",
@@ -32,6 +32,12 @@ _ASK_S = 3.0
 
 _encoder = msgspec.json.Encoder()
 _spoken = msgspec.json.Decoder(tuple[str, SpokenText])
+_packer = msgspec.msgpack.Encoder()
+_grown = msgspec.msgpack.Decoder(list[Growth])
+_TOLD_LENGTH = 8 * 1024  # characters of one growth
+_MESSAGE_LENGTH = 64 * 1024
+_MESSAGE_RUNS = 1000
+_MESSAGES_KEPT = 256
 
 
 class BusSignals:
@@ -67,8 +73,9 @@ class BusSignals:
                 for run_id in payload.decode().split("\n") if payload else ():
                     heard(run_id)
 
-    async def journals_grew(self, run_ids: Sequence[str]) -> None:
-        await self._bus.notify(_GREW, "\n".join(run_ids).encode())
+    async def journals_grew(self, grown: Sequence[Growth]) -> None:
+        for message in _messages(grown):
+            await self._bus.notify(_GREW, message)
 
     async def hear_interruptions(self, stop: asyncio.Event, heard: Callable[[str], None]) -> None:
         """Call `heard` with the id of each run that was taken from its worker."""
@@ -116,29 +123,45 @@ class SpeechWatch:
 
 
 class JournalWatch:
-    """Wakes those who follow a run when its journal grew; one subscription for the whole process."""
+    """Brings those who follow a run what was added to its journal; one subscription for the whole process."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._followers: dict[str, set[asyncio.Event]] = {}
+        self._followers: dict[str, set[Tail]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        async with self._bus.listen(_GREW, bound=10_000) as listener:
+        async with self._bus.listen(_GREW, bound=_MESSAGES_KEPT) as listener:
             while not stop.is_set():
                 payload = await listener.next(_LISTEN_S)
-                for run_id in payload.decode().split("\n") if payload else ():
-                    for follower in self._followers.get(run_id, ()):
-                        follower.set()
+                for growth in _grown.decode(payload) if payload else ():
+                    for follower in self._followers.get(growth.run_id, ()):
+                        follower.take(growth)
 
     @asynccontextmanager
-    async def watching(self, run_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the journal of `run_id` may have grown; the follower clears it."""
-        event = asyncio.Event()
-        self._followers.setdefault(run_id, set()).add(event)
+    async def watching(self, run_id: str) -> AsyncIterator[Tail]:
+        """What is added to the journal of `run_id` while the block lasts."""
+        tail = Tail()
+        self._followers.setdefault(run_id, set()).add(tail)
         try:
-            yield event
+            yield tail
         finally:
             followers = self._followers[run_id]
-            followers.discard(event)
+            followers.discard(tail)
             if not followers:
                 del self._followers[run_id]
+
+
+def _messages(grown: Sequence[Growth]) -> Iterator[bytes]:
+    """The growths in messages of a bounded size. What is long is only mentioned: its followers read it."""
+    told: list[Growth] = []
+    size = 0
+    for growth in grown:
+        length = sum(map(len, growth.encoded))
+        brief = growth if length <= _TOLD_LENGTH else Growth(run_id=growth.run_id)
+        told.append(brief)
+        size += length if brief is growth else 0
+        if size > _MESSAGE_LENGTH or len(told) >= _MESSAGE_RUNS:
+            yield _packer.encode(told)
+            told, size = [], 0
+    if told:
+        yield _packer.encode(told)

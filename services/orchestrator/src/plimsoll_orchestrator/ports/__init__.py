@@ -26,8 +26,6 @@ from plimsoll_orchestrator.ports.services import (
     Grant,
     Grants,
     Hear,
-    Hearing,
-    Listening,
     Memory,
     Models,
     NeedsApproval,
@@ -39,13 +37,12 @@ from plimsoll_orchestrator.ports.services import (
     Refused,
     Remembered,
     Returned,
-    Signals,
     ToolDefinition,
     ToolOutcome,
     Tools,
     Turned,
-    Watch,
 )
+from plimsoll_orchestrator.ports.signals import Growth, Hearing, Listening, Signals, Tail, Watch, growths
 
 __all__ = [
     "Accepted",
@@ -61,6 +58,7 @@ __all__ = [
     "Fact",
     "Grant",
     "Grants",
+    "Growth",
     "Hear",
     "Hearing",
     "JournalEntry",
@@ -84,11 +82,13 @@ __all__ = [
     "Snapshot",
     "Standing",
     "Submission",
+    "Tail",
     "Thread",
     "ToolDefinition",
     "ToolOutcome",
     "Tools",
     "Turned",
     "Watch",
+    "growths",
     "submission",
 ]

@@ -1,9 +1,6 @@
-"""The other services, as the orchestrator sees them, and the wake-up calls between its own processes."""
+"""The other services, as the orchestrator sees them."""
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -15,7 +12,6 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
 from plimsoll_orchestrator.domain.journal import Proposal, ToolCall, Turn
-from plimsoll_orchestrator.domain.speech import SpokenText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,55 +180,3 @@ class Memory(Protocol):
     async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
         """{turns, summary, facts, recalled} of a thread."""
         ...
-
-
-class Signals(Protocol):
-    """Wake-up calls; any of them may be lost."""
-
-    async def run_ready(self, run_id: str) -> None: ...
-
-    async def run_interrupted(self, run_id: str) -> None:
-        """Somebody took the run from its worker: stop what is in flight."""
-        ...
-
-    async def runs_readied(self, run_ids: Sequence[str]) -> None:
-        """Runs may go on, or have letters to read."""
-        ...
-
-    async def journals_grew(self, run_ids: Sequence[str]) -> None: ...
-
-    async def spoke(self, run_id: str, text: SpokenText) -> None:
-        """A model says something in a step of the run."""
-        ...
-
-
-_HEARING_CAP = 1000
-
-
-class Hearing:
-    """What is said in a run, for one follower. One that is too slow misses stretches and gets the whole text again a second later."""
-
-    def __init__(self, woken: asyncio.Event) -> None:
-        self._woken = woken
-        self._stretches: deque[SpokenText] = deque(maxlen=_HEARING_CAP)
-
-    def take(self, stretch: SpokenText) -> None:
-        self._stretches.append(stretch)
-        self._woken.set()
-
-    def heard(self) -> Iterator[SpokenText]:
-        """What has come, oldest first."""
-        while self._stretches:
-            yield self._stretches.popleft()
-
-
-class Watch(Protocol):
-    """Tells followers that a journal may have grown."""
-
-    def watching(self, run_id: str) -> AbstractAsyncContextManager[asyncio.Event]: ...
-
-
-class Listening(Protocol):
-    """Brings followers what models say in a run."""
-
-    def hearing(self, run_id: str, woken: asyncio.Event) -> AbstractAsyncContextManager[Hearing]: ...

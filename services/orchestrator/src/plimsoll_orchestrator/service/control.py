@@ -43,7 +43,7 @@ from plimsoll_orchestrator.errors import (
     RunFinishedAlready,
     RunNotStopped,
 )
-from plimsoll_orchestrator.ports import Append, ApprovalView, Grants, Release, Submission
+from plimsoll_orchestrator.ports import Append, ApprovalView, Grants, Release, Submission, growths
 from plimsoll_orchestrator.ports.workers import Workers
 from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of
 from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started, with_concurrency
@@ -325,7 +325,7 @@ class Control:
         if run.run_id not in committed.appended:
             return False
         await signals.run_interrupted(run.run_id)
-        await signals.journals_grew([run.run_id])
+        await signals.journals_grew(growths([append], committed))
         if release.wake_at is not None:
             await signals.run_ready(run.run_id)
         return True

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from plimsoll_orchestrator.batcher import Batcher
+from plimsoll_runtime.batching import Batcher
 from plimsoll_runtime.errors import Internal, Invalid, PlimsollError, Unavailable
 
 
