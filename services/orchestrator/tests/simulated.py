@@ -223,6 +223,9 @@ class FakeAgentStore:
     async def newest(self, tenant: str, name: str) -> AgentVersion | None:
         return next((version for version in reversed(self._versions) if version.graph.agent == name), None)
 
+    def recent(self, tenant: str, name: str) -> AgentVersion | None:
+        return None
+
     async def by_digest(self, tenant: str, name: str, digest: str) -> AgentVersion | None:
         return next((version for version in self._versions if (version.graph.agent, version.graph.digest) == (name, digest)), None)
 

@@ -25,6 +25,7 @@ PlimsollError
 │   ├── ApprovalExpired
 │   ├── TooMany                 the tenant has as many schedules or webhooks as it may have
 │   ├── WebhookDisabled
+│   ├── AgentSuperseded         a newer version came while a run was submitted; the submission is made again by itself
 │   └── IdempotencyKeyReused
 ├── Exhausted
 │   └── MailboxFull         too many letters wait to be read
@@ -159,6 +160,12 @@ class ApprovalExpired(Conflict):
     """The approval is no longer pending: it expired or its run ended."""
 
     reason = "APPROVAL_EXPIRED"
+
+
+class AgentSuperseded(Conflict):
+    """A newer version of the agent was registered meanwhile."""
+
+    reason = "AGENT_SUPERSEDED"
 
 
 class IdempotencyKeyReused(Conflict):

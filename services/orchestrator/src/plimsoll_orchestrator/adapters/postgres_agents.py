@@ -33,6 +33,7 @@ class PostgresAgentStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._graphs: OrderedDict[tuple[str, str], Graph] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], AgentVersion] = OrderedDict()
 
     async def register(self, tenant: str, graph: Graph, source: str) -> tuple[AgentVersion, bool]:
         with translating():
@@ -49,7 +50,15 @@ class PostgresAgentStore:
                 tenant,
                 name,
             )
-        return self._version(row) if row else None
+        if row is None:
+            return None
+        newest = self._recent[(tenant, name)] = self._version(row)
+        while len(self._recent) > _KEPT:
+            self._recent.popitem(last=False)
+        return newest
+
+    def recent(self, tenant: str, name: str) -> AgentVersion | None:
+        return self._recent.get((tenant, name))
 
     async def by_digest(self, tenant: str, name: str, digest: str) -> AgentVersion | None:
         with translating():

@@ -20,7 +20,7 @@ from plimsoll_orchestrator.domain.journal import ApprovalStatus, Proposal, RunSt
 from plimsoll_orchestrator.domain.letters import Delivery
 from plimsoll_orchestrator.domain.run import Approval
 from plimsoll_orchestrator.domain.snapshot import decode_run
-from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
+from plimsoll_orchestrator.errors import AgentSuperseded, IdempotencyKeyReused, MailboxFull
 from plimsoll_orchestrator.ports import (
     Accepted,
     Append,
@@ -56,6 +56,7 @@ class PostgresRunStore:
         options = submission.first.options
         if options.thread_id or options.concurrency_key:
             with translating():
+                await self._check_agent(submission)
                 accepted = await persisting(lambda: self._accept_at_gates(submission))
         else:
             accepted = await self._submissions.submit(submission)
@@ -65,8 +66,13 @@ class PostgresRunStore:
         async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
             return await accept_at_gates(connection, submission)
 
+    async def _check_agent(self, submission: Submission) -> None:
+        newer = "select exists (select 1 from agents where tenant = $1 and name = $2 and version > $3)"
+        if submission.agent_version and await self._pool.fetchval(newer, submission.tenant, submission.agent, submission.agent_version):
+            raise AgentSuperseded
+
     async def _accept_all(self, batch: Sequence[Submission]) -> Sequence[Accepted | None]:
-        """None for one whose key was used before."""
+        """None for one whose key was used before, or whose agent has a newer version."""
         arguments = (
             [one.run_id for one in batch],
             [one.tenant for one in batch],
@@ -78,6 +84,7 @@ class PostgresRunStore:
             [10 - one.first.options.priority for one in batch],
             [one.first.options.not_before for one in batch],
             [encode_entry(one.first) for one in batch],
+            [one.agent_version for one in batch],
         )
         with translating():
             rows = await self._pool.fetch(sql.ACCEPT, *arguments)
@@ -91,6 +98,8 @@ class PostgresRunStore:
                 submission.tenant,
                 submission.idempotency_key,
             )
+        if row is None:
+            raise AgentSuperseded
         if row["fingerprint"] != submission.fingerprint:
             raise IdempotencyKeyReused(remedy="use a new key for a new request")
         return Accepted(run_id=row["run_id"], created=False, at=row["created_at"])

@@ -6,8 +6,11 @@ ACCEPT = """
 with made as (
     insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, idempotency_key, fingerprint, lane)
     select run_id, tenant, agent, agent_digest, 'queued', 1, node, greatest(now(), not_before), nullif(idempotency_key, ''), fingerprint, lane
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::timestamptz[])
-        as s (run_id, tenant, agent, agent_digest, node, idempotency_key, fingerprint, lane, not_before)
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::timestamptz[], $11::bigint[])
+        as s (run_id, tenant, agent, agent_digest, node, idempotency_key, fingerprint, lane, not_before, agent_version)
+    where s.agent_version = 0 or not exists (
+        select 1 from agents a where a.tenant = s.tenant and a.name = s.agent and a.version > s.agent_version
+    )
     on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
     returning run_id, tenant
 ), written as (

@@ -24,6 +24,10 @@ class AgentStore(Protocol):
 
     async def newest(self, tenant: str, name: str) -> AgentVersion | None: ...
 
+    def recent(self, tenant: str, name: str) -> AgentVersion | None:
+        """The version that was the newest when it was last looked for, if that is remembered. Whoever uses it has to see to it that it still is."""
+        ...
+
     async def by_digest(self, tenant: str, name: str, digest: str) -> AgentVersion | None: ...
 
     async def list_newest(self, tenant: str, after: str, limit: int) -> Sequence[AgentVersion]:

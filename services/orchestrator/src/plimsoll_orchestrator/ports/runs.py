@@ -156,7 +156,8 @@ class Submission:
     """A run to be accepted; an empty key means that it is always a new one.
 
     Attributes:
-    fingerprint  what makes two requests with one key the same request
+    fingerprint    what makes two requests with one key the same request
+    agent_version  the agent's version that has to be its newest still; 0 when that does not matter
     """
 
     tenant: str
@@ -167,6 +168,7 @@ class Submission:
     first: RunStarted
     idempotency_key: str = ""
     fingerprint: str = ""
+    agent_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +299,7 @@ def submission(
     origin: RunOrigin = CLIENT,
     idempotency_key: str = "",
     fingerprint: str = "",
+    agent_version: int = 0,
 ) -> Submission:
     """A plain run of a graph from its start."""
     return Submission(
@@ -308,4 +311,5 @@ def submission(
         first=RunStarted(input=value, options=options, origin=origin),
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
+        agent_version=agent_version,
     )

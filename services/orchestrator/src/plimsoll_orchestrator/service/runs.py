@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec import structs, to_builtins
@@ -18,7 +19,7 @@ from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus
 from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.scope import scope_of
-from plimsoll_orchestrator.errors import AgentNotFound, InvalidInput, ThreadNotFound
+from plimsoll_orchestrator.errors import AgentNotFound, AgentSuperseded, InvalidInput, ThreadNotFound
 from plimsoll_orchestrator.ports import (
     Accepted,
     AgentStore,
@@ -93,7 +94,23 @@ class Orchestrator:
         origin: RunOrigin = CLIENT,
     ) -> Started:
         """Accept a run: when this returns, it is durable. Raises AgentNotFound, InvalidInput, IdempotencyKeyReused, ThreadBusy."""
-        graph = (await self.get_agent(tenant, agent)).graph
+        recent = self.agents.recent(tenant, agent)
+        if recent is not None:
+            with suppress(AgentSuperseded, InvalidInput):  # what is wrong is said by the newest version
+                return await self._start(tenant, recent.graph, value, idempotency_key, options, origin, recent.version)
+        version = await self.get_agent(tenant, agent)
+        return await self._start(tenant, version.graph, value, idempotency_key, options, origin)
+
+    async def _start(
+        self,
+        tenant: str,
+        graph: Graph,
+        value: JsonObject,
+        idempotency_key: str,
+        options: RunOptions,
+        origin: RunOrigin,
+        version: int = 0,
+    ) -> Started:
         check_input(graph, value)
         made = submission(
             tenant,
@@ -104,6 +121,7 @@ class Orchestrator:
             origin=origin,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(graph.agent, value, options) if idempotency_key else "",
+            agent_version=version,
         )
         return await self.submit(made, graph)
 
