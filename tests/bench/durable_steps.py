@@ -1,5 +1,9 @@
 """Durable steps: how many a second with a hundred runs at once, and how long one takes with one run at a time.
 
+The latency of a step is what one more of them adds to a run: the time of a run of twelve less that of a run of six, by six. What a run takes
+beside its steps is a measure of its own, `run-latency`: it has accepting, waking and claiming in it, which a peer that runs in its
+caller's process has not.
+
 The work is a six-step no-op graph. Ours goes the whole way of the engine: accepted in Postgres, hinted over NATS, claimed, six
 steps committed one by one. LangGraph runs the same graph with its Postgres checkpointer, durability "sync", and DBOS the same steps,
 against the same server; Restate keeps its own log. pgbench commits the row changes of one step (one row updated, one inserted) one by one.
@@ -23,15 +27,18 @@ from results import Row
 STEPS = 6
 RUNS, AT_ONCE = 2000, 100
 ALONE = 200
-NODES = "abcdef"
-GRAPH = """
-agent: noop
-input: {type: object}
-state: {type: object, properties: {n: {type: integer}}}
-start: a
-output: {n: state.n}
-nodes:
-""" + "".join(f"  {name}: {{set: {{n: {place}}}, next: {(NODES + ' ')[place + 1].strip() or 'end'}}}\n" for place, name in enumerate(NODES))
+LONG = 2 * STEPS
+
+
+def graph(steps: int) -> str:
+    """So many no-op nodes in a row."""
+    names = [f"n{place}" for place in range(steps)]
+    nodes = [
+        f"  {name}: {{set: {{n: {place}}}, next: {after}}}"
+        for place, (name, after) in enumerate(zip(names, [*names[1:], "end"], strict=True))
+    ]
+    head = "input: {type: object}\nstate: {type: object, properties: {n: {type: integer}}}\nstart: n0\noutput: {n: state.n}\nnodes:\n"
+    return f"agent: noop-{steps}\n{head}" + "\n".join(nodes) + "\n"
 
 
 async def drive(service: Orchestrator, pool: asyncpg.Pool, runs: int, at_once: int) -> float:
@@ -41,7 +48,7 @@ async def drive(service: Orchestrator, pool: asyncpg.Pool, runs: int, at_once: i
 
     async def one() -> None:
         async with slots:
-            started = await service.start_run(TENANT, "noop", {}, "")
+            started = await service.start_run(TENANT, f"noop-{STEPS}", {}, "")
             ended = open_runs[started.view.summary.run_id] = asyncio.Event()
             await ended.wait()
 
@@ -61,12 +68,12 @@ async def drive(service: Orchestrator, pool: asyncpg.Pool, runs: int, at_once: i
     return runs * STEPS / (time.perf_counter() - started)
 
 
-async def run_alone(parts: Parts, runs: int) -> float:
+async def run_alone(parts: Parts, runs: int, steps: int = STEPS) -> float:
     """Milliseconds, median, from submitting a run to its end being noticed, one run at a time."""
     times = []
     for _ in range(runs):
         started = time.perf_counter()
-        view = (await parts.service.start_run(TENANT, "noop", {}, "")).view
+        view = (await parts.service.start_run(TENANT, f"noop-{steps}", {}, "")).view
         async for _ in parts.following.follow_run(TENANT, view.summary.run_id, view.summary.seq):
             pass
         times.append(time.perf_counter() - started)
@@ -75,7 +82,7 @@ async def run_alone(parts: Parts, runs: int) -> float:
 
 async def measure_throughput(servers: Servers) -> list[Row]:
     async with orchestrator(servers) as parts:
-        await parts.service.register_agent(TENANT, GRAPH, "noop.yaml")
+        await parts.service.register_agent(TENANT, graph(STEPS), "noop.yaml")
         await drive(parts.service, parts.pool, 100, AT_ONCE)
         ours = await drive(parts.service, parts.pool, RUNS, AT_ONCE)
     single = pgbench(servers)
@@ -83,9 +90,9 @@ async def measure_throughput(servers: Servers) -> list[Row]:
     rows = [_rate(ours, "pgbench, one by one", single, share, ">= 0.25", share >= 0.25)]
     dsn = servers.postgres.dsn("examples", database="examples")
     for name, figures, times in (
-        ("LangGraph + AsyncPostgresSaver", await langgraph_figures(dsn, 400, AT_ONCE), 15),
-        ("Restate", await restate_figures(400, AT_ONCE), 5),
-        ("DBOS Transact", await dbos_figures(dsn, 200, AT_ONCE), 0),
+        ("LangGraph + AsyncPostgresSaver", await langgraph_figures(dsn, 400, AT_ONCE, STEPS), 15),
+        ("Restate", await restate_figures(400, AT_ONCE, STEPS), 5),
+        ("DBOS Transact", await dbos_figures(dsn, 200, AT_ONCE, STEPS), 0),
     ):
         if figures is not None:
             ratio = ours / figures["steps_per_s"]
@@ -95,32 +102,32 @@ async def measure_throughput(servers: Servers) -> list[Row]:
 
 async def measure_latency(servers: Servers) -> list[Row]:
     async with orchestrator(servers) as parts:
-        await parts.service.register_agent(TENANT, GRAPH, "noop.yaml")
-        await run_alone(parts, 20)
-        ours = await run_alone(parts, ALONE) / STEPS
+        for steps in (STEPS, LONG):
+            await parts.service.register_agent(TENANT, graph(steps), "noop.yaml")
+            await run_alone(parts, 20, steps)
+        short, long = await run_alone(parts, ALONE), await run_alone(parts, ALONE, LONG)
     dsn = servers.postgres.dsn("examples", database="examples")
-    peers = {
-        "LangGraph + AsyncPostgresSaver": await langgraph_figures(dsn, ALONE, 1),
-        "Restate": await restate_figures(ALONE, 1),
-        "DBOS Transact": await dbos_figures(dsn, ALONE, 1),
-    }
-    known = {name: figures["run_ms"] / STEPS for name, figures in peers.items() if figures is not None}
-    if not known:
-        return [Row(name="step-latency", value=ours, unit="ms", target="<= 0.5")]
-    best = min(known.values())
+    known: dict[str, tuple[float, float]] = {}
+    for name, figures in (
+        ("LangGraph + AsyncPostgresSaver", [await langgraph_figures(dsn, ALONE, 1, steps) for steps in (STEPS, LONG)]),
+        ("Restate", [await restate_figures(ALONE, 1, steps) for steps in (STEPS, LONG)]),
+        ("DBOS Transact", [await dbos_figures(dsn, ALONE, 1, steps) for steps in (STEPS, LONG)]),
+    ):
+        times = [figure["run_ms"] for figure in figures if figure is not None]
+        if len(times) == len(figures):
+            known[name] = (times[0], (times[1] - times[0]) / (LONG - STEPS))
+    step = (long - short) / (LONG - STEPS)
+    best = min((theirs for _, theirs in known.values()), default=0.0)
     return [
-        Row(
-            name="step-latency",
-            value=ours,
-            unit="ms",
-            peer=name,
-            peer_value=theirs,
-            ratio=ours / theirs,
-            target="<= 0.5" if theirs == best else "",
-            passed=ours / theirs <= 0.5 if theirs == best else None,
-        )
-        for name, theirs in known.items()
+        *(_time("step-latency", step, name, theirs, "<= 0.5" if theirs == best else "") for name, (_, theirs) in known.items()),
+        *(_time("run-latency", short, name, theirs, "") for name, (theirs, _) in known.items()),
     ]
+
+
+def _time(measure: str, value: float, peer: str, peer_value: float, target: str) -> Row:
+    ratio = value / peer_value
+    passed = ratio <= 0.5 if target else None
+    return Row(name=measure, value=value, unit="ms", peer=peer, peer_value=peer_value, ratio=ratio, target=target, passed=passed)
 
 
 def pgbench(servers: Servers) -> float:

@@ -61,6 +61,7 @@ async def orchestrator(servers: Servers, *, works: bool = True, tools: object | 
         signals, watch, outside = BusSignals(bus), JournalWatch(bus), NothingOutside()
         engine = Engine(
             performer=Performer(models=outside, tools=tools or outside, memory=outside),  # type: ignore[arg-type]
+            grants=outside,  # type: ignore[arg-type]
             committer=Committer(claims, signals),
             store=claims,
             speaker=Speaker(signals),
@@ -69,9 +70,11 @@ async def orchestrator(servers: Servers, *, works: bool = True, tools: object | 
             clock=clock,
             ids=RandomIds(),
             log=log,
+            grants=outside,  # type: ignore[arg-type]
             draining=asyncio.Event(),
         )
         await stack.enter_async_context(runs.accepting())
+        await stack.enter_async_context(claims.keeping())
         worker = Worker("bench", claims, engine, log, slots=500, drain_s=5.0)
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=RandomIds())
         following = Following(runs=runs, watch=watch, listening=SpeechWatch(bus))

@@ -1,4 +1,4 @@
-"""Six no-op steps on DBOS Transact: `peer_dbos.py DSN RUNS AT_ONCE` prints steps_per_s and run_ms as JSON."""
+"""No-op steps on DBOS Transact: `peer_dbos.py DSN RUNS AT_ONCE STEPS` prints steps_per_s and run_ms as JSON."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import time
 import uvloop
 from dbos import DBOS
 
-STEPS = 6
+STEPS = int(sys.argv[4])
 
 DBOS(config={"name": "bench", "system_database_url": sys.argv[1], "log_level": "ERROR", "run_admin_server": False})
 

@@ -1,4 +1,4 @@
-"""The six-step no-op graph on LangGraph with its Postgres checkpointer: peer_langgraph.py DSN RUNS AT_ONCE; prints one JSON line."""
+"""A no-op graph on LangGraph with its Postgres checkpointer: peer_langgraph.py DSN RUNS AT_ONCE STEPS; prints one JSON line."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-STEPS = 6
+STEPS = int(sys.argv[4])
 
 
 class State(TypedDict):

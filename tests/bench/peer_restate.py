@@ -1,4 +1,4 @@
-"""Six no-op steps as a Restate handler, served on 127.0.0.1: `peer_restate.py PORT`. The server that calls it is started by peers.py."""
+"""No-op steps as a Restate handler, served on 127.0.0.1: `peer_restate.py PORT`. The server that calls it is started by peers.py."""
 
 import asyncio
 import sys
@@ -7,7 +7,6 @@ import restate
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-STEPS = 6
 flow = restate.Service("flow")
 
 
@@ -16,9 +15,9 @@ def step(place: int) -> int:
 
 
 @flow.handler()
-async def run(context: restate.Context, _: str) -> int:
+async def run(context: restate.Context, steps: int) -> int:
     place = 0
-    for number in range(STEPS):
+    for number in range(steps):
         place = await context.run_typed(f"step-{number}", step, place=place)
     return place
 

@@ -32,22 +32,23 @@ class _Quiet(TypedDict):
 _QUIET: _Quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
 
 
-async def langgraph_figures(dsn: str, runs: int, at_once: int) -> dict[str, float] | None:
+async def langgraph_figures(dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     """steps_per_s and run_ms (median) of the same graph on LangGraph; None, with a line that says so, when it cannot be installed."""
-    return await _figures("langgraph", _LANGGRAPH, dsn, runs, at_once)
+    return await _figures("langgraph", _LANGGRAPH, dsn, runs, at_once, steps)
 
 
-async def dbos_figures(dsn: str, runs: int, at_once: int) -> dict[str, float] | None:
+async def dbos_figures(dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     """The same of DBOS Transact."""
-    return await _figures("dbos", _DBOS, dsn, runs, at_once)
+    return await _figures("dbos", _DBOS, dsn, runs, at_once, steps)
 
 
-async def _figures(name: str, requirements: tuple[str, ...], dsn: str, runs: int, at_once: int) -> dict[str, float] | None:
+async def _figures(name: str, requirements: tuple[str, ...], dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     python = python_of(name, requirements)
     if python is None:
         return None
     script = Path(__file__).with_name(f"peer_{name}.py")
-    process = await asyncio.create_subprocess_exec(python, script, dsn, str(runs), str(at_once), stdout=asyncio.subprocess.PIPE)
+    arguments = (dsn, str(runs), str(at_once), str(steps))
+    process = await asyncio.create_subprocess_exec(python, script, *arguments, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(_CAP_S):
         out, _ = await process.communicate()
     if process.returncode != 0:
@@ -57,7 +58,7 @@ async def _figures(name: str, requirements: tuple[str, ...], dsn: str, runs: int
     return figures
 
 
-async def restate_figures(runs: int, at_once: int) -> dict[str, float] | None:
+async def restate_figures(runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     """The same of Restate, with a server of its own; None when it cannot be installed or does not come up."""
     python, server = python_of("restate", _RESTATE), _restate_server()
     if python is None or server is None:
@@ -78,7 +79,7 @@ async def restate_figures(runs: int, at_once: int) -> dict[str, float] | None:
         try:
             async with asyncio.timeout(_CAP_S), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
                 await _register(session, admin, service)
-                return await _drive(session, f"http://127.0.0.1:{ingress}/flow/run", runs, at_once)
+                return await _drive(session, f"http://127.0.0.1:{ingress}/flow/run", runs, at_once, steps)
         except (TimeoutError, aiohttp.ClientError, RuntimeError) as error:
             print(f"Restate does not come up ({error or type(error).__name__}); measured without it")
             return None
@@ -101,14 +102,14 @@ async def _register(session: aiohttp.ClientSession, admin: int, service: int) ->
     raise RuntimeError("it was not ready within 30 s")
 
 
-async def _drive(session: aiohttp.ClientSession, url: str, runs: int, at_once: int) -> dict[str, float]:
+async def _drive(session: aiohttp.ClientSession, url: str, runs: int, at_once: int, steps: int) -> dict[str, float]:
     slots, times = asyncio.Semaphore(at_once), list[float]()
 
     async def one() -> None:
         async with slots:
             started = time.perf_counter()
-            async with session.post(url, json="go") as answer:
-                if answer.status != 200 or await answer.json() != 6:
+            async with session.post(url, json=steps) as answer:
+                if answer.status != 200 or await answer.json() != steps:
                     raise RuntimeError(f"it answered {answer.status}")
             times.append(time.perf_counter() - started)
 
@@ -118,7 +119,7 @@ async def _drive(session: aiohttp.ClientSession, url: str, runs: int, at_once: i
     started = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(runs)))
     elapsed = time.perf_counter() - started
-    return {"steps_per_s": runs * 6 / elapsed, "run_ms": statistics.median(times) * 1e3}
+    return {"steps_per_s": runs * steps / elapsed, "run_ms": statistics.median(times) * 1e3}
 
 
 def _restate_server() -> Path | None:

@@ -10,6 +10,7 @@ from plimsoll_runtime.errors import PlimsollError
 from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Growth, Signals, growths
 
 _TELL_CAP = 10_000  # runs of which followers have not been told yet; those beyond it find out by themselves
+_TURNS_OF_OTHERS = 3  # of the event loop: who waited for the commit sends the next one off before anybody is told of this one
 
 
 class Committer:
@@ -50,6 +51,8 @@ class Committer:
     async def _tell_for_ever(self) -> None:
         while True:
             await self._news.wait()
+            for _ in range(_TURNS_OF_OTHERS):
+                await asyncio.sleep(0)
             with suppress(PlimsollError):  # none of these calls may be relied on
                 await self._tell()
 
