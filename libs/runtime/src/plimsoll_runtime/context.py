@@ -32,6 +32,12 @@ def current_caller() -> Caller:
     return caller
 
 
+def present_tenant() -> str:
+    """The tenant that the present task works for; empty when it works for nobody in particular."""
+    caller = _caller.get()
+    return "" if caller is None else caller.tenant
+
+
 @contextmanager
 def acting_for(tenant: str, principal: str = "", *, service: str = "") -> Iterator[None]:
     """Work for `tenant` inside the block: every RPC made there carries it."""

@@ -53,12 +53,14 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entered:
-    """The call may go: report what became of it. `probe` says that the fleet waits for it to decide; `local`, that Redis was away."""
+    """The call may go: report what became of it. `probe` says that the fleet waits for it to decide; `local`, that Redis was away;
+    `empty_in_s`, for each limit in order, how long until nothing of it is taken."""
 
     upstream: Upstream
     token: str
     probe: bool = False
     local: bool = False
+    empty_in_s: tuple[float, ...] = ()
 
 
 Decision: TypeAlias = Entered | Limited | Open
@@ -106,7 +108,7 @@ class Guard:
         reply = await self._ask(keys, words)
         if reply is None:
             return self._enter_here(upstream, token)
-        verdict, wait_us, index = reply
+        verdict, wait_us, index, *empty_us = reply
         if verdict == _OPEN:
             return Open(retry_after_s=wait_us / 1e6)
         if verdict == _LIMITED:
@@ -115,7 +117,7 @@ class Guard:
             self._closed_until[upstream.name] = self._clock.monotonic() + _CLOSED_S
             while len(self._closed_until) > _MOST_BREAKERS:
                 self._closed_until.popitem(last=False)
-        return Entered(upstream=upstream, token=token, probe=verdict == _PROBE)
+        return Entered(upstream=upstream, token=token, probe=verdict == _PROBE, empty_in_s=tuple(us / 1e6 for us in empty_us))
 
     async def report(self, entered: Entered, verdict: Verdict) -> None:
         """What became of the call. Costs a round trip only for a failure, and for the probe."""
@@ -147,8 +149,8 @@ class Guard:
         entered = self._breaker(upstream).enter(token)
         if isinstance(entered, Open):
             return entered
-        self._limiter.take(self._key(upstream, ""), upstream.limits)
-        return Entered(upstream=upstream, token=token, probe=entered, local=True)
+        empty = self._limiter.take(self._key(upstream, ""), upstream.limits)
+        return Entered(upstream=upstream, token=token, probe=entered, local=True, empty_in_s=empty)
 
     def _breaker(self, upstream: Upstream) -> LocalBreaker:
         breaker = self._breakers.get(upstream.name)

@@ -5,7 +5,8 @@ A pair of round trips becomes one because both live in one script: a call that o
 
 SCRIPT = """
 -- KEYS: breaker hash, failures by time, then one key per limit. Times are in microseconds.
--- enter:  ARGV op, token, probe time, then interval, burst and cost of each limit → {entered 0 | probe 1 | open 2 | limited 3, wait, limit}
+-- enter:  ARGV op, token, probe time, then interval, burst and cost of each limit → {entered 0 | probe 1 | open 2 | limited 3, wait, limit},
+--         and when it may go, how long until each limit is empty
 -- report: ARGV verdict, token, window, failures, cool-down → {nothing 0 | opened 1 | closed 2}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -41,10 +42,12 @@ if ARGV[1] == 'enter' then
     redis.call('PEXPIRE', KEYS[1], math.ceil(tonumber(ARGV[3]) / 1000) + HOUR)
     probe = 1
   end
+  local reply = {probe, 0, 0}
   for i = 3, #KEYS do
     redis.call('SET', KEYS[i], string.format('%.0f', empty_at[i]), 'PX', math.ceil((empty_at[i] - now) / 1000) + 1)
+    reply[i + 1] = math.ceil(empty_at[i] - now)
   end
-  return {probe, 0, 0}
+  return reply
 end
 
 local is_probe = known[2] == token

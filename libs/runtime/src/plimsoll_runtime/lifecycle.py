@@ -15,6 +15,7 @@ import uvloop
 
 from plimsoll_runtime import logs, telemetry
 from plimsoll_runtime.errors import ErrorKind, Internal, PlimsollError, unwrap
+from plimsoll_runtime.faults import Faults, open_faults
 from plimsoll_runtime.health import AdminServer, Ping
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.retry import Backoff
@@ -109,12 +110,13 @@ async def _live(name: str, settings: S, build: "Build[S]") -> None:
     admin = AdminServer(settings.server.admin_listen)
     await admin.start()
     try:
-        await _serve(name, settings, build, admin, stop)
+        async with open_faults(name, settings.server.faults_file, logs.get(name)) as faults:
+            await _serve(name, settings, build, admin, stop, faults)
     finally:
         await admin.stop()
 
 
-async def _serve(name: str, settings: S, build: "Build[S]", admin: AdminServer, stop: asyncio.Event) -> None:
+async def _serve(name: str, settings: S, build: "Build[S]", admin: AdminServer, stop: asyncio.Event, faults: Faults | None) -> None:
     """Build and serve; while a dependency is away, keep trying."""
     log, backoff = logs.get(name), Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
     while not stop.is_set():
@@ -129,6 +131,8 @@ async def _serve(name: str, settings: S, build: "Build[S]", admin: AdminServer, 
                 admin.wait_for(away.reason)
                 app = None
             if app is not None:
+                if faults is not None:
+                    faults.count_in(app.metrics)
                 await serve(app, admin, stop, drain_s=settings.server.drain_s)
                 return
         await backoff.pause(stop)

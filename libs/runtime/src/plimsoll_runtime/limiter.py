@@ -79,12 +79,14 @@ class LocalLimiter:
                 refusals.append(Limited(name=limit.name, retry_after_s=wait_s))
         return max(refusals, key=lambda refusal: refusal.retry_after_s, default=None)
 
-    def take(self, prefix: str, limits: tuple[Limit, ...]) -> None:
-        """Count the call."""
+    def take(self, prefix: str, limits: tuple[Limit, ...]) -> tuple[float, ...]:
+        """Count the call; for each limit, how long until nothing of it is taken."""
         now = self._clock.monotonic()
         for limit in limits:
             key = prefix + limit.name
             self._empty_at[key] = max(now, self._empty_at.get(key, now)) + limit.cost * limit.rate.interval_s / self._share
             self._empty_at.move_to_end(key)
+        empty_in_s = tuple(self._empty_at[prefix + limit.name] - now for limit in limits)
         while len(self._empty_at) > _MOST_KEYS:
             self._empty_at.popitem(last=False)
+        return empty_in_s

@@ -23,6 +23,7 @@ MESSAGES_TOTAL = "plimsoll_messages_total"
 DEAD_LETTERS_TOTAL = "plimsoll_dead_letters_total"
 GUARD_LOCAL = "plimsoll_guard_local"
 BREAKER_OPEN = "plimsoll_breaker_open"
+FAULTS_TOTAL = "plimsoll_faults_injected_total"
 
 # log and span attributes
 TENANT = "tenant"

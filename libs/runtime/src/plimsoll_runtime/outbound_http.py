@@ -33,6 +33,7 @@ from yarl import URL
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.egress import EgressGuard, EgressRefused
 from plimsoll_runtime.errors import DeadlineExpired, Internal, Invalid, PlimsollError, Unavailable
+from plimsoll_runtime.faults import Edge, through
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -129,6 +130,15 @@ class OutboundHttp:
 
     async def send(self, request: HttpRequest, timeout_s: float | None = None) -> HttpAnswer:
         """The whole answer, whatever its status. Raises the errors drawn above; never takes longer than the limits or the deadline."""
+        return await through(
+            Edge.HTTP,
+            _host(request.url),
+            lambda: self._send(request, timeout_s),
+            away=lambda: Unreachable("no connection to the host (a fault on demand)"),
+            lost=lambda: ConnectionBroken("the connection broke before the answer ended (a fault on demand)"),
+        )
+
+    async def _send(self, request: HttpRequest, timeout_s: float | None) -> HttpAnswer:
         headers = _fit_headers(request)
         url = self._guard.target(request.url)
         progress = SimpleNamespace(sent=False)
@@ -246,6 +256,10 @@ class _JudgedAddresses(AbstractResolver):  # the library asks for a subclass
 
 async def _note_sent(session: aiohttp.ClientSession, context: SimpleNamespace, parameters: aiohttp.TraceRequestHeadersSentParams) -> None:
     context.trace_request_ctx.sent = True
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]
 
 
 def _fit_headers(request: HttpRequest) -> Mapping[str, str]:

@@ -12,6 +12,8 @@ import asyncpg
 import orjson
 
 from plimsoll_runtime.errors import Conflict, DeadlineExpired, FieldProblem, Internal, Invalid, PlimsollError, Unavailable
+from plimsoll_runtime.faults import are_possible
+from plimsoll_runtime.faults.drivers import FaultyConnection
 from plimsoll_runtime.settings import InvalidSettings, PostgresSettings
 
 _IDLE_CAP = "10s"  # a process that stands still in the middle of a transaction must not hold its rows for ever
@@ -66,6 +68,7 @@ async def open_pool(settings: PostgresSettings, schema: str, *, application: str
                 command_timeout=settings.statement_cap_s,
                 timeout=_ACQUIRE_CAP_S,
                 init=_speak_json,
+                connection_class=FaultyConnection if are_possible() else asyncpg.Connection,
                 reset=_as_it_is,
                 server_settings={
                     "search_path": f"{schema},public",

@@ -11,6 +11,8 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from plimsoll_runtime.errors import Internal, Unavailable
+from plimsoll_runtime.faults import are_possible
+from plimsoll_runtime.faults.drivers import FaultyRedis
 from plimsoll_runtime.settings import InvalidSettings, RedisSettings
 
 _CONNECTIONS = 32
@@ -31,7 +33,7 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
         )
     except ValueError:  # not from it: it quotes what it could not read, and that may be a part of the password
         raise InvalidSettings("REDIS_URL is not a URL that makes sense", remedy="escape @ : / ? # and % in the password") from None
-    client = Redis.from_pool(pool)
+    client = FaultyRedis.from_pool(pool) if are_possible() else Redis.from_pool(pool)
     try:
         yield client
     finally:

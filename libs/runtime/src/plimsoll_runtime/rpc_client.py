@@ -1,5 +1,6 @@
 """The gRPC client: channels to peers, and calls that carry tenant, deadline and trace and bring errors back as ours."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +11,10 @@ import grpc
 from plimsoll_runtime import names, telemetry, tls
 from plimsoll_runtime.context import current_caller
 from plimsoll_runtime.deadline import budget_s
+from plimsoll_runtime.errors import DeadlineExpired
+from plimsoll_runtime.faults import Edge, Fault, FaultKind, are_possible, fault_at, garbled, through
 from plimsoll_runtime.settings import TlsSettings
-from plimsoll_runtime.status import error_from_rpc
+from plimsoll_runtime.status import cut_off, error_from_rpc, unreachable
 
 # A call that fails before it reached the peer is tried again by the transport itself; nothing else is.
 _SERVICE_CONFIG = '{"loadBalancingConfig": [{"round_robin": {}}]}'
@@ -52,6 +55,18 @@ async def call(method: Callable[..., Any], request: Any, *, cap_s: float, target
 
     Raises the PlimsollError that the peer raised, with the same reason, or Unavailable and DeadlineExpired of the transport.
     """
+    if are_possible():
+        return await through(
+            Edge.RPC_CLIENT,
+            _target(method),
+            lambda: _call(method, request, cap_s, target),
+            away=lambda: unreachable(target or _target(method)),
+            lost=lambda: cut_off(target or _target(method)),
+        )
+    return await _call(method, request, cap_s, target)
+
+
+async def _call(method: Callable[..., Any], request: Any, cap_s: float, target: str) -> Any:
     try:
         return await method(request, timeout=budget_s(cap_s), metadata=_metadata())
     except grpc.aio.AioRpcError as error:
@@ -60,14 +75,44 @@ async def call(method: Callable[..., Any], request: Any, *, cap_s: float, target
 
 async def stream(method: Callable[..., Any], request: Any, *, cap_s: float, target: str = "") -> AsyncGenerator[Any, None]:
     """The same for a method that answers with a stream; closing the generator cancels the call, so use it under `aclosing`."""
+    fault = fault_at(Edge.RPC_CLIENT, _target(method))
+    if fault is not None:
+        await _before(fault, target or _target(method))
     answers = method(request, timeout=budget_s(cap_s), metadata=_metadata())
     try:
         async for answer in answers:
             yield answer
+            if fault is not None:
+                _after_one(fault, target or _target(method))
     except grpc.aio.AioRpcError as error:
         raise error_from_rpc(error, target or _target(method)) from error
     finally:
         answers.cancel()
+
+
+async def _before(fault: Fault, target: str) -> None:
+    """What a fault does to a stream that is about to begin."""
+    match fault.kind:
+        case FaultKind.ERROR:
+            raise unreachable(target)
+        case FaultKind.LATENCY | FaultKind.SLOW:
+            await asyncio.sleep(fault.seconds)
+        case FaultKind.TIMEOUT:
+            await asyncio.sleep(budget_s(fault.seconds))
+            raise DeadlineExpired(f"{target} did not answer in time")
+        case _:
+            pass
+
+
+def _after_one(fault: Fault, target: str) -> None:
+    """What it does to one that has begun."""
+    match fault.kind:
+        case FaultKind.CUT:
+            raise cut_off(target)
+        case FaultKind.MALFORMED:
+            raise garbled()
+        case _:
+            pass
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:

@@ -17,11 +17,12 @@ from opentelemetry.trace import SpanKind
 
 from plimsoll_runtime import logs, names, telemetry, tls
 from plimsoll_runtime.context import acting_for
-from plimsoll_runtime.deadline import expiring
+from plimsoll_runtime.deadline import budget_s, expiring
 from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, PlimsollError, Unauthenticated
+from plimsoll_runtime.faults import Edge, Fault, FaultKind, fault_at
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import ServerSettings
-from plimsoll_runtime.status import code_name, known, status_of
+from plimsoll_runtime.status import code_name, cut_off, known, status_of, unreachable
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; its stubs lack abort_with_status
 Message: TypeAlias = Any  # a protobuf message; the interceptor never looks inside
@@ -190,7 +191,12 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
                         expiring(seconds),
                         logs.bound({name: value for name, value in fields.items() if name != "method"}),
                     ):
+                        fault = fault_at(Edge.RPC_SERVER, method.lstrip("/"))
+                        if fault is not None:
+                            await _before(fault, method)
                         yield
+                        if fault is not None:
+                            await _after(fault, method)
         except asyncio.CancelledError:  # the transport's doing: the client left, its time is up, or the server ends
             self._finish(started, fields, DeadlineExpired() if _expired(context) else Cancelled())
             raise
@@ -233,6 +239,30 @@ def _call_may_be_over() -> Iterator[None]:
 
 async def _not_served(_: Message, context: Context) -> None:
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams from the client are served only where the answer is one, too")
+
+
+async def _before(fault: Fault, method: str) -> None:
+    match fault.kind:
+        case FaultKind.ERROR:
+            raise unreachable(method)
+        case FaultKind.LATENCY:
+            await asyncio.sleep(fault.seconds)
+        case FaultKind.TIMEOUT:
+            await asyncio.sleep(budget_s(fault.seconds))
+            raise DeadlineExpired(f"{method} did not answer in time")
+        case _:
+            pass
+
+
+async def _after(fault: Fault, method: str) -> None:
+    """The work is done; what becomes of its answer."""
+    match fault.kind:
+        case FaultKind.CUT:
+            raise cut_off(method)
+        case FaultKind.SLOW:
+            await asyncio.sleep(fault.seconds)
+        case _:
+            pass
 
 
 def _expired(context: Context) -> bool:

@@ -84,6 +84,7 @@ class ServerSettings:
     max_message_mib: int = setting(64, doc="largest gRPC message in MiB")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", doc="DEBUG, INFO, WARNING or ERROR")
     otlp_endpoint: str = setting("", doc="OTLP/gRPC endpoint for traces; empty switches export off")
+    faults_file: str = setting("", doc="file of a fault plan to follow while it is there; empty switches fault injection off")
     insecure: bool = setting(False, doc="serve without certificates and believe every caller; for tests only")
     tls: TlsSettings = nested(TlsSettings, "TLS_")
 

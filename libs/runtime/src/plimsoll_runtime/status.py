@@ -88,6 +88,14 @@ def error_from_status(status: status_pb2.Status) -> PlimsollError:
     return BY_KIND[kind](status.message, reason=reason, problems=problems, remedy=remedy, retry_after_s=retry_after_s)
 
 
+def unreachable(target: str) -> Unavailable:
+    return Unavailable(f"{target} cannot be reached", reason="UNREACHABLE", retry_after_s=1.0)
+
+
+def cut_off(target: str) -> Unavailable:
+    return Unavailable(f"{target} cut the call off", reason="CUT_OFF", retry_after_s=1.0)
+
+
 def code_name(error: PlimsollError) -> str:
     """The name of the canonical code, such as NOT_FOUND."""
     return str(code_pb2.Code.Name(CODES[error.kind].value[0]))
@@ -119,9 +127,9 @@ def _cut(text: str, most_bytes: int) -> str:
 def _transport_error(kind: ErrorKind, error: grpc.aio.AioRpcError, target: str) -> PlimsollError:
     match kind:
         case ErrorKind.UNAVAILABLE:
-            return Unavailable(f"{target} cannot be reached", reason="UNREACHABLE", retry_after_s=1.0)
+            return unreachable(target)
         case ErrorKind.CANCELLED:  # by the peer, as it does when it ends: who cancels a call of its own gets CancelledError instead
-            return Unavailable(f"{target} cut the call off", reason="CUT_OFF", retry_after_s=1.0)
+            return cut_off(target)
         case ErrorKind.TIMEOUT:
             return DeadlineExpired(f"{target} did not answer in time")
         case ErrorKind.INTERNAL:

@@ -18,6 +18,7 @@ from plimsoll_runtime.bus.messages import ConsumerSpec, HandleBatch, Outgoing, S
 from plimsoll_runtime.bus.publishing import Publication, Publisher
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import Internal, Unavailable
+from plimsoll_runtime.faults import Edge, FaultKind, are_possible, fault_at, through
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import InvalidSettings, NatsSettings, Secret
 
@@ -111,15 +112,26 @@ class Bus:
         """
         present = telemetry.outgoing()
         publications = [_publication(message, present) for message in messages]
+        if not are_possible() or not messages:
+            await self._publish(publications)
+            return
+        await through(Edge.NATS_PUBLISH, messages[0].subject, lambda: self._publish(publications), away=_away)
+
+    async def _publish(self, publications: Sequence[Publication]) -> None:
         with _translating():
             async with asyncio.timeout(budget_s(_PUBLISH_CAP_S)):
                 await self._publisher.publish(publications)
 
     async def notify(self, subject: str, payload: bytes = b"") -> None:
         """Tell whoever listens now; nothing is kept. A lost connection loses the message, silently."""
+        fault = fault_at(Edge.NATS_PUBLISH, subject)
+        if fault is not None and fault.kind in {FaultKind.DROP, FaultKind.ERROR, FaultKind.TIMEOUT}:
+            return
         if self._client.is_connected:
             with suppress(NatsError, OSError):
                 await self._client.publish(subject, payload)
+                if fault is not None and fault.kind is FaultKind.DUPLICATE:
+                    await self._client.publish(subject, payload)
 
     @asynccontextmanager
     async def listen(self, subject: str, *, bound: int = 1000) -> AsyncIterator["Listener"]:
@@ -252,6 +264,10 @@ def _publication(message: Outgoing, present: str) -> Publication:
     return Publication(message.subject, message.payload, headers)
 
 
+def _away() -> Unavailable:
+    return Unavailable("NATS did not answer as it should", reason="NATS_UNAVAILABLE", retry_after_s=1.0)
+
+
 @contextmanager
 def _translating() -> Iterator[None]:
     """Turn the client's errors inside the block into Unavailable."""
@@ -260,4 +276,4 @@ def _translating() -> Iterator[None]:
     except NotFoundError as error:
         raise Unavailable("the stream or consumer does not exist", reason="NATS_STREAM_MISSING", retry_after_s=1.0) from error
     except (NatsError, OSError) as error:
-        raise Unavailable("NATS did not answer as it should", reason="NATS_UNAVAILABLE", retry_after_s=1.0) from error
+        raise _away() from error

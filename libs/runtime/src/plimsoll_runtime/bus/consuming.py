@@ -30,6 +30,7 @@ from plimsoll_runtime.bus.messages import (
 )
 from plimsoll_runtime.bus.publishing import Publication, Publisher
 from plimsoll_runtime.errors import Invalid, PlimsollError, Unavailable, unwrap
+from plimsoll_runtime.faults import Edge, are_possible, through
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.retry import Backoff
 
@@ -129,7 +130,10 @@ class Consumer:
             logs.bound({names.TRACE_ID: trace_id} if trace_id else {}),
         ):
             async with deadline.within(self._spec.ack_wait_s):
-                await self._handle(batch)
+                if are_possible():
+                    await through(Edge.NATS_CONSUME, self._spec.durable, lambda: self._handle(batch), away=_lost)
+                else:
+                    await self._handle(batch)
 
     async def _settle_alone(self, batch: Sequence[Msg]) -> None:
         """Try each by itself; those that wait for their turn stay ours meanwhile."""
@@ -263,6 +267,10 @@ def _incoming(message: Msg) -> Message:
         attempt=message.metadata.num_delivered,
         headers=headers,
     )
+
+
+def _lost() -> Unavailable:
+    return Unavailable("the messages were not handled (a fault on demand)", reason="FAULT_INJECTED")
 
 
 def _reason(cause: BaseException) -> str:
