@@ -13,9 +13,12 @@ from plimsoll_client.cli.output import console, one_line, print_json, table, vis
 from plimsoll_client.cli.program import here
 from plimsoll_client.location import data_directory, data_option
 from plimsoll_runtime import logs as runtime_logs
+from plimsoll_runtime.clock import SystemClock
 from rich.console import Console
 from rich.table import Table
 
+from plimsoll_devstack import chaos
+from plimsoll_devstack.deployment import Addresses, renew, write_deployment
 from plimsoll_devstack.errors import Busy, NoSuchPart
 from plimsoll_devstack.log_files import grown, tail
 from plimsoll_devstack.mesh import Mesh
@@ -25,6 +28,7 @@ from plimsoll_devstack.state import MeshFiles, MeshState, PartPhase, PartState, 
 from plimsoll_devstack.supervise import compose_mesh, until_signalled
 
 app = typer.Typer(help="Run the whole mesh on this machine.", no_args_is_help=True)
+app.add_typer(chaos.app, name="chaos")
 
 Data = Annotated[
     Path | None,
@@ -45,6 +49,7 @@ def up(
     workers: Annotated[int, typer.Option(help="Orchestrator workers", min=1, max=64)] = 1,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR")] = "INFO",
     otlp_endpoint: Annotated[str, typer.Option(help="OTLP/gRPC endpoint for traces")] = "",
+    faults: Annotated[bool, typer.Option("--faults", help="Allow `plimsoll chaos` to inject faults; never where it matters")] = False,
 ) -> None:
     """Start the mesh and wait until it is ready."""
     if agents is not None:
@@ -56,6 +61,7 @@ def up(
         http_port=port,
         log_level=log_level,
         otlp_endpoint=otlp_endpoint,
+        faults=faults,
         environ=dict(os.environ),
     )
     mesh, out = Mesh(wanted), console()
@@ -126,6 +132,21 @@ def logs(
         for each, log in chosen.items():
             shown, positions[each] = grown(log, positions[each])
             _echo(each, shown, prefixed=len(chosen) > 1)
+
+
+@app.command()
+def secrets(
+    directory: Annotated[Path, typer.Argument(help="Folder to write to, such as deploy/secrets; keep it out of version control")],
+    postgres: Annotated[str, typer.Option(help="Address of PostgreSQL as the services see it")] = Addresses().postgres,
+    nats: Annotated[str, typer.Option(help="Address of NATS as the services see it")] = Addresses().nats,
+    redis: Annotated[str, typer.Option(help="Address of Redis as the services see it")] = Addresses().redis,
+    renew_certificates: Annotated[bool, typer.Option("--renew-certificates", help="New certificates for all services, now")] = False,
+) -> None:
+    """Make the certificates and passwords of a mesh in containers; a repeat only adds and renews."""
+    if renew_certificates:
+        renew(directory)
+    write_deployment(directory, Addresses(postgres=postgres, nats=nats, redis=redis), SystemClock().now())
+    console().print(f"Certificates and passwords are in {directory}.", soft_wrap=True)
 
 
 async def _stay(mesh: Mesh, out: Console) -> None:

@@ -11,6 +11,7 @@ PlimsollError
     ├── PortTaken        a port that was asked for is in use
     ├── NotRunning       no mesh runs in this data directory
     ├── NoSuchPart       a name that is no part of the mesh, or a folder that is not there
+    ├── FaultsDisabled   faults were asked of a mesh that was not started for them
     ├── ProviderIncomplete  a model provider's address is set and its model is not
     └── StartFailed      a process ended or stayed silent instead of becoming ready
 """
@@ -44,6 +45,12 @@ class NotWritable(DevstackError):
     """The data directory cannot be written."""
 
     reason = "NOT_WRITABLE"
+
+
+class FaultsDisabled(DevstackError):
+    """The mesh was not started with fault injection."""
+
+    reason = "FAULTS_DISABLED"
 
 
 class NotReachable(DevstackError):

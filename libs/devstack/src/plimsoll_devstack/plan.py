@@ -12,6 +12,7 @@ from plimsoll_runtime.settings import variables
 
 from plimsoll_devstack.authority import certificate_files
 from plimsoll_devstack.errors import MissingService
+from plimsoll_devstack.files import write_private
 from plimsoll_devstack.loopback import PortBook
 from plimsoll_devstack.names import LOOPBACK, SERVICES, folder_name
 from plimsoll_devstack.parts import Part
@@ -41,6 +42,7 @@ class Wanted:
     http_port: int = 0
     log_level: str = "INFO"
     otlp_endpoint: str = ""
+    faults: bool = False
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -66,6 +68,10 @@ class Plan:
 
 def plan_mesh(wanted: Wanted, files: MeshFiles, servers: Servers, server_parts: tuple[Part, ...]) -> Plan:
     """Choose the ports and compose the parts."""
+    if wanted.faults:
+        write_private(files.faults, "")
+    else:
+        files.faults.unlink(missing_ok=True)
     ports = PortBook(files.ports)
     http = ports.fixed("gateway-http", wanted.http_port, option="--port") if wanted.http_port else ports.port("gateway-http")
     public_grpc = ports.port("gateway-public-grpc")
@@ -145,6 +151,7 @@ def _environment(each: _Service, wanted: Wanted, files: MeshFiles, servers: Serv
         "TLS_KEY": str(tls.key),
         "LOG_LEVEL": wanted.log_level,
         "OTLP_ENDPOINT": wanted.otlp_endpoint,
+        "FAULTS_FILE": str(files.faults) if wanted.faults else "",
         **{f"{peer.upper()}_ADDRESS": address for peer, address in addresses.items()},
         **each.extra,
     }

@@ -97,6 +97,7 @@ class MeshFiles:
         self.workspaces = self.data / "workspaces"
         self.ports = self.data / "ports.json"
         self.api_key = self.data / "api-key"
+        self.faults = self.data / "faults.json"
 
     def log(self, part: str) -> Path:
         """The log of one part."""

@@ -104,6 +104,7 @@ def wanted_to_text(wanted: Wanted) -> str:
         "http_port": wanted.http_port,
         "log_level": wanted.log_level,
         "otlp_endpoint": wanted.otlp_endpoint,
+        "faults": wanted.faults,
     }
     return orjson.dumps(options).decode()
 
@@ -118,6 +119,7 @@ def run(compose: Compose, arguments: list[str], environ: dict[str, str]) -> int:
         http_port=options["http_port"],
         log_level=options["log_level"],
         otlp_endpoint=options["otlp_endpoint"],
+        faults=options["faults"],
         environ=environ,
     )
     logs.configure("supervisor", wanted.log_level)
