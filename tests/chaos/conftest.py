@@ -1,0 +1,33 @@
+"""Options of the chaos suite, and its mesh: every service a process of its own, two workers, faults on demand."""
+
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from plimsoll_devstack.mesh import Mesh
+from plimsoll_devstack.plan import Wanted
+
+HERE = Path(__file__).resolve().parent
+DEPLOY = HERE.parents[1] / "deploy"
+sys.path.insert(0, str(HERE))  # its modules are found by name, whatever the import mode
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seconds", type=float, default=25.0, help="how long trouble lasts")
+    parser.addoption("--chaos-runs", type=int, default=150, help="runs at the most")
+    parser.addoption("--chaos-seed", type=int, default=1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chaotic(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+    root = tmp_path_factory.mktemp("deploy")
+    (root / "tools").mkdir()
+    shutil.copytree(DEPLOY / "policies", root / "policies")
+    for bundle in [*(DEPLOY / "agents").iterdir(), *(HERE / "agents").iterdir()]:
+        if (bundle / "agent.yaml").exists():
+            shutil.copytree(bundle, root / "agents" / bundle.name)
+    async with Mesh(Wanted(data=tmp_path_factory.mktemp("mesh"), agents=root / "agents", workers=2, faults=True)) as running:
+        yield running

@@ -1,0 +1,91 @@
+"""The workload: runs of all agents, submitted under keys until they are accepted, whatever happens to the mesh meanwhile."""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plimsoll_client import connect
+from plimsoll_client.mesh import Mesh as Client
+from plimsoll_devstack.mesh import Mesh
+from plimsoll_runtime.errors import PlimsollError
+from plimsoll_runtime.json_types import JsonObject
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = 16
+_AGAIN_S = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A run that the mesh said it has taken."""
+
+    run_id: str
+    agent: str
+    key: str
+    input: JsonObject
+
+
+@dataclass(slots=True)
+class Workload:
+    """Attributes:
+    pause_s  seconds that each of the submitters waits after a run was accepted
+    refused  how often a submission was refused, by reason; it was made again
+    """
+
+    mesh: Mesh
+    seed: int
+    pause_s: float
+    accepted: list[Accepted] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    _number: int = 0
+
+    async def run(self, stop: asyncio.Event, most: int) -> None:
+        """Submit until `stop`, or until so many runs were accepted."""
+        inputs = Inputs(self.seed)
+        async with connect(address=self.mesh.grpc_address, api_key=self.mesh.api_key) as client, asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(self._submit_on(client, inputs, stop, most))
+
+    async def _submit_on(self, client: Client, inputs: "Inputs", stop: asyncio.Event, most: int) -> None:
+        while not stop.is_set() and self._number < most:
+            self._number += 1
+            await self._submit(client, *inputs.next(self._number), f"chaos-{self.seed}-{self._number}")
+
+    async def _submit(self, client: Client, agent: str, value: JsonObject, key: str) -> None:
+        """Until it is accepted: the key makes repeats one run."""
+        while True:
+            try:
+                run = await client.runs.submit(agent, value, key=key)
+            except PlimsollError as error:
+                self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            self.accepted.append(Accepted(run_id=run.id, agent=agent, key=key, input=value))
+            await asyncio.sleep(self.pause_s)
+            return
+
+
+class Inputs:
+    """The samples of the example agents in turn, and names to count."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._samples = {name: _samples(ROOT / "deploy" / "agents" / name / "samples") for name in ("support", "documents", "pipeline")}
+
+    def next(self, number: int) -> tuple[str, JsonObject]:
+        kind = self._random.choices(["outside", *self._samples], [6, 2, 1, 1])[0]
+        if kind == "outside":
+            return kind, {"name": f"name-{number}", "canary": f"canary-{number}"}
+        return kind, self._random.choice(self._samples[kind])
+
+
+def _samples(folder: Path) -> Sequence[JsonObject]:
+    """The inputs that the samples of an example agent stand for; no binary ones."""
+    messages = folder / "messages.jsonl"
+    if messages.exists():
+        return [json.loads(line)["input"] for line in messages.read_text().splitlines() if line.strip()]
+    tables = [{"name": path.name, "csv": path.read_text()} for path in sorted(folder.glob("*.csv"))]
+    return tables or [{"name": path.name, "text": path.read_text()} for path in sorted(folder.iterdir()) if path.suffix in {".md", ".txt"}]
