@@ -9,7 +9,7 @@ PACKAGES := libs/contracts libs/runtime libs/graph libs/client libs/devstack lib
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz integration e2e bench check lint types layers proto-check fmt proto proto-release readme lock clean
+.PHONY: help setup demo up down test unit fuzz integration e2e e2e-compose images compose-up compose-down chaos soak bench check lint types layers proto-check fmt proto proto-release readme lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,8 @@ up: $(STAMP) ## start the whole mesh on this machine, with the example agents
 down: $(STAMP) ## stop it; its data stays
 	@$(BIN)/plimsoll down --data .plimsoll
 
-test: $(STAMP) ## run every test
+test: $(STAMP) ## run every test; those in containers wherever a Docker engine answers
+	@docker info >/dev/null 2>&1 || echo "no Docker engine answers here: the tests of tests/containers are not collected"
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 unit: $(STAMP) ## run the tests that need no server
@@ -46,8 +47,28 @@ fuzz: $(STAMP) ## run the property tests with examples they have not seen before
 integration: $(STAMP) ## run the tests of one service with real servers
 	@$(BIN)/pytest -n $(JOBS) libs/*/tests/integration services/*/tests/integration
 
-e2e: $(STAMP) ## run the tests that cross the whole mesh
-	@$(BIN)/pytest tests/e2e
+e2e: $(STAMP) ## run the tests that cross the whole mesh, as processes and in containers
+	@$(BIN)/pytest tests/e2e tests/containers
+
+e2e-compose: $(STAMP) ## run the tests in containers on a mesh that docker compose has started
+	@PLIMSOLL_FLEET=compose $(BIN)/pytest tests/containers
+
+images: ## build the images of the services; on hosts that cannot pull, those of base and servers too
+	@deploy/images/build
+
+compose-up: $(STAMP) images ## start the whole mesh in containers, and show where it is
+	@$(BIN)/plimsoll secrets deploy/secrets
+	@docker compose --file deploy/compose.yaml up --detach --wait
+	@echo "REST on http://127.0.0.1:8080, gRPC on 127.0.0.1:8081; the first API key: docker compose -f deploy/compose.yaml exec gateway cat /var/lib/plimsoll/api-key"
+
+compose-down: ## stop it; its data stays in volumes
+	@docker compose --file deploy/compose.yaml down --timeout 30
+
+chaos: $(STAMP) ## a workload under kills and faults for SECONDS (900), then every promise examined; SEED=1 RUNS=10000
+	@$(BIN)/pytest -q -s tests/chaos --chaos-seconds $(or $(SECONDS),900) --chaos-runs $(or $(RUNS),10000) --chaos-seed $(or $(SEED),1)
+
+soak: $(STAMP) ## mixed load with faults for SECONDS (3600), and what grows meanwhile
+	@$(BIN)/pytest -q -s tests/chaos --soak-seconds $(or $(SECONDS),3600)
 
 bench: $(STAMP) ## run the benchmarks; ONLY=name runs one
 	@$(BIN)/python tests/bench $(if $(ONLY),--only $(ONLY))

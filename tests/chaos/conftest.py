@@ -19,6 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", type=float, default=25.0, help="how long trouble lasts")
     parser.addoption("--chaos-runs", type=int, default=150, help="runs at the most")
     parser.addoption("--chaos-seed", type=int, default=1)
+    parser.addoption("--soak-seconds", type=float, default=0.0, help="soak for so long; 0 leaves the soak out")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The soak is a run of its own, asked for by its length."""
+    wanted = bool(config.getoption("--soak-seconds"))
+    left_out = [item for item in items if item.path.parent == HERE and (item.get_closest_marker("soak") is not None) != wanted]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -43,6 +43,7 @@ class Trouble:
     Attributes:
     plan_s   seconds that a fault plan is in force
     pause_s  seconds that a worker stands still: longer than its lease
+    processes  whether processes are troubled too, or only the wires
     done     how often each was done
     """
 
@@ -50,6 +51,7 @@ class Trouble:
     seed: int
     plan_s: float = 4.0
     pause_s: float = 17.0
+    processes: bool = True
     done: Counter[str] = field(default_factory=Counter)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,7 +66,7 @@ class Trouble:
         ]
         wires: Sequence[tuple[int, Act]] = [(1, self._plan)]
         async with asyncio.TaskGroup() as group:
-            for number, kinds in enumerate((processes, wires)):
+            for number, kinds in enumerate((processes, wires) if self.processes else (wires,)):
                 group.create_task(self._one_after_the_other(kinds, random.Random(f"{self.seed} {number}"), stop))
         await self.end()
 
