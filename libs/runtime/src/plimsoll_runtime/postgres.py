@@ -13,7 +13,7 @@ import orjson
 
 from plimsoll_runtime.errors import Conflict, DeadlineExpired, FieldProblem, Internal, Invalid, PlimsollError, Unavailable
 from plimsoll_runtime.faults import are_possible
-from plimsoll_runtime.faults.drivers import FaultyConnection
+from plimsoll_runtime.faults.postgres import FaultyConnection
 from plimsoll_runtime.settings import InvalidSettings, PostgresSettings
 
 _IDLE_CAP = "10s"  # a process that stands still in the middle of a transaction must not hold its rows for ever

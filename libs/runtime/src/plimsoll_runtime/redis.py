@@ -12,7 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from plimsoll_runtime.errors import Internal, Unavailable
 from plimsoll_runtime.faults import are_possible
-from plimsoll_runtime.faults.drivers import FaultyRedis
+from plimsoll_runtime.faults.redis import FaultyRedis
 from plimsoll_runtime.settings import InvalidSettings, RedisSettings
 
 _CONNECTIONS = 32
