@@ -170,6 +170,7 @@ class FakeTools:
 @dataclass
 class FakeMemory:
     notes: dict[str, Note] = field(default_factory=dict)
+    reported: list[tuple[str, str]] = field(default_factory=list)
 
     passages: Sequence[JsonObject] = ({"text": "Refunds take five days.", "source": "refunds.md"},)
 
@@ -185,6 +186,9 @@ class FakeMemory:
             {"origin": turn.origin, "text": turn.text} for note in self.notes.values() if note.thread_id == thread_id for turn in note.turns
         ]
         return {"turns": turns, "summary": "", "facts": [], "recalled": []}
+
+    async def report_use(self, answer: str, work: WorkContext) -> None:
+        self.reported.append((work.run_id, answer))
 
 
 class LostSignals:
@@ -286,6 +290,7 @@ class Bench:
         store = store or PostgresClaimStore(self.pool, clock)
         engine = Engine(
             performer=Performer(models=self.models, tools=self.tools, memory=self.memory),
+            grants=self.tools,
             committer=Committer(store, self.signals),
             store=store,
             speaker=Speaker(self.signals),

@@ -1,27 +1,31 @@
 """What a run store has to do, in memory and in the plainest words: the model that the real one is compared with."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from orchestrator_model_gates import judged
+from orchestrator_model_ledger import Ledger
+from orchestrator_model_rows import Row, summary
 from plimsoll_orchestrator.domain.journal import (
-    ApprovalAsked,
-    ApprovalDecided,
-    ApprovalGiven,
     ApprovalStatus,
     RunStatus,
-    VersionChanged,
-    decode_entry,
     encode_entry,
 )
-from plimsoll_orchestrator.domain.letters import Delivery, Received, decode_letter, encode_letter
-from plimsoll_orchestrator.domain.run import Approval
+from plimsoll_orchestrator.domain.letters import (
+    Delivery,
+    InputSent,
+    Received,
+    StopAsked,
+    Successor,
+    decode_letter,
+    stop_in,
+)
+from plimsoll_orchestrator.domain.options import ThreadPolicy
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 from plimsoll_orchestrator.ports import (
     Accepted,
     Append,
-    Appended,
     ApprovalView,
     Claimed,
     Committed,
@@ -32,167 +36,12 @@ from plimsoll_orchestrator.ports import (
     Standing,
     Submission,
     Thread,
+    Ties,
 )
-from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.json_types import JsonObject
-from plimsoll_runtime.usage import Usage
 
 LEASE_S = 15.0
 _MAILBOX_CAP = 1000
-_STOPPED = frozenset({RunStatus.PAUSED, RunStatus.QUARANTINED})
-
-
-@dataclass(slots=True, kw_only=True)
-class Row:
-    """A run, as the table of runs shows it."""
-
-    run_id: str
-    tenant: str
-    agent: str
-    agent_digest: str
-    node: str
-    created_at: datetime
-    wake_at: datetime | None
-    key: str = ""
-    fingerprint: str = ""
-    parent: str = ""
-    status: RunStatus = RunStatus.QUEUED
-    epoch: int = 0
-    seq: int = 1
-    worker: str | None = None
-    steps: int = 0
-    usage: Usage = field(default_factory=Usage)
-    rehearsal: bool = False
-    mail: int = 0
-    abandoned: tuple[str, ...] = ()
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An entry in stored form."""
-
-    at: datetime
-    epoch: int
-    text: str
-
-
-@dataclass(slots=True)
-class Ledger:
-    """Everything that is kept: what the tables hold. Both stores write to one."""
-
-    clock: Clock
-    runs: dict[str, Row] = field(default_factory=dict)
-    journals: dict[str, list[Stored]] = field(default_factory=dict)
-    mail: dict[str, dict[int, tuple[str, str]]] = field(default_factory=dict)
-    snapshots: dict[str, tuple[int, str]] = field(default_factory=dict)
-    approvals: dict[str, tuple[str, str, Approval]] = field(default_factory=dict)
-    kept: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
-    outbox: list[tuple[str, int, int]] = field(default_factory=list)
-
-    def entries(self, run_id: str, after: int) -> list[JournalEntry]:
-        return [
-            JournalEntry(run_id=run_id, seq=seq, at=one.at, epoch=one.epoch, entry=decode_entry(one.text), size=len(one.text))
-            for seq, one in enumerate(self.journals[run_id][after:], after + 1)
-        ]
-
-    def make(self, row: Row, first: str) -> None:
-        assert row.run_id not in self.runs
-        self.runs[row.run_id] = row
-        self.journals[row.run_id] = [Stored(self.clock.now(), 0, first)]
-        self.outbox.append((row.run_id, 1, 1))
-
-    def append(self, batch: Iterable[Append]) -> Committed:
-        """Commit what is not fenced off, and all that follows from it."""
-        through = [append for append in batch if self._move(append)]
-        readied: list[str] = []
-        for append in through:
-            readied += self._consequences(append)
-        for append in through:
-            readied += self.deliver(append.deliveries)
-        now = self.clock.now()
-        return Committed(
-            appended={append.run_id: Appended(at=now, mail=self.runs[append.run_id].mail) for append in through}, readied=readied
-        )
-
-    def _move(self, append: Append) -> bool:
-        row, run, release, now = self.runs.get(append.run_id), append.run, append.release, self.clock.now()
-        fits = (
-            row is not None
-            and row.tenant == append.tenant
-            and row.seq == append.expected_seq
-            and row.finished_at is None
-            and (append.epoch < 0 or append.epoch == row.epoch)
-        )
-        status = release.status if release else run.status
-        if row is None or not fits or (status is RunStatus.SUCCEEDED and row.mail > append.mail):
-            return False
-        row.seq, row.node, row.status = row.seq + len(append.entries), run.node, status
-        row.steps, row.usage, row.rehearsal = run.steps, run.usage, run.rehearsal
-        if release:
-            unread = row.mail > append.mail and not run.is_final and status not in _STOPPED
-            row.epoch, row.worker, row.wake_at = row.epoch + 1, None, now if unread else release.wake_at
-        if append.entries:
-            row.abandoned = ()
-            self.outbox.append((row.run_id, append.expected_seq + 1, row.seq))
-        row.finished_at = now if run.is_final else None
-        self.journals[row.run_id] += [Stored(now, max(append.epoch, 0), text) for text in append.encoded]
-        return True
-
-    def _consequences(self, append: Append) -> list[str]:
-        run, row, now = append.run, self.runs[append.run_id], self.clock.now()
-        for entry in append.entries:
-            match entry:
-                case ApprovalAsked() | ApprovalGiven() | ApprovalDecided():
-                    self.approvals[entry.approval_id] = (row.run_id, row.agent, run.approvals[entry.approval_id])
-                case VersionChanged(agent_digest=digest):
-                    row.agent_digest = digest
-                case _:
-                    pass
-        for number in append.answered:
-            self.mail[row.run_id].pop(number, None)
-        if append.snapshot:
-            self.snapshots[row.run_id] = (run.seq, append.snapshot)
-        if run.is_final:
-            self._end(append)
-        for birth in append.births:
-            child = Row(
-                run_id=birth.run_id,
-                tenant=row.tenant,
-                agent=birth.agent,
-                agent_digest=birth.agent_digest,
-                node=birth.first.node,
-                created_at=now,
-                wake_at=now,
-                parent=row.run_id,
-            )
-            self.make(child, encode_entry(birth.first))
-        return [birth.run_id for birth in append.births]
-
-    def _end(self, append: Append) -> None:
-        """Letters go, open questions are withdrawn, the thread gets what is left to it."""
-        self.mail.pop(append.run_id, None)
-        for key, (run_id, agent, approval) in self.approvals.items():
-            if run_id == append.run_id and approval.status is ApprovalStatus.PENDING:
-                self.approvals[key] = (run_id, agent, replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=self.clock.now()))
-        if append.run.options.thread_id and append.kept:
-            self.kept[append.tenant, append.run.options.thread_id] = append.kept
-
-    def deliver(self, deliveries: Iterable[Delivery]) -> list[str]:
-        """Letters wake runs that nobody holds, unless they are stopped; a letter that is known, or for a finished run, goes nowhere."""
-        reached = []
-        for delivery in deliveries:
-            row = self.runs.get(delivery.run_id)
-            box = self.mail.setdefault(delivery.run_id, {})
-            if row is None or row.finished_at is not None or any(known == delivery.letter_id for known, _ in box.values()):
-                continue
-            row.mail += 1
-            box[row.mail] = (delivery.letter_id, encode_letter(delivery.letter))
-            if row.worker is None and row.status not in _STOPPED:
-                row.wake_at = self.clock.now()
-            reached.append(row.run_id)
-        return reached
 
 
 class FakeClaimStore:
@@ -206,10 +55,13 @@ class FakeClaimStore:
         return [run_id for _, run_id in sorted(waking)]
 
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
-        return [self.take(worker, run_id) for run_id in self.due()[:limit]]
+        taken = [self.take(worker, run_id) for run_id in self.due()[:limit]]
+        return [one for one in taken if one is not None]
 
-    def take(self, worker: str, run_id: str) -> Claimed:
-        """Claim one run that is due."""
+    def take(self, worker: str, run_id: str) -> Claimed | None:
+        """Claim one run that is due; None when its turn has not come."""
+        if self._ledger.runs[run_id].gated and not self._may_go_on(run_id):
+            return None
         row, now = self._ledger.runs[run_id], self._ledger.clock.now()
         if row.worker is not None:
             row.abandoned = (*row.abandoned, f"{row.worker} at {now:%H:%M:%S}")
@@ -228,6 +80,16 @@ class FakeClaimStore:
             mail=row.mail,
             abandoned=row.abandoned,
         )
+
+    def _may_go_on(self, run_id: str) -> bool:
+        row, now, options = self._ledger.runs[run_id], self._ledger.clock.now(), self._ledger.options(run_id)
+        if stop_in(self._letters(run_id, 0)) is not None or (options.deadline is not None and options.deadline <= now):
+            return True
+        moments = (options.not_before, options.deadline)
+        row.wake_at = min((at for at in moments if at is not None and at > now), default=None)
+        row.epoch, row.status = row.epoch + 2, RunStatus.QUEUED
+        self._ledger.admit(row.tenant)
+        return not row.gated
 
     def _held(self, run_id: str, epoch: int) -> Row | None:
         row = self._ledger.runs.get(run_id)
@@ -268,8 +130,6 @@ class FakeClaimStore:
 
 
 class FakeRunStore:
-    """Without gates: every run is let through at once."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
@@ -280,6 +140,20 @@ class FakeRunStore:
             if known.fingerprint != submission.fingerprint:
                 raise IdempotencyKeyReused(remedy="use a new key for a new request")
             return Accepted(run_id=known.run_id, created=False, at=known.created_at)
+        options = submission.first.options
+        superseding = False
+        if options.thread_id:
+            steered = self._ledger.steered.get((submission.tenant, key)) if key else None
+            if steered is not None:
+                return self._steered_before(submission, *steered)
+            verdict = judged(self._ledger.gates.busy(submission.tenant, options.thread_id), options)
+            if verdict.steered:
+                return self._steer(submission, verdict.steered)
+            superseding = bool(verdict.superseded)
+            stop = StopAsked(reason=f"superseded by run {submission.run_id}", rollback=options.thread_policy is ThreadPolicy.ROLLBACK)
+            self._ledger.deliver([Delivery(run_id=one, letter_id="stop", letter=stop) for one in verdict.superseded])
+        gated = bool(options.thread_id or options.concurrency_key)
+        moments = [at for at in (options.not_before, options.deadline) if at is not None]
         row = Row(
             run_id=submission.run_id,
             tenant=submission.tenant,
@@ -287,12 +161,36 @@ class FakeRunStore:
             agent_digest=submission.agent_digest,
             node=submission.node,
             created_at=now,
-            wake_at=max(now, submission.first.options.not_before or now),
+            wake_at=min(moments, default=None) if gated else max(now, options.not_before or now),
             key=key,
             fingerprint=submission.fingerprint,
+            gated=gated,
         )
         self._ledger.make(row, encode_entry(submission.first))
+        if gated:
+            self._ledger.gates.arrive(row.run_id, row.tenant, options, superseding=superseding)
+            self._ledger.admit(row.tenant)
         return Accepted(run_id=row.run_id, created=True, at=now)
+
+    def _steered_before(self, submission: Submission, run_id: str, fingerprint: str) -> Accepted:
+        if fingerprint != submission.fingerprint:
+            raise IdempotencyKeyReused(remedy="use a new key for a new request")
+        return Accepted(run_id=run_id, created=False, at=self._ledger.runs[run_id].created_at, steered=True)
+
+    def _steer(self, submission: Submission, run_id: str) -> Accepted:
+        first = submission.first
+        heir = Successor(
+            run_id=submission.run_id,
+            agent_digest=submission.agent_digest,
+            node=submission.node,
+            options=first.options,
+            origin=first.origin,
+        )
+        letter = InputSent(input_id=submission.run_id, input=first.input, successor=heir)
+        self._ledger.deliver([Delivery(run_id=run_id, letter_id=f"input {submission.run_id}", letter=letter)])
+        if submission.idempotency_key:
+            self._ledger.steered[submission.tenant, submission.idempotency_key] = (run_id, submission.fingerprint)
+        return Accepted(run_id=run_id, created=False, at=self._ledger.runs[run_id].created_at, steered=True, readied=(run_id,))
 
     def _row(self, tenant: str, run_id: str) -> Row | None:
         row = self._ledger.runs.get(run_id)
@@ -300,7 +198,7 @@ class FakeRunStore:
 
     async def summary(self, tenant: str, run_id: str) -> RunSummary | None:
         row = self._row(tenant, run_id)
-        return _summary(row) if row is not None else None
+        return summary(row) if row is not None else None
 
     async def list_runs(self, tenant: str, filter_: RunFilter, before: str, limit: int) -> Sequence[RunSummary]:
         rows = [
@@ -312,7 +210,7 @@ class FakeRunStore:
             and filter_.status in {None, row.status}
             and (not before or row.run_id < before)
         ]
-        return [_summary(row) for row in sorted(rows, key=lambda row: row.run_id, reverse=True)[:limit]]
+        return [summary(row) for row in sorted(rows, key=lambda row: row.run_id, reverse=True)[:limit]]
 
     async def journal(self, tenant: str, run_id: str, after_seq: int, limit: int) -> Sequence[JournalEntry]:
         return self._ledger.entries(run_id, after_seq)[:limit] if self._row(tenant, run_id) is not None else []
@@ -344,7 +242,20 @@ class FakeRunStore:
             for other in self._ledger.runs.values()
             if other is not row and row.wake_at and other.wake_at and other.wake_at <= min(now, row.wake_at)
         ]
-        return Standing(worker=row.worker or "", wake_at=row.wake_at, now=now, gated=False, ahead=len(before), held_by=())
+        return Standing(worker=row.worker or "", wake_at=row.wake_at, now=now, gated=row.gated, ahead=len(before), held_by=())
+
+    async def ties(self, tenant: str, run_id: str) -> Ties | None:
+        row = self._row(tenant, run_id)
+        if row is None:
+            return None
+        place = self._ledger.gates.places.get(run_id)
+        children = sorted(one.run_id for one in self._ledger.runs.values() if one.parent == run_id and one.finished_at is None)
+        return Ties(
+            thread_id=place.options.thread_id if place else "",
+            concurrency_key=place.options.concurrency_key if place else "",
+            parent_run_id=row.parent,
+            children=children,
+        )
 
     async def approval(self, tenant: str, approval_id: str) -> ApprovalView | None:
         run_id, agent, approval = self._ledger.approvals.get(approval_id, ("", "", None))
@@ -375,20 +286,3 @@ class FakeRunStore:
         ids = sorted(name for owner, name in self._ledger.kept if owner == tenant and name > after)
         threads = [await self.thread(tenant, name) for name in ids[:limit]]
         return [thread for thread in threads if thread is not None]
-
-
-def _summary(row: Row) -> RunSummary:
-    return RunSummary(
-        run_id=row.run_id,
-        agent=row.agent,
-        agent_digest=row.agent_digest,
-        status=row.status,
-        seq=row.seq,
-        node=row.node,
-        steps=row.steps,
-        usage=row.usage,
-        rehearsal=row.rehearsal,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )

@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 from orchestrator_fakes import FakeMemory, FakeModels, FakeTools, answer
 from orchestrator_history import History, Row, Written
-from orchestrator_model_store import FakeClaimStore, Ledger
+from orchestrator_model_ledger import Ledger
+from orchestrator_model_store import FakeClaimStore
 from plimsoll_graph.graph import Graph
 from plimsoll_orchestrator.domain.journal import ToolCall, kind_of
 from plimsoll_orchestrator.domain.letters import Received
@@ -65,6 +66,7 @@ class Fault(StrEnum):
     INPUT = "an input comes"
     PAUSE = "somebody pauses a run"
     CANCEL = "somebody cancels a run"
+    ARRIVE = "another run is submitted to a thread, or with a key"
     TOOL_LOST = "the next tool acts, its answer is lost"
 
 
@@ -147,6 +149,9 @@ class GatedMemory:
 
     async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
         return await self.gate("recall", lambda: self.memory.recall(thread_id, max_tokens, query))
+
+    async def report_use(self, answer: str, work: WorkContext) -> None:
+        await self.memory.report_use(answer, work)
 
 
 class SimulatedTools(FakeTools):

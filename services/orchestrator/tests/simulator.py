@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from orchestrator_arrivals import Arrivals
 from orchestrator_fakes import TENANT, FakeMemory, FakeModels, LostSignals
 from orchestrator_history import History
-from orchestrator_model_store import FakeClaimStore, FakeRunStore, Ledger
+from orchestrator_model_ledger import Ledger
+from orchestrator_model_store import FakeClaimStore, FakeRunStore
 from orchestrator_simulated import (
     OF_CALLS,
     OF_WORKERS,
@@ -36,9 +38,7 @@ from plimsoll_orchestrator.domain.letters import Delivery, InputSent, Letter, Si
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.engine import Engine
-from plimsoll_orchestrator.ports import (
-    Claimed,
-)
+from plimsoll_orchestrator.ports import Claimed
 from plimsoll_orchestrator.service import Control, Orchestrator
 from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.perform import Performer
@@ -81,6 +81,7 @@ class Fleetling:
             performer=Performer(
                 models=GatedModels(gate, fleet.models), tools=GatedTools(gate, fleet.tools), memory=GatedMemory(gate, fleet.memory)
             ),
+            grants=fleet.tools,
             committer=self.committer,
             store=self.store,
             speaker=Speaker(LostSignals()),
@@ -107,7 +108,7 @@ class Fleetling:
     async def _advance(self, claimed: Claimed) -> None:
         try:
             hold = await self.engine.hold(claimed)
-            await self.engine.advance(hold, claimed.abandoned)
+            await self.engine.advance(hold)
         except PlimsollError as error:
             self._fleet.tell(f"{self.name} drops {claimed.run_id}: {error.reason}")
             if error.kind is ErrorKind.INTERNAL:
@@ -164,17 +165,15 @@ class Fleet:
         self.claims, self.runs = FakeClaimStore(self.ledger), FakeRunStore(self.ledger)
         self.agents = FakeAgentStore(self.clock)
         self.service = Orchestrator(agents=self.agents, runs=self.runs, signals=LostSignals(), clock=self.clock, ids=self.ids)
+        self.arrivals = Arrivals(self.service, self.ledger, self.tell)
         self.models, self.memory = FakeModels(reply=said), FakeMemory()
         self.tools = SimulatedTools(self._family)
         self.control = Control(orchestrator=self.service, workers=None, grants=self.tools, clock=self.clock, ids=self.ids)  # type: ignore[arg-type]
-        self.calls: list[Call] = []
-        self.workers: list[Fleetling] = []
-        self.passed = 0
+        self.calls, self.workers, self.passed = list[Call](), list[Fleetling](), 0
         self._random = random.Random(self.seed)
         self._faults = list(self.plan)
         self._countdown = self._faults[0][0] if self._faults else 0
-        self._lose_tool = False
-        self._hired = 0
+        self._lose_tool, self._hired = False, 0
 
     def tell(self, text: str) -> None:
         self.told.append(f"{self.clock.now():%d %H:%M:%S} {text}")
@@ -208,6 +207,7 @@ class Fleet:
     async def _go_on(self) -> None:
         self.passed += 1
         assert self.passed < _CALLS_MOST, "the runs do not come to an end"
+        assert self.ledger.gates.overfull() == []
         await self._settle()
         await self._fault_between()
         for worker in self.workers:
@@ -248,8 +248,10 @@ class Fleet:
             await self._let(move, self._fault_now())
         else:
             worker = self._one_of(sorted(able, key=lambda one: len(one.held)))
-            self.tell(f"{worker.name} claims {move}")
-            worker.take(self.claims.take(worker.name, move))
+            claimed = self.claims.take(worker.name, move)
+            self.tell(f"{worker.name} claims {move}" + ("" if claimed else ", whose turn has not come"))
+            if claimed is not None:
+                worker.take(claimed)
 
     async def _let(self, call: Call, fault: Fault | None) -> None:
         self.calls.remove(call)
@@ -331,6 +333,8 @@ class Fleet:
                     await self._post(run_id, name, SignalSent(signal_id=name, name="go", payload="early"))
             case Fault.INPUT:
                 await self._post(run_id, name, InputSent(input_id=name, input={"text": "steered"}))
+            case Fault.ARRIVE:
+                await self.arrivals.arrive(run_id, self._one_of)
             case Fault.PAUSE:
                 await self.control.pause_run(TENANT, run_id, "on purpose", "somebody")
             case _:

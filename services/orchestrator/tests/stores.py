@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator_fakes import TENANT, open_bench
-from orchestrator_model_store import FakeClaimStore, FakeRunStore, Ledger
+from orchestrator_model_ledger import Ledger
+from orchestrator_model_store import FakeClaimStore, FakeRunStore
 from plimsoll_graph.parse import parse_graph
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (

@@ -1,12 +1,13 @@
 """Checking a graph as a whole: every mistake at once, each with its place, and what is doubtful besides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll_graph.branches import branch_mistakes
 from plimsoll_graph.cycles import cycle_mistakes
 from plimsoll_graph.declaration import read_graph
 from plimsoll_graph.graph import Graph
 from plimsoll_graph.meaning import meaning_mistakes
+from plimsoll_graph.order import stated
 from plimsoll_graph.routes import route_mistakes
 from plimsoll_graph.schema_check import schema_mistakes, schema_warnings
 from plimsoll_graph.yaml_source import Mistake, Source, read_yaml
@@ -51,7 +52,7 @@ def check_source(source: Source) -> Checked:
     told = {mistake.path for mistake in mistakes}
     return Checked(
         source=source,
-        graph=None if mistakes else graph,
+        graph=None if mistakes else replace(graph, canonical=stated(graph.canonical)),
         mistakes=_told(mistakes, source),
         warnings=_told([warning for warning in warnings if warning.path not in told], source),
     )

@@ -15,6 +15,8 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_math, ext_optional, ext_strings
 from plimsoll_runtime.json_types import JsonValue
 
+from plimsoll_graph.complaints import in_words
+
 NAMES = ("state", "input", "run", "result", "item", "index", "failure", "attempts", "signal", "acc")
 Scope: TypeAlias = Mapping[str, JsonValue]
 
@@ -65,13 +67,13 @@ class Expression:
         try:
             value = _compiled(self.text).eval(data=cast("dict[str, Any]", {name: scope.get(name) for name in NAMES}))
         except _ENGINE_ERRORS as error:  # such as more than its 10,000 iterations
-            raise ExpressionFailed(f"{self.text!r}: {_first_error(str(error))}") from error
+            raise ExpressionFailed(f"{self.text!r}: {in_words(_first_error(str(error)))}") from error
         try:
             plain, failed = value.plain_value(), value.type() == cel.Type.ERROR
         except _ENGINE_ERRORS as error:  # such as an optional value, which has no plain form
             raise ExpressionFailed(f"{self.text!r}: is not a JSON value; use .orValue(…) for what may be missing") from error
         if failed:
-            raise ExpressionFailed(f"{self.text!r}: {plain}")
+            raise ExpressionFailed(f"{self.text!r}: {in_words(str(plain))}")
         return _json(plain, self.text)
 
     def holds(self, scope: Scope) -> bool:

@@ -16,6 +16,7 @@ END = "end"  # a run is over
 JOIN = "join"  # a branch of a parallel node is over
 FAIL = "fail"  # a failure goes no further: the run fails
 ANY = "any"
+ESCALATIONS = 10  # how often people may let a node be tried again in one run, when its handler does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,17 +144,14 @@ class Reducer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapNode:
-    """Attributes:
-    distributed  every item is a run of its own, anywhere in the fleet; the body is then a subgraph
-    quorum       share of items that have to come out well, above 0 and up to 1; counts with the policy QUORUM
-    """
+    """The same small step for every element of a list."""
 
     over: Expression
     concurrency: int
     body: "ModelNode | ToolNode | RetrieveNode | SetNode | SubgraphNode"
-    distributed: bool = False
+    distributed: bool = False  # every item is a run of its own, anywhere in the fleet; the body is then a subgraph
     policy: FailurePolicy = FailurePolicy.FAIL
-    quorum: float = 1.0
+    quorum: float = 1.0  # share of items that have to come out well, above 0 and up to 1; counts with the policy QUORUM
     reduce: Reducer | None = None
 
 
@@ -170,7 +168,7 @@ class Merge(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelNode:
     """Attributes:
-    branches  name → first node of the branch; a branch is over at `next: join`
+    branches  name → first node of the branch, in the order in which they are joined; a branch is over at `next: join`
     merge     how a field that several branches write is joined; any other field may be written by one branch only
     """
 
@@ -220,9 +218,10 @@ class GoTo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalate:
-    """Ask a person: approved means do the failed node again, rejected means fail."""
+    """Ask a person: approved means do the failed node again, rejected means fail. After `limit` yeses in a run the case no longer applies."""
 
     summary: Expression
+    limit: int = ESCALATIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -263,8 +263,14 @@ def _parallel(parent: Reader, key: str) -> ParallelNode:
     if policy is FailurePolicy.QUORUM:
         reader.note("on_branch_failure", "is 'quorum'", "write fail or collect")
     merges = reader.reader("merge") if reader.has("merge") else None
+    names = list(reader.words("order")) if reader.has("order") else list(branches.value)
+    if sorted(names) != sorted(branches.value):
+        reader.note(
+            "order", "does not name every branch once", f"write them in the order in which to join them: {', '.join(branches.value)}"
+        )
+        names = list(branches.value)
     node = ParallelNode(
-        branches={name: branches.text(name) for name in branches.value},
+        branches={name: branches.text(name) for name in names},
         policy=policy,
         merge={field: merges.word(field, Merge.APPEND) for field in merges.value} if merges else {},
     )

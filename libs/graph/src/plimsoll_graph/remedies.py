@@ -1,6 +1,6 @@
 """Reading `handle` nodes: which failure gets which remedy."""
 
-from plimsoll_graph.graph import Case, Compensate, Escalate, GiveUp, GoTo, HandleNode, Remedy, Retry
+from plimsoll_graph.graph import ESCALATIONS, Case, Compensate, Escalate, GiveUp, GoTo, HandleNode, Remedy, Retry
 from plimsoll_graph.reader import Reader, shown
 
 _REMEDIES = ("retry", "next", "escalate", "compensate", "fail")
@@ -35,7 +35,7 @@ def _remedy(item: Reader) -> Remedy:
         case "next":
             return GoTo(next=item.text("next"))
         case "escalate":
-            return Escalate(summary=item.expression("escalate"))
+            return Escalate(summary=item.expression("escalate"), limit=item.whole("limit", default=ESCALATIONS, least=1, most=100))
         case "compensate":
             steps = item.reader("compensate")
             compensate = Compensate(next=steps.text("next", default=""))

@@ -56,7 +56,7 @@ class Mistake:
 
     @property
     def field_problem(self) -> FieldProblem:
-        where = self.source if self.place is None else f"{self.source}:{self.place.line}"
+        where = self.source if self.place is None else f"{self.source}:{self.place.line}:{self.place.column}"
         return FieldProblem(f"{where}: {self.path}" if self.path else where, self.problem, self.remedy)
 
 

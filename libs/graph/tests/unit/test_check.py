@@ -36,7 +36,7 @@ def test_mistakes_of_all_sorts_are_told_at_once_in_the_order_of_their_lines() ->
 
 def test_a_mistake_has_a_line_a_field_and_a_remedy() -> None:
     [mistake] = check(GOOD.replace("next: end", "next: b"), "bad.yaml").mistakes
-    assert str(mistake.field_problem) == "bad.yaml:6: nodes.a.next: names the unknown node 'b' (known: a, end, join)"
+    assert str(mistake.field_problem) == "bad.yaml:6:30: nodes.a.next: names the unknown node 'b' (known: a, end, join)"
 
 
 def test_every_fault_of_an_expression_is_told() -> None:

@@ -55,25 +55,25 @@ def test_the_digest_depends_on_content_and_not_on_layout() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "field", "problem"),
     [
-        ("agent: good", "agent: Not Good", "agent.yaml:2: agent", "is 'Not Good'"),
-        ("start: classify", "start: nowhere", "agent.yaml:6: start", "names the unknown node 'nowhere'"),
-        ("default: end", "default: nowhere", "agent.yaml:18: nodes.route.decide.default", "names the unknown node 'nowhere'"),
-        (", default: end", "", "agent.yaml:18: nodes.route.decide.default", "is missing"),
-        ("timeout: 500ms", "timeout: soon", "agent.yaml:14: nodes.classify.timeout", "is 'soon'"),
-        ("on: [timeout]", "on: [tiredness]", "agent.yaml:15: nodes.classify.retry.on", "names the unknown category 'tiredness'"),
-        ("save: {kind:", "save: {sort:", "agent.yaml:13: nodes.classify.save.sort", "is not a field of the state"),
-        ("ensure: [", "enshure: [", "agent.yaml:12: nodes.classify.enshure", "is not known here"),
-        ("limit: 3}, {fail: true}", "limit: 3}", "agent.yaml:20: nodes.mend.handle[0].when", "stands on the last case"),
-        ("accepts: {text: text}", "accepts: {text: body}", "agent.yaml:4: accepts.text", "names the unknown input field 'body'"),
+        ("agent: good", "agent: Not Good", "agent.yaml:2:1: agent", "is 'Not Good'"),
+        ("start: classify", "start: nowhere", "agent.yaml:6:1: start", "names the unknown node 'nowhere'"),
+        ("default: end", "default: nowhere", "agent.yaml:18:73: nodes.route.decide.default", "names the unknown node 'nowhere'"),
+        (", default: end", "", "agent.yaml:18:11: nodes.route.decide.default", "is missing"),
+        ("timeout: 500ms", "timeout: soon", "agent.yaml:14:5: nodes.classify.timeout", "is 'soon'"),
+        ("on: [timeout]", "on: [tiredness]", "agent.yaml:15:39: nodes.classify.retry.on", "names the unknown category 'tiredness'"),
+        ("save: {kind:", "save: {sort:", "agent.yaml:13:12: nodes.classify.save.sort", "is not a field of the state"),
+        ("ensure: [", "enshure: [", "agent.yaml:12:5: nodes.classify.enshure", "is not known here"),
+        ("limit: 3}, {fail: true}", "limit: 3}", "agent.yaml:20:20: nodes.mend.handle[0].when", "stands on the last case"),
+        ("accepts: {text: text}", "accepts: {text: body}", "agent.yaml:4:11: accepts.text", "names the unknown input field 'body'"),
         (
             "  mend: {handle",
             "  lost: {set: {kind: \"'x'\"}, next: end}\n  mend: {handle",
-            "agent.yaml:20: nodes.lost",
+            "agent.yaml:20:3: nodes.lost",
             "cannot be reached from the start",
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_line(old: str, new: str, field: str, problem: str) -> None:
+def test_a_mistake_is_named_with_its_line_and_column(old: str, new: str, field: str, problem: str) -> None:
     assert old in GOOD
     assert mistakes(GOOD.replace(old, new)).get(field) == problem
 

@@ -51,6 +51,6 @@ def test_an_agent_that_is_not_there_is_named_with_its_line() -> None:
     checked = check(GRAPH, "p.yaml")
     assert checked.graph is not None
     [mistake] = unknown_agents(checked.graph, checked.source, {"child": NEW})
-    assert str(mistake.field_problem) == "p.yaml:9: nodes.c.map.do.subgraph.agent: names the unknown agent 'worker' (register it first)"
+    assert str(mistake.field_problem) == "p.yaml:9:61: nodes.c.map.do.subgraph.agent: names the unknown agent 'worker' (register it first)"
     with pytest.raises(InvalidGraph, match="worker"):
         pinned(checked.graph.canonical, {"child": NEW})

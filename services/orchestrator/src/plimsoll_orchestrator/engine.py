@@ -17,10 +17,12 @@ from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.actions import Action, Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
+from plimsoll_orchestrator.domain.approving import unused_grants
 from plimsoll_orchestrator.domain.decide import cancelled, conclude, decide
 from plimsoll_orchestrator.domain.fit import misfits
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
+    OF_OTHERS,
     ApprovalAsked,
     Entry,
     RunFinished,
@@ -36,7 +38,7 @@ from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, le
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.snapshot import encode_run, is_due
 from plimsoll_orchestrator.errors import JournalBroken
-from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Release
+from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Grants, Release
 from plimsoll_orchestrator.speaker import Speaker
 from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
 from plimsoll_orchestrator.steps.perform import Performer
@@ -57,6 +59,7 @@ class Hold:
     written   bytes of journal since the last snapshot, which had `snapshot` bytes
     acting    the step's calls, while they are under way
     following what comes next, where it was found out already
+    abandoned what speaks against the run, until it gets on
     is_over   nothing more is to be done here
     """
 
@@ -72,6 +75,7 @@ class Hold:
         self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
         self.acting: asyncio.Task[Outcome] | None = None
         self.following: Action | None = None
+        self.abandoned = tuple(claimed.abandoned)
         self.is_over = False
 
     def receive(self, letters: Sequence[Received]) -> None:
@@ -91,6 +95,7 @@ class Engine:
     """
 
     performer: Performer
+    grants: Grants
     committer: Committer
     store: ClaimStore
     speaker: Speaker
@@ -123,18 +128,19 @@ class Engine:
         hold.graph = newest
         await self._append(hold, (VersionChanged(agent_digest=newest.digest),))
 
-    async def advance(self, hold: Hold, abandoned: Sequence[str] = ()) -> None:
+    async def advance(self, hold: Hold) -> None:
         """Advance a run as far as it goes. Raises Unavailable when a commit's outcome is unknown: the run is then dropped,
         and whoever claims it next learns the truth from the journal."""
-        if len(abandoned) >= POISONED and not hold.run.is_final:
-            await self._quarantine(hold, abandoned)
+        if len(hold.abandoned) >= POISONED and not hold.run.is_final:
+            await self._quarantine(hold)
         while not hold.is_over:
             await self._advance_once(hold)
 
-    async def _quarantine(self, hold: Hold, abandoned: Sequence[str]) -> None:
-        self.log.error("run.quarantined", {"run_id": hold.run.run_id, "node": hold.run.node, "times": len(abandoned)})
-        reason = f"it ended its worker or broke the engine {len(abandoned)} times at node {hold.run.node!r}"
-        await self._append(hold, (RunQuarantined(reason=reason, evidence=tuple(abandoned)),))
+    async def _quarantine(self, hold: Hold) -> None:
+        times = len(hold.abandoned)
+        self.log.error("run.quarantined", {"run_id": hold.run.run_id, "node": hold.run.node, "times": times})
+        reason = f"it ended its worker or broke the engine {times} times at node {hold.run.node!r}"
+        await self._append(hold, (RunQuarantined(reason=reason, evidence=hold.abandoned),))
 
     async def _advance_once(self, hold: Hold) -> None:
         """One commit further."""
@@ -278,10 +284,14 @@ class Engine:
     ) -> bool:
         """Append, and let go of the run when it ends or waits. False when the run is no longer ours, or was about to end with a letter unread."""
         before = hold.run
+        if after.is_final and before.step is not None:
+            for grant_id in unused_grants(before):  # first: whoever ends the run again after a crash finds them here still
+                await self.grants.revoke(grant_id)
         release = _release(hold, after, following)
         encoded = [encode_entry(entry) for entry in entries]
         written = hold.written + sum(map(len, encoded))
         snapshot = encode_run(after) if not after.is_final and is_due(written, hold.snapshot) else ""
+        abandoned = hold.abandoned if all(isinstance(entry, OF_OTHERS) for entry in entries) else ()
         appended = await self.committer.append(
             Append(
                 run_id=before.run_id,
@@ -298,10 +308,12 @@ class Engine:
                 mail=hold.mail,
                 snapshot=snapshot,
                 kept=kept_of(after, hold.graph, stop),
+                abandoned=abandoned,
             )
         )
         if appended is None:
             return False
+        hold.abandoned = abandoned
         hold.run, hold.following, hold.is_over = after, following, release is not None
         hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
         if appended.mail > hold.mail and not hold.is_over:

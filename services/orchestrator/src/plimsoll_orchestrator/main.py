@@ -15,14 +15,16 @@ from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OutboxRelay
 from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping
 from plimsoll_runtime.rpc_client import open_channel
-from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer, RpcService
+from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer, RpcService
 
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.journal_outbox import JournalOutbox
+from plimsoll_orchestrator.adapters.load_metrics import LoadMetrics
 from plimsoll_orchestrator.adapters.memory import RemoteMemory
 from plimsoll_orchestrator.adapters.model_router import RemoteModels
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
+from plimsoll_orchestrator.adapters.postgres_load import PostgresLoadGauge
 from plimsoll_orchestrator.adapters.postgres_retention import PostgresRetention
 from plimsoll_orchestrator.adapters.postgres_runs import PostgresRunStore
 from plimsoll_orchestrator.adapters.postgres_schedules import PostgresScheduleStore
@@ -39,6 +41,7 @@ from plimsoll_orchestrator.retention import Caretaker
 from plimsoll_orchestrator.scheduler import Scheduler
 from plimsoll_orchestrator.service import Control, Following, Orchestrator
 from plimsoll_orchestrator.service.dry_run import DryRun
+from plimsoll_orchestrator.service.load import LoadWatch
 from plimsoll_orchestrator.service.schedules import Schedules, starting_with
 from plimsoll_orchestrator.service.webhooks import Webhooks
 from plimsoll_orchestrator.speaker import Speaker
@@ -49,7 +52,7 @@ from plimsoll_orchestrator.webhooks import Courier
 from plimsoll_orchestrator.worker import Worker
 
 NAME = "orchestrator"
-CALLERS = frozenset({"gateway"})
+CALLERS = {"gateway": EVERY_METHOD, "feedback": frozenset({"FollowRun"})}
 MIGRATIONS = MigrationSet("orchestrator", "plimsoll_orchestrator.adapters")
 
 
@@ -73,6 +76,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         await stack.enter_async_context(runs.accepting())
         service = Orchestrator(agents=agents, runs=runs, signals=signals, clock=clock, ids=ids)
         channel = await stack.enter_async_context(open_channel(settings.tool_dispatcher_address, settings.server.tls, "tool-dispatcher"))
+        load = LoadWatch(PostgresLoadGauge(pool), clock)
         control = Control(orchestrator=service, workers=workers, grants=RemoteGrants(channel, log), clock=clock, ids=ids)
         servicer = OrchestratorServicer(
             service,
@@ -81,6 +85,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
             Schedules(agents=agents, store=schedules, clock=clock, ids=ids),
             Webhooks(store=webhooks, receivers=sender),
             DryRun(agents=agents, runs=PostgresUnfinishedRuns(pool)),
+            load,
         )
         register = RpcService(
             orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
@@ -90,10 +95,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         servers.append(RpcServer(settings.server, [register], callers, metrics, log))
         loops["watch"] = watch.run
         loops["speech"] = speech.run
+        loops["load"] = LoadMetrics(load, metrics.registry).run
         loops["scheduler"] = Scheduler(schedules, starting_with(service), log).run
     if settings.works:
         speaker = Speaker(signals)
-        worker = await _worker(settings, stack, agents, PostgresClaimStore(pool, clock), signals, speaker, workers, clock)
+        claims = PostgresClaimStore(pool, clock)
+        await stack.enter_async_context(claims.keeping())
+        worker = await _worker(settings, stack, agents, claims, signals, speaker, workers, clock)
         outbox = JournalOutbox(event_to_publish, log)
         loops["worker"] = worker.run
         loops["hints"] = lambda stop: bus.consume(HINT_CONSUMER, worker.hear_hints, stop)
@@ -124,6 +132,7 @@ async def _worker(
     memory = await stack.enter_async_context(open_channel(settings.memory_address, tls, "memory"))
     engine = Engine(
         performer=Performer(models=RemoteModels(models), tools=RemoteTools(tools), memory=RemoteMemory(memory)),
+        grants=RemoteGrants(tools, log),
         committer=Committer(claims, signals),
         store=claims,
         speaker=speaker,

@@ -187,7 +187,7 @@ class Worker:
             with acting_for(claimed.tenant, service="orchestrator"), logs.bound({"run_id": claimed.run_id, "tenant": claimed.tenant}):
                 hold = await self._engine.hold(claimed)
                 self._held[claimed.run_id].hold = hold
-                await self._engine.advance(hold, claimed.abandoned)
+                await self._engine.advance(hold)
         except asyncio.CancelledError:
             await self._give_back(claimed)
             raise

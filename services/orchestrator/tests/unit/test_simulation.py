@@ -64,6 +64,8 @@ def carried_out(graph: JsonObject, values: Sequence[JsonObject], seed: int, plan
     assert problems(fleet.history()) == []
     assert fleet.broken == []
     assert fleet.tools.changed == []
+    assert fleet.ledger.gates.places == {}
+    assert fleet.arrivals.unheard() == []
     executed = [key for key, _, _ in fleet.tools.executed]
     assert len(executed) == len(set(executed))
     return fleet

@@ -249,7 +249,7 @@ class Parallel:
     """`parallel`: branches side by side; each is a chain of nodes that ends with JOIN.
 
     Attributes:
-    branches  name → first node
+    branches  name → first node, in the order in which they are joined
     merge     how a field that several branches write becomes one: append, sum, merge, least or greatest
 
     Result: {branches: {name: {status, failure}}, failures: [{branch, category, reason, message}]}.

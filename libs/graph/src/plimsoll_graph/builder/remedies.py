@@ -33,13 +33,14 @@ class GoTo:
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Ask a person; yes means do the failed node again, no means fail. `summary` is an expression."""
+    """Ask a person; yes means do the failed node again, no means fail. `summary` is an expression. After `limit` yeses it applies no more."""
 
     summary: str
     when: str | None = None
+    limit: int | None = None
 
     def declared(self) -> JsonObject:
-        return given({"when": self.when, "escalate": self.summary})
+        return given({"when": self.when, "escalate": self.summary, "limit": self.limit})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,26 @@
 Each has a statement of its own, in the transaction of the append, and is run only when the batch has some of it: the usual batch has none.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 from plimsoll_runtime.json_types import dump_json
 
-from plimsoll_orchestrator.domain.journal import ApprovalAsked, ApprovalDecided, ApprovalGiven, RunStatus, VersionChanged, encode_entry
-from plimsoll_orchestrator.domain.letters import Delivery, encode_letter
-from plimsoll_orchestrator.domain.options import RunOptions
+from plimsoll_orchestrator.adapters import gates
+from plimsoll_orchestrator.domain.journal import (
+    ApprovalAsked,
+    ApprovalDecided,
+    ApprovalGiven,
+    RunStarted,
+    RunStatus,
+    VersionChanged,
+    encode_entry,
+)
+from plimsoll_orchestrator.domain.letters import Delivery, InputSent, decode_letter, encode_letter
+from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import Append
 
 _ASK = """
@@ -36,7 +46,7 @@ _WITHDRAW = "update approvals set status = 'withdrawn', decided_at = now() where
 _ANSWERED = """
 delete from mail m using unnest($1::text[], $2::bigint[]) as a (run_id, number) where m.run_id = a.run_id and m.number = a.number
 """
-_DISCARD = "delete from mail where run_id = any($1::text[])"
+_DISCARD = "delete from mail where run_id = any($1::text[]) returning run_id, number, letter, sent_at"
 _BIRTHS = """
 with born as (
     insert into runs (run_id, tenant, agent, agent_digest, status, seq, node, wake_at, lane, parent_run_id)
@@ -51,8 +61,8 @@ with born as (
 insert into journal_outbox (run_ids, first_seqs, last_seqs)
 select array_agg(run_id), array_agg(1::bigint), array_agg(1::bigint) from born having count(*) > 0
 """
-# A letter wakes a run that nobody holds, unless it waits before a gate, or is stopped and the letter does not end it; a finished run
-# gets none.
+# A letter wakes a run that nobody holds. One that waits before a gate, or is stopped, is woken only by a letter that ends it; a finished
+# run gets none.
 DELIVER = """
 with letters as (
     select * from unnest($1::text[], $2::text[], $3::text[]) with ordinality as l (run_id, letter_id, letter, place)
@@ -62,7 +72,7 @@ with letters as (
     select run_id, count(*) as letters, bool_or(letter_id = 'stop') as ends from fresh group by run_id
 ), addressed as (
     update runs r set mail = r.mail + c.letters,
-        wake_at = case when r.worker is null and not r.gated and (c.ends or r.status not in ('paused', 'quarantined')) then now()
+        wake_at = case when r.worker is null and (c.ends or not r.gated and r.status not in ('paused', 'quarantined')) then now()
                        else r.wake_at end
     from counted c where r.run_id = c.run_id and r.finished_at is null
     returning r.run_id, r.tenant, r.mail - c.letters as before
@@ -85,15 +95,17 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as t (tenant, thread
 on conflict (tenant, thread_id) do update
 set kept = case when excluded.kept = '{}' then threads.kept else excluded.kept end, last_run_id = excluded.last_run_id, updated_at = now()
 """
+_STILL_BLAMED = """
+update runs r set abandoned = array(select jsonb_array_elements_text(a.evidence::jsonb))
+from unnest($1::text[], $2::text[]) as a (run_id, evidence) where r.run_id = a.run_id
+"""
+_LOOK_AT = """
+update runs r set wake_at = l.at from unnest($1::text[], $2::timestamptz[]) as l (run_id, at)
+where r.run_id = l.run_id and r.gated and r.worker is null and r.finished_at is null
+"""
 _VERSIONS = """
 update runs r set agent_digest = v.agent_digest from unnest($1::text[], $2::text[]) as v (run_id, agent_digest) where r.run_id = v.run_id
 """
-# In one order for everybody, and before any row is locked: whoever is at a gate holds it first.
-LOCK_GATES = """
-select pg_advisory_xact_lock(hashtextextended(gate, 0)) from (select distinct gate from unnest($1::text[]) as g (gate) order by gate) as g
-"""
-_LEAVE = "delete from gates where run_id = any($1::text[]) returning tenant, gate"
-_ADMIT = "select admit($1, $2::text[]) as run_id"
 
 
 def has_consequences(batch: Sequence[Append]) -> bool:
@@ -103,6 +115,8 @@ def has_consequences(batch: Sequence[Append]) -> bool:
         or append.deliveries
         or append.answered
         or append.snapshot
+        or append.abandoned
+        or append.look_at is not None
         or append.run.approvals
         or append.run.options.follow_latest
         or (append.run.is_final and (_may_have_mail(append) or append.run.options.thread_id or append.run.options.concurrency_key))
@@ -156,10 +170,6 @@ def _answered(append: Append) -> Sequence[tuple[object, ...]]:
     return [(append.run_id, number) for number in append.answered]
 
 
-def _discarded(append: Append) -> Sequence[tuple[object, ...]]:
-    return [(append.run_id,)] if append.run.is_final and _may_have_mail(append) else []
-
-
 def _may_have_mail(append: Append) -> bool:
     """A run does not succeed with a letter that its writer does not know of; otherwise it may end with one."""
     return append.mail > 0 or append.run.status is not RunStatus.SUCCEEDED
@@ -196,17 +206,26 @@ def _versions(append: Append) -> Sequence[tuple[object, ...]]:
     return [(append.run_id, entry.agent_digest) for entry in append.entries if isinstance(entry, VersionChanged)]
 
 
+def _still_blamed(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, dump_json(list(append.abandoned)))] if append.abandoned and append.entries else []
+
+
+def _looked_at(append: Append) -> Sequence[tuple[object, ...]]:
+    return [(append.run_id, append.look_at)] if append.look_at is not None else []
+
+
 _WRITES = (
     _Write(_ASK, _asked),
     _Write(_GIVE, _given),
     _Write(_DECIDE, _decided),
     _Write(_WITHDRAW, _withdrawn),
     _Write(_ANSWERED, _answered),
-    _Write(_DISCARD, _discarded),
     _Write(_BIRTHS, _births),
     _Write(_SNAPSHOTS, _snapshots),
     _Write(_THREADS, _threads),
     _Write(_VERSIONS, _versions),
+    _Write(_STILL_BLAMED, _still_blamed),
+    _Write(_LOOK_AT, _looked_at),
 )
 
 
@@ -219,33 +238,54 @@ async def write_consequences(connection: asyncpg.Connection, batch: Sequence[App
             await connection.execute(write.statement, *map(list, zip(*rows, strict=True)))
     readied = [birth.run_id for append in ours for birth in append.births]
     readied += await deliver(connection, [delivery for append in ours for delivery in append.deliveries])
-    leaving = [
-        append.run_id for append in ours if append.run.is_final and (append.run.options.thread_id or append.run.options.concurrency_key)
-    ]
-    if leaving:
-        readied += await _leave_gates(connection, leaving)
-    return readied
+    return readied + await _leave(connection, [append for append in ours if append.run.is_final])
 
 
 async def lock_gates(connection: asyncpg.Connection, batch: Sequence[Append]) -> None:
     """Hold the gates that runs of the batch leave."""
-    gates = [f"{append.tenant} {gate}" for append in batch if append.run.is_final for gate, _ in gates_of(append.run.options)]
-    if gates:
-        await connection.execute(LOCK_GATES, gates)
+    await gates.lock_all(
+        connection, [(append.tenant, gate) for append in batch if append.run.is_final for gate, _ in gates.gates_of(append.run.options)]
+    )
 
 
-def gates_of(options: RunOptions) -> list[tuple[str, int]]:
-    """(gate, how many it lets through at once) of a run."""
-    gates = []
-    if options.thread_id:
-        gates.append((thread_gate(options.thread_id), 1))
-    if options.concurrency_key:
-        gates.append((f"key {options.concurrency_key}", max(1, options.concurrency_limit)))
-    return gates
+async def _leave(connection: asyncpg.Connection, ended: Sequence[Append]) -> list[str]:
+    """What runs leave behind when they end: letters that nobody reads any more, and their places."""
+    freed = await _hand_on(connection, {append.run_id: append for append in ended if _may_have_mail(append)})
+    leaving = [append.run_id for append in ended if append.run.options.thread_id or append.run.options.concurrency_key]
+    freed += await gates.leave(connection, leaving) if leaving else []
+    admitted = []
+    for tenant in sorted({tenant for tenant, _ in freed}):
+        admitted += await gates.admit(connection, tenant, [gate for owner, gate in freed if owner == tenant])
+    return admitted
 
 
-def thread_gate(thread_id: str) -> str:
-    return f"thread {thread_id}"
+async def _hand_on(connection: asyncpg.Connection, ended: Mapping[str, Append]) -> list[tuple[str, str]]:
+    """Discard letters to runs that ended. Input among them was accepted: it becomes a run of its own, next in the thread.
+
+    Returns the gates, (tenant, gate), before which such runs wait.
+    """
+    waited_at: list[tuple[str, str]] = []
+    rows = await connection.fetch(_DISCARD, list(ended)) if ended else []
+    for row in sorted(rows, key=lambda row: (row["run_id"], row["number"])):
+        try:
+            letter = decode_letter(row["letter"])
+        except JournalBroken:
+            continue  # of a kind that this version does not know
+        if isinstance(letter, InputSent) and letter.successor is not None:
+            append, heir = ended[row["run_id"]], letter.successor
+            new = gates.Newcomer(
+                tenant=append.tenant,
+                run_id=heir.run_id,
+                agent=append.run.agent,
+                agent_digest=heir.agent_digest,
+                node=heir.node,
+                first=RunStarted(input=letter.input, options=heir.options, origin=replace(heir.origin, steered_run_id=append.run_id)),
+                place=gates.place_of(heir.options),
+                since=row["sent_at"],
+            )
+            await gates.make(connection, new)
+            waited_at += [(append.tenant, gate) for gate, _ in gates.gates_of(heir.options)]
+    return waited_at
 
 
 async def deliver(connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> list[str]:
@@ -259,19 +299,3 @@ async def deliver(connection: asyncpg.Connection, deliveries: Sequence[Delivery]
         [encode_letter(one.letter) for one in deliveries],
     )
     return [row["run_id"] for row in rows]
-
-
-async def admit(connection: asyncpg.Connection, tenant: str, gates: Sequence[str]) -> list[str]:
-    """Let through whom the gates have room for."""
-    rows = await connection.fetch(_ADMIT, tenant, sorted(set(gates)))
-    return [row["run_id"] for row in rows]
-
-
-async def _leave_gates(connection: asyncpg.Connection, run_ids: Sequence[str]) -> list[str]:
-    freed: dict[str, list[str]] = {}
-    for row in await connection.fetch(_LEAVE, run_ids):
-        freed.setdefault(row["tenant"], []).append(row["gate"])
-    admitted = []
-    for tenant, gates in sorted(freed.items()):
-        admitted += await admit(connection, tenant, gates)
-    return admitted

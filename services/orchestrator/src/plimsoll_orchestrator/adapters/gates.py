@@ -79,9 +79,10 @@ def place_of(options: RunOptions) -> int:
     return 10 - options.priority
 
 
-def looked_at(options: RunOptions) -> datetime | None:
-    """When to look at a run whose turn has not come: when it takes its place, and when its deadline passes."""
-    return min((at for at in (options.not_before, options.deadline) if at is not None), default=None)
+def looked_at(options: RunOptions, now: datetime | None = None) -> datetime | None:
+    """When to look at a run whose turn has not come, after `now`: when it takes its place, and when its deadline passes."""
+    moments = (options.not_before, options.deadline)
+    return min((at for at in moments if at is not None and (now is None or at > now)), default=None)
 
 
 async def lock(connection: asyncpg.Connection, tenant: str, gates: Sequence[str]) -> None:
@@ -131,11 +132,21 @@ async def leave(connection: asyncpg.Connection, run_ids: Sequence[str]) -> list[
     return [(row["tenant"], row["gate"]) for row in await connection.fetch(_LEAVE, run_ids)]
 
 
-async def take_place(connection: asyncpg.Connection, tenant: str, run_id: str, epoch: int, options: RunOptions, lease_s: float) -> bool:
-    """A claimed run asks for its turn. When it has come, the claim goes on for a whole lease; else it is let go of until its deadline."""
-    gates = [gate for gate, _ in gates_of(options)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A claimed run that asks for its turn. `until` is when to look at it again should it not have come."""
+
+    tenant: str
+    run_id: str
+    epoch: int
+    gates: Sequence[str]
+    until: datetime | None
+
+
+async def take_place(connection: asyncpg.Connection, asking: Asking, lease_s: float) -> bool:
+    """Whether the run's turn has come: then the claim goes on for a whole lease; else the run is let go of."""
     async with connection.transaction():
-        await lock(connection, tenant, gates)
-        through = run_id in await admit(connection, tenant, gates)
-        await connection.execute(_HOLD_OR_LEAVE, run_id, epoch, options.deadline, through, lease_s)
+        await lock(connection, asking.tenant, asking.gates)
+        through = asking.run_id in await admit(connection, asking.tenant, asking.gates)
+        await connection.execute(_HOLD_OR_LEAVE, asking.run_id, asking.epoch, asking.until, through, lease_s)
     return through

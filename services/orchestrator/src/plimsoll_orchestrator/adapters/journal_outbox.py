@@ -13,6 +13,7 @@ from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import JournalEntry
 
 SUBJECT = "plimsoll.v1.orchestrator.run.advanced"
+_FETCH_BYTES = 32 * 1024 * 1024
 
 
 class JournalOutbox:
@@ -23,7 +24,7 @@ class JournalOutbox:
         self._log = log
 
     async def fetch(self, connection: asyncpg.Connection, limit: int) -> Fetched:
-        rows = await connection.fetch(OUTBOX, limit)
+        rows = await connection.fetch(OUTBOX, limit, _FETCH_BYTES)
         messages = [message for row in rows if (message := self._outgoing(row)) is not None]
         return Fetched(messages, sorted({row["position"] for row in rows}))
 

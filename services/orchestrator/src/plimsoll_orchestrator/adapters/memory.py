@@ -1,7 +1,11 @@
 """The memory service over gRPC."""
 
+from collections import OrderedDict
+from contextlib import suppress
+
 import grpc
 from plimsoll.memory.v1 import conversation_pb2, document_pb2, memory_service_pb2, memory_service_pb2_grpc
+from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.failures import Failure, failure_from_proto
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.rpc_client import call
@@ -11,11 +15,17 @@ from plimsoll_runtime.work import WorkContext, work_to_proto
 from plimsoll_orchestrator.ports import Note, Passages, Remembered
 
 _CAP_S = 30.0
+_REPORT_CAP_S = 2.0
+_MOST_RUNS = 10_000
+_MOST_ANSWER = 200_000  # characters
 
 
 class RemoteMemory:
+    """Remembers which runs searched lately, so that only their answers are reported."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = memory_service_pb2_grpc.MemoryServiceStub(channel)
+        self._searched: OrderedDict[str, None] = OrderedDict()
 
     async def search(self, collection: str, query: str, limit: int, filter_: JsonObject, work: WorkContext) -> Passages | Failure:
         request = memory_service_pb2.SearchRequest(collection=collection, query=query, limit=limit, work=work_to_proto(work))
@@ -24,6 +34,9 @@ class RemoteMemory:
         response = await call(self._stub.Search, request, cap_s=_CAP_S, target="memory")
         if response.HasField("failure"):
             return failure_from_proto(response.failure)
+        self._searched[work.run_id] = None
+        if len(self._searched) > _MOST_RUNS:
+            self._searched.popitem(last=False)
         receipt = response.receipt
         return Passages(
             passages=[_passage(passage) for passage in response.passages],
@@ -66,6 +79,13 @@ class RemoteMemory:
             "facts": [{"subject": fact.subject, "attribute": fact.attribute, "text": fact.text} for fact in response.facts],
             "recalled": [_turn(turn) for turn in response.recalled],
         }
+
+    async def report_use(self, answer: str, work: WorkContext) -> None:
+        if work.run_id not in self._searched or not answer.strip():
+            return
+        request = memory_service_pb2.ReportUseRequest(run_id=work.run_id, answer=answer[:_MOST_ANSWER])
+        with suppress(PlimsollError):  # no run waits for it or fails of it
+            await call(self._stub.ReportUse, request, cap_s=_REPORT_CAP_S, target="memory")
 
 
 def _origin(word: str) -> conversation_pb2.Origin.ValueType:

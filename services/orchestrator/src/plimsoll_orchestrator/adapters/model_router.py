@@ -150,7 +150,8 @@ def _answer(answer: model_router_service_pb2.Answer) -> Answer:
 
 
 def _storable(answer: model_router_service_pb2.Answer) -> bool:
-    return not any("\0" in part.text.text for part in answer.message.parts if part.HasField("text"))
+    parts = answer.message.parts
+    return not any("\0" in text for part in parts for text in (part.text.text, part.reasoning.text, part.refusal.text))
 
 
 def _unstorable(answer: model_router_service_pb2.Answer) -> NoAnswer:

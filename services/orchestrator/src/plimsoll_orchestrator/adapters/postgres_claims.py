@@ -1,23 +1,30 @@
 """Claims, leases and commits in PostgreSQL: what workers do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 
 import asyncpg
+from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.json_types import JsonObject, parse_object
+from plimsoll_runtime.kept_connections import KeptConnections
 from plimsoll_runtime.postgres import translating
 
+from plimsoll_orchestrator.adapters import gates
 from plimsoll_orchestrator.adapters import statements as sql
 from plimsoll_orchestrator.adapters.append_arrays import append_arguments
 from plimsoll_orchestrator.adapters.consequences import has_consequences, lock_gates, write_consequences
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.deadlocks import persisting
-from plimsoll_orchestrator.domain.journal import decode_entry
-from plimsoll_orchestrator.domain.letters import Received, decode_letter
+from plimsoll_orchestrator.domain.journal import RunStarted, decode_entry
+from plimsoll_orchestrator.domain.letters import Received, decode_letter, stop_in
+from plimsoll_orchestrator.domain.options import USUAL
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Snapshot
 
 ACQUIRE_CAP_S = 5.0
+_COMMITTING = 2  # commits side by side
 _FAULT_CAP = 500
 
 
@@ -28,6 +35,17 @@ class PostgresClaimStore:
         self._pool = pool
         self._clock = clock
         self._contended = False
+        self._commits: asyncpg.Pool | KeptConnections = pool
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Keep the connections of commits inside the block, where commits are many."""
+        async with KeptConnections(self._pool, most=_COMMITTING) as kept:
+            self._commits = kept
+            try:
+                yield
+            finally:
+                self._commits = self._pool
 
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
         """Taking in turns between tenants costs more and matters only when there is more to take than room: when the last claim was full."""
@@ -47,10 +65,36 @@ class PostgresClaimStore:
         for row in rows:
             try:
                 entries = [entry_of(one) for one in later.get(row["run_id"], ())]
-                readable.append(_claimed(row, entries, [_received(one) for one in letters.get(row["run_id"], ())]))
+                claimed = _claimed(row, entries, [_received(one) for one in letters.get(row["run_id"], ())])
+                if not row["gated"] or await self._may_go_on(claimed, row["at"]):
+                    readable.append(claimed)
             except JournalBroken as error:  # one journal that cannot be read must not keep all others from being claimed
                 await self.set_aside(row["run_id"], row["epoch"], f"{error.reason}: {error}", unreadable=True)
         return readable
+
+    async def _may_go_on(self, claimed: Claimed, now: datetime) -> bool:
+        """Whether a run that waits before a gate is let through now, or is to end: its deadline has passed, or it is told to stop."""
+        first = claimed.entries[0].entry
+        options = claimed.snapshot.run.options if claimed.snapshot else first.options if isinstance(first, RunStarted) else USUAL
+        if stop_in(claimed.letters) is not None or (options.deadline is not None and options.deadline <= now):
+            return True
+        asking = gates.Asking(
+            tenant=claimed.tenant,
+            run_id=claimed.run_id,
+            epoch=claimed.epoch,
+            gates=[gate for gate, _ in gates.gates_of(options)],
+            until=gates.looked_at(options, now),
+        )
+
+        async def ask() -> bool:
+            async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
+                return await gates.take_place(connection, asking, sql.LEASE_S)
+
+        try:
+            with translating():
+                return await persisting(ask)
+        except PlimsollError:  # those that were claimed with it are not dropped for that; its lease ends, and somebody asks again
+            return False
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
         with translating():
@@ -67,7 +111,7 @@ class PostgresClaimStore:
 
     async def append(self, batch: Sequence[Append]) -> Committed:
         with translating():
-            return await append_all(self._pool, self._clock, batch)
+            return await append_all(self._commits, self._clock, batch)
 
     async def letters(self, run_id: str, after: int) -> Sequence[Received]:
         with translating():
@@ -80,7 +124,7 @@ class PostgresClaimStore:
         return parse_object(text) if text else {}
 
 
-async def append_all(pool: asyncpg.Pool, clock: DatabaseClock, batch: Sequence[Append]) -> Committed:
+async def append_all(pool: asyncpg.Pool | KeptConnections, clock: DatabaseClock, batch: Sequence[Append]) -> Committed:
     """Commit the appends whose runs are still held, with all that follows from them, in one transaction."""
     arguments = append_arguments(batch)  # before a connection is taken
     if not has_consequences(batch):

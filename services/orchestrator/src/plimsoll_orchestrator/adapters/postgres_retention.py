@@ -38,6 +38,8 @@ with old as (
     delete from approvals a using old where a.run_id = old.run_id
 ), mail_gone as (
     delete from mail m using old where m.run_id = old.run_id
+), steered_gone as (
+    delete from steered s using old where s.run_id = old.run_id
 ), deliveries_gone as (
     delete from webhook_deliveries d using old where d.run_id = old.run_id
 ), noted as (

@@ -33,6 +33,7 @@ from plimsoll_orchestrator.ports import (
     Standing,
     Submission,
     Thread,
+    Ties,
 )
 
 _MAILBOX_CAP = MAILBOX_CAP
@@ -159,6 +160,14 @@ class PostgresRunStore:
             ahead=row["ahead"],
             held_by=row["held_by"],
         )
+
+    async def ties(self, tenant: str, run_id: str) -> Ties | None:
+        with translating():
+            row = await self._pool.fetchrow(sql.TIES, tenant, run_id)
+        if row is None:
+            return None
+        key = next((gate.removeprefix("key ") for gate in row["gates"] if gate.startswith("key ")), "")
+        return Ties(thread_id=row["thread_id"], concurrency_key=key, parent_run_id=row["parent_run_id"], children=row["children"])
 
     async def approval(self, tenant: str, approval_id: str) -> ApprovalView | None:
         with translating():

@@ -33,7 +33,7 @@ taken as (
         started_at = coalesce(r.started_at, now()),
         abandoned = case when r.worker is null then r.abandoned else r.abandoned || (r.worker || ' at ' || to_char(now(), 'HH24:MI:SS')) end
     from picked where r.run_id = picked.run_id
-    returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, r.seq, r.mail, r.abandoned
+    returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, r.seq, r.mail, r.abandoned, r.gated
 )
 select t.*, now() as at, s.seq as snapshot_seq, s.body as snapshot, j.ats, j.epochs, j.entries
 from taken t
@@ -50,7 +50,8 @@ with picked as (
 ), {_TAKE}
 """
 
-# In turns between tenants, those first of whom this worker holds fewest ($3, $4); within a tenant by lane, then by time.
+# In turns between tenants, those first of whom this worker holds fewest ($3, $4); within a tenant by age, of which a lane takes 30 seconds
+# away: a higher priority is a head start, and nobody waits for ever. Within a lane that is the order of time, so the oldest of each lane do.
 # The lanes are found by hopping through the index, so that it costs a probe per lane however many runs are queued. Twice as many
 # candidates as wanted: other workers may be taking some of them.
 CLAIM_FAIRLY = f"""
@@ -61,18 +62,18 @@ with recursive lanes as (
         select tenant, lane from runs where wake_at is not null and (tenant, lane) > (l.tenant, l.lane) order by tenant, lane limit 1
     ) hop
 ), due as (
-    select d.run_id, d.wake_at, l.lane,
-        coalesce(h.runs, 0) + row_number() over (partition by l.tenant order by l.lane, d.wake_at) as turn
+    select d.run_id, d.wake_at + l.lane * interval '30 seconds' as aged,
+        coalesce(h.runs, 0) + row_number() over (partition by l.tenant order by d.wake_at + l.lane * interval '30 seconds') as turn
     from lanes l
     cross join lateral (
         select run_id, wake_at from runs where tenant = l.tenant and lane = l.lane and wake_at <= now() order by wake_at limit $2
     ) d
     left join unnest($3::text[], $4::bigint[]) as h (tenant, runs) on h.tenant = l.tenant
 ), first as (
-    select * from due order by turn, lane, wake_at limit 2 * $2
+    select * from due order by turn, aged limit 2 * $2
 ), picked as (
     select r.run_id from first f join runs r using (run_id) where r.wake_at <= now()
-    order by f.turn, f.lane, f.wake_at limit $2 for update of r skip locked
+    order by f.turn, f.aged limit $2 for update of r skip locked
 ), {_TAKE}
 """
 
@@ -166,8 +167,15 @@ JOURNAL = "select run_id, seq, at, epoch, entry from journal where tenant = $1 a
 STANDING = """
 select r.worker, r.wake_at, r.gated, now() as now,
     (select count(*) from (select 1 from runs o where o.wake_at <= least(now(), r.wake_at) and o.run_id <> r.run_id limit 10001) as before) as ahead,
-    array(select distinct other.run_id from gates mine join gates other on other.tenant = mine.tenant and other.gate = mine.gate
+    array(select distinct other.run_id || case when h.status in ('paused', 'quarantined', 'waiting') then ' (' || h.status || ')' else '' end
+          from gates mine join gates other on other.tenant = mine.tenant and other.gate = mine.gate join runs h on h.run_id = other.run_id
           where mine.run_id = r.run_id and not mine.admitted and other.admitted limit 5) as held_by
+from runs r where r.tenant = $1 and r.run_id = $2
+"""
+
+TIES = """
+select r.thread_id, r.parent_run_id, array(select g.gate from gates g where g.run_id = r.run_id) as gates,
+    array(select c.run_id from runs c where c.parent_run_id = r.run_id and r.run_id <> '' and c.finished_at is null order by c.run_id) as children
 from runs r where r.tenant = $1 and r.run_id = $2
 """
 
@@ -197,11 +205,19 @@ from threads t
 THREAD = f"{_THREAD} where t.tenant = $1 and t.thread_id = $2"
 LIST_THREADS = f"{_THREAD} where t.tenant = $1 and t.thread_id > $2 order by t.thread_id limit $3"
 
+# The oldest commits, at least one, and no more than `$2` bytes of them. To ask for the length of an entry does not read it.
 OUTBOX = """
 with oldest as (
     select * from journal_outbox order by position limit $1
-), stretches as (
+), known as (
     select position, s.run_id, s.first_seq, s.last_seq from oldest, unnest(run_ids, first_seqs, last_seqs) as s (run_id, first_seq, last_seq)
+), sized as (
+    select k.position, coalesce(sum(octet_length(j.entry)), 0) as bytes
+    from known k left join journal j on j.run_id = k.run_id and j.seq between k.first_seq and k.last_seq group by k.position
+), bounded as (
+    select position, sum(bytes) over (order by position) - bytes as before from sized
+), stretches as (
+    select k.* from known k join bounded b using (position) where b.before < $2
 )
 select s.position, j.run_id, j.seq, j.tenant, j.epoch, j.at, j.entry, r.agent, r.agent_digest
 from stretches s

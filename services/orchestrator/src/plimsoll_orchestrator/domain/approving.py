@@ -4,7 +4,7 @@ from datetime import datetime
 
 from plimsoll_orchestrator.domain.decide import decided
 from plimsoll_orchestrator.domain.journal import ApprovalDecided, ApprovalGiven, ApprovalStatus
-from plimsoll_orchestrator.domain.run import Approval
+from plimsoll_orchestrator.domain.run import Approval, Run
 from plimsoll_orchestrator.errors import ApproverNotAllowed
 
 
@@ -25,3 +25,10 @@ def approved(approval: Approval, requested_by: str, by: str, comment: str, now: 
     return decided(
         approval, ApprovalStatus.APPROVED, now, decided_by=by, comment=comment, approved_by=everybody if terms.quorum > 1 else ()
     )
+
+
+def unused_grants(run: Run) -> tuple[str, ...]:
+    """What the step under way was allowed to do and may not have done: to be taken back when the run ends here."""
+    asked = run.step.approvals if run.step is not None else ()
+    known = (run.approvals[approval_id] for approval_id in asked)
+    return tuple(one.approval_id for one in known if one.proposal is not None and one.status is ApprovalStatus.APPROVED)

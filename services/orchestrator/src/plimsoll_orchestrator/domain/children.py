@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from plimsoll_graph.expression import fill
 from plimsoll_graph.graph import FailurePolicy, Graph, MapNode, Merge, Node, ParallelNode, SubgraphNode
 from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json
 
 from plimsoll_orchestrator.domain.actions import Begin, Birth, Done, Failed, Park
-from plimsoll_orchestrator.domain.failing import overspent
+from plimsoll_orchestrator.domain.failing import STATE_CAP_BYTES, overspent
 from plimsoll_orchestrator.domain.journal import Child, ChildrenStarted, ChildrenStopped, Joined, RunStarted, RunStatus
 from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run, Step
@@ -51,16 +51,16 @@ def tend(run: Run, graph: Graph, node: Node, kind: Parent, step: Step, now: date
         if not step.open:
             return Failed(failure=ending)
         return Park(None, RunStatus.WAITING) if step.stopped else Stop(ChildrenStopped(node=node.name, failure=ending))
-    places = _places(run, kind)
+    places = _places(run, kind, step)
     if isinstance(places, Failure):
         return Failed(failure=places)
-    window = kind.concurrency if isinstance(kind, MapNode) else len(places)
-    more = min(window - len(step.open), len(places) - step.started, _WINDOW_CAP)
+    window = kind.concurrency if isinstance(kind, MapNode) else len(places.names)
+    more = min(window - len(step.open), len(places.names) - step.started, _WINDOW_CAP)
     if more > 0:
         return _begin(run, node, kind, step, places, more)
     if step.open:
         return Park(step.at + timedelta(seconds=node.timeout_s) if node.timeout_s else None, RunStatus.WAITING)
-    return _collected(run, graph, node, kind, places, step)
+    return _collected(run, graph, node, kind, places.names, step)
 
 
 def _ending(node: Node, kind: Parent, step: Step, now: datetime) -> Failure | None:
@@ -68,21 +68,22 @@ def _ending(node: Node, kind: Parent, step: Step, now: datetime) -> Failure | No
     if node.timeout_s and now >= step.at + timedelta(seconds=node.timeout_s):
         message = f"the step took longer than {node.timeout_s:g} s"
         return Failure(category=Category.TIMEOUT, reason="DEADLINE_EXPIRED", message=message, retryable=True, where=node.name)
-    lost = [child for batch in step.joined for child in batch if child.status is not RunStatus.SUCCEEDED]
-    if not lost:
+    if step.received > STATE_CAP_BYTES:
+        message = f"the outputs of its runs have {step.received} bytes together so far; the limit is {STATE_CAP_BYTES}"
+        return Failure(category=Category.CONTEXT_INVALID, reason="OUTPUTS_TOO_LARGE", message=message, where=node.name)
+    if not step.lost:
         return None
+    first = next(child for batch in step.joined for child in batch if child.status is not RunStatus.SUCCEEDED)
     match kind:
         case MapNode(policy=FailurePolicy.COLLECT) | ParallelNode(policy=FailurePolicy.COLLECT):
             return None
         case MapNode(policy=FailurePolicy.QUORUM, quorum=quorum):
-            if step.total - len(lost) >= quorum * step.total:
+            if step.total - step.lost >= quorum * step.total:
                 return None
-            message = (
-                f"{len(lost)} of {step.total} items failed; {quorum:.0%} have to come out well. The first: {_failure(lost[0]).message}"
-            )
-            return Failure(category=_failure(lost[0]).category, reason="QUORUM_MISSED", message=message, where=node.name)
+            message = f"{step.lost} of {step.total} items failed; {quorum:.0%} have to come out well. The first: {_failure(first).message}"
+            return Failure(category=_failure(first).category, reason="QUORUM_MISSED", message=message, where=node.name)
         case _:
-            return _failure(lost[0])
+            return _failure(first)
 
 
 def _failure(child: Joined) -> Failure:
@@ -91,23 +92,57 @@ def _failure(child: Joined) -> Failure:
     return Failure(category=Category.INTERNAL, reason="CHILD_LOST", message=f"run {child.run_id} {child.status.value}", where=child.place)
 
 
-def _places(run: Run, kind: Parent) -> Sequence[tuple[str, JsonValue]] | Failure:
-    """(place, item) of every child there will be."""
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where children go: their names, and what each works on: the first node of a branch, or an item."""
+
+    names: Sequence[str]
+    items: Sequence[JsonValue]
+
+
+def _places(run: Run, kind: Parent, step: Step) -> _Places | Failure:
+    """The places of every child there will be."""
     if run.origin.depth >= _DEPTH_CAP:
         message = f"runs start runs {_DEPTH_CAP} deep already"
         return Failure(category=Category.BUDGET_EXCEEDED, reason="TOO_DEEP", message=message, where=run.node)
     match kind:
         case ParallelNode(branches=branches):
-            return [(name, start) for name, start in branches.items()]
+            return _Places(list(branches), list(branches.values()))
         case SubgraphNode(agent=agent):
-            return [(agent, None)]
+            return _Places([agent], [None])
         case MapNode(over=over):
+            if step.items is not None:
+                return _Places(_Numbers(len(step.items)), step.items)
             items = over.evaluate(scope_of(run))
-            problem = list_problem(items, _ITEMS_CAP)
+            problem = list_problem(items, _ITEMS_CAP) or _size_problem(items)
             if problem is not None:
                 return Failure(category=Category.CONTEXT_INVALID, reason=problem[0], message=problem[1], where=run.node)
             assert isinstance(items, list)
-            return [(str(index), item) for index, item in enumerate(items)]
+            return _Places(_Numbers(len(items)), items)
+
+
+class _Numbers(Sequence[str]):
+    """0, 1, 2 … as texts, without making them all for one."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        numbers = range(self._count)[place]
+        return str(numbers) if isinstance(numbers, int) else [str(number) for number in numbers]
+
+
+def _size_problem(items: JsonValue) -> tuple[str, str] | None:
+    """Reason and message when a list is too long to be kept in the journal."""
+    size = len(dump_json(items))
+    return ("ITEMS_TOO_LARGE", f"`over` has {size} bytes; the limit is {STATE_CAP_BYTES}") if size > STATE_CAP_BYTES else None
 
 
 def list_problem(items: JsonValue, most: int) -> tuple[str, str] | None:
@@ -119,10 +154,12 @@ def list_problem(items: JsonValue, most: int) -> tuple[str, str] | None:
     return None
 
 
-def _begin(run: Run, node: Node, kind: Parent, step: Step, places: Sequence[tuple[str, JsonValue]], more: int) -> Begin:
-    births = tuple(_birth(run, kind, step, number, *places[number]) for number in range(step.started, step.started + more))
+def _begin(run: Run, node: Node, kind: Parent, step: Step, places: _Places, more: int) -> Begin:
+    numbers = range(step.started, step.started + more)
+    births = tuple(_birth(run, kind, step, number, places.names[number], places.items[number]) for number in numbers)
     children = tuple(Child(run_id=birth.run_id, place=birth.first.origin.place, agent=birth.agent) for birth in births)
-    return Begin(ChildrenStarted(node=node.name, children=children, total=len(places)), births)
+    kept = tuple(places.items) if isinstance(kind, MapNode) and not step.started else None
+    return Begin(ChildrenStarted(node=node.name, children=children, total=len(places.names), items=kept), births)
 
 
 def _birth(run: Run, kind: Parent, step: Step, number: int, place: str, item: JsonValue) -> Birth:
@@ -149,14 +186,14 @@ def _birth(run: Run, kind: Parent, step: Step, number: int, place: str, item: Js
     return Birth(run_id=run_id, agent=body.agent, agent_digest=body.digest, first=RunStarted(input=value, options=options, origin=origin))
 
 
-def _collected(run: Run, graph: Graph, node: Node, kind: Parent, places: Sequence[tuple[str, JsonValue]], step: Step) -> Done | Failed:
+def _collected(run: Run, graph: Graph, node: Node, kind: Parent, places: Sequence[str], step: Step) -> Done | Failed:
     """What the children come to. Their usage is the run's already."""
     outcomes = {child.place: child for batch in step.joined for child in batch}
     match kind:
         case SubgraphNode(agent=agent):
             return Done(result=outcomes[agent].output, facts={"child": outcomes[agent].run_id})
         case MapNode():
-            children = [outcomes[place] for place, _ in places]
+            children = [outcomes[place] for place in places]
             results = [child.output if child.status is RunStatus.SUCCEEDED else None for child in children]
             failures = [(index, _failure(child)) for index, child in enumerate(children) if child.status is not RunStatus.SUCCEEDED]
             return collected(run, kind, results, failures)

@@ -6,8 +6,8 @@ from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.failing import context_invalid, delta_failure, failed
-from plimsoll_orchestrator.domain.journal import CompensationStarted, Entry, StepFailed, StepFinished, StepStarted
-from plimsoll_orchestrator.domain.run import Run, call_of
+from plimsoll_orchestrator.domain.journal import ApprovalStatus, CompensationStarted, Entry, StepFailed, StepFinished, StepStarted
+from plimsoll_orchestrator.domain.run import FailedStep, Run, call_of
 from plimsoll_orchestrator.domain.scope import scope_of
 from plimsoll_orchestrator.domain.state import compacted
 
@@ -26,9 +26,8 @@ def compute(run: Run, graph: Graph, node: Node) -> tuple[Entry, ...]:
         case DecideNode(branches=branches, default=default):
             chosen = next((branch.next for branch in branches if branch.when.holds(scope)), default)
             return (StepFinished(node=node.name, node_kind="decide", delta={}, next=chosen),)
-        case HandleNode(cases=cases):
-            applies = (case.remedy for case in cases if (case.when is None or case.when.holds(scope)) and not _used_up(run, case.remedy))
-            return _remedy(run, graph, node, next(applies, GiveUp()))
+        case HandleNode() as kind:
+            return _remedy(run, graph, node, remedy_of(run, node, kind))
     raise TypeError(node.kind_name)
 
 
@@ -53,8 +52,22 @@ def start_step(run: Run, node: Node, *, undo: bool = False) -> StepStarted:
     )
 
 
-def _used_up(run: Run, remedy: Remedy) -> bool:
-    return isinstance(remedy, Retry) and run.failed is not None and run.failed.attempts >= remedy.limit
+def remedy_of(run: Run, node: Node, kind: HandleNode) -> Remedy:
+    """What a handler decides: the first case that holds and is not used up. Raises ExpressionFailed."""
+    scope = scope_of(run)
+    applies = (case.remedy for case in kind.cases if (case.when is None or case.when.holds(scope)) and not _used_up(run, node, case.remedy))
+    return next(applies, GiveUp())
+
+
+def _used_up(run: Run, node: Node, remedy: Remedy) -> bool:
+    match remedy, run.failed:
+        case Retry(limit=limit), FailedStep() as failed:
+            return failed.attempts >= limit
+        case Escalate(limit=limit), FailedStep() as failed:
+            asked = (one for one in run.approvals.values() if one.node == node.name and one.details.get("node") == failed.node)
+            return sum(one.status is ApprovalStatus.APPROVED for one in asked) >= limit
+        case _:
+            return False
 
 
 def _remedy(run: Run, graph: Graph, node: Node, remedy: Remedy) -> tuple[Entry, ...]:

@@ -5,12 +5,12 @@ from datetime import datetime
 from plimsoll_graph.expression import ExpressionFailed, fill
 from plimsoll_graph.graph import END, JOIN, PURE_KINDS, AgentNode, Graph, Node, SignalNode, TimerNode
 from plimsoll_runtime.failures import Category, Failure
-from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json
 
 from plimsoll_orchestrator.domain.actions import Action, Begin, Done, Failed, JoinThread, Park, Perform, Rest, Write
 from plimsoll_orchestrator.domain.children import Stop, parent_kind, tend
 from plimsoll_orchestrator.domain.computing import compute, start_step
-from plimsoll_orchestrator.domain.failing import context_invalid, delta_failure, failed, overspent
+from plimsoll_orchestrator.domain.failing import OUTPUT_CAP_BYTES, context_invalid, delta_failure, failed, overspent
 from plimsoll_orchestrator.domain.journal import (
     ApprovalDecided,
     ApprovalStatus,
@@ -34,11 +34,13 @@ def decide(run: Run, graph: Graph, now: datetime) -> Action:
     """The one next thing to do."""
     if run.is_final:
         return Rest()
-    if run.is_stopped:
-        return Park(None, run.status)
+    if run.status is RunStatus.QUARANTINED:
+        return Park(None, run.status)  # its deadline too waits for people: to take it up may be what ends its workers
     deadline = run.options.deadline
     if deadline is not None and now >= deadline:
-        return Write((finished(run, RunStatus.FAILED, now, failure=_late(run)),))
+        return Write(ended(run, RunStatus.FAILED, now, _late(run)))
+    if run.status is RunStatus.PAUSED:
+        return Park(deadline, run.status)
     action = _decide(run, graph, now)
     if isinstance(action, Park) and deadline is not None and (action.at is None or action.at > deadline):
         return Park(deadline, action.status)
@@ -151,7 +153,7 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
     usage, unsettled = outcome.usage, isinstance(outcome, Failed) and outcome.unsettled
 
     def fails(failure: Failure) -> tuple[Entry, ...]:
-        return (failed(run, graph, node, failure, now, usage=usage, seconds=seconds, unsettled=unsettled),)
+        return (*unanswered(run, failure), failed(run, graph, node, failure, now, usage=usage, seconds=seconds, unsettled=unsettled))
 
     if isinstance(outcome, Failed):
         return fails(outcome.failure)
@@ -193,18 +195,32 @@ def finished(run: Run, status: RunStatus, now: datetime, *, output: JsonValue = 
     return RunFinished(status=status, output=output, failure=failure, usage=run.usage, steps=run.steps, seconds=seconds)
 
 
-def cancelled(run: Run, now: datetime, reason: str, by: str) -> tuple[Entry, ...]:
-    """The end of a run that somebody cancels. Calls that a model asked for and that nobody will answer are answered: no call is left open."""
-    failure = Failure(
-        category=Category.POLICY_DENIED, reason="CANCELLED", message=f"cancelled by {by or 'nobody named'}: {reason or 'no reason given'}"
-    )
-    last = finished(run, RunStatus.CANCELLED, now, failure=failure)
+def ended(run: Run, status: RunStatus, now: datetime, failure: Failure) -> tuple[Entry, ...]:
+    """The end of a run in the middle of whatever it does."""
+    return (*unanswered(run, failure), finished(run, status, now, failure=failure))
+
+
+def unanswered(run: Run, why: Failure) -> tuple[Entry, ...]:
+    """Answers for the calls that a model asked for and that nobody will answer: no call is left without a result."""
     if run.step is None or not last_calls_open(run.step):
-        return (last,)
-    gone: JsonObject = {"error": "cancelled", "message": "the run was cancelled before the call came to an end"}
+        return ()
+    gone: JsonObject = {"error": why.reason.lower(), "message": f"given up before the call came to an end: {why.message}"}
     calls = run.step.turns[-1].calls  # type: ignore[union-attr] # last_calls_open has looked
     answers = tuple(ToolAnswer(call_id=call.call_id, tool=call.tool, content=gone, is_error=True) for call in calls)
-    return (StepProgressed(node=run.step.node, turn=ToolTurn(answers=answers)), last)
+    return (StepProgressed(node=run.step.node, turn=ToolTurn(answers=answers)),)
+
+
+def cancelled(run: Run, now: datetime, reason: str, by: str) -> tuple[Entry, ...]:
+    """The end of a run that somebody cancels."""
+    return ended(run, RunStatus.CANCELLED, now, cancellation(reason, by))
+
+
+def cancellation(reason: str, by: str, *, unread: Exception | None = None) -> Failure:
+    """Why a cancelled run did not succeed; `unread` is why its journal could not be read."""
+    message = f"cancelled by {by or 'nobody named'}: {reason or 'no reason given'}"
+    if unread is not None:
+        message += f" (its journal could not be read: {unread})"
+    return Failure(category=Category.POLICY_DENIED, reason="CANCELLED", message=message)
 
 
 def decided(
@@ -231,12 +247,19 @@ def decided(
 
 
 def _end(run: Run, graph: Graph, now: datetime) -> Entry:
-    if run.origin.branch:
-        return finished(run, RunStatus.SUCCEEDED, now, output=changes(run.first_state, run.state))
     try:
-        output: JsonValue = {name: fill(template, scope_of(run)) for name, template in graph.output.items()}
+        output: JsonValue
+        if run.origin.branch:
+            output = changes(run.first_state, run.state)
+        else:
+            output = {name: fill(template, scope_of(run)) for name, template in graph.output.items()}
     except ExpressionFailed as error:
         failure = Failure(category=Category.CONTEXT_INVALID, reason="OUTPUT_FAILED", message=str(error), where=END)
+        return finished(run, RunStatus.FAILED, now, failure=failure)
+    size = len(dump_json(output))
+    if size > OUTPUT_CAP_BYTES:
+        message = f"the output has {size} bytes; the limit is {OUTPUT_CAP_BYTES}"
+        failure = Failure(category=Category.CONTEXT_INVALID, reason="OUTPUT_TOO_LARGE", message=message, where=END)
         return finished(run, RunStatus.FAILED, now, failure=failure)
     return finished(run, RunStatus.SUCCEEDED, now, output=output)
 

@@ -50,21 +50,26 @@ def explain(run: Run, graph: Graph, place: Place, workers: int) -> tuple[Obstacl
 
 def _stopped(run: Run) -> Iterator[Obstacle]:
     if run.status is RunStatus.PAUSED:
-        yield Obstacle(reason="PAUSED", message="somebody paused it; resume it")
+        why = f": {run.pause_reason}" if run.pause_reason else ""
+        message = f"{run.paused_by or 'somebody'} paused it{why}. Resume it to let it go on"
+        yield Obstacle(reason="PAUSED", message=message, until=run.options.deadline)
     if run.status is RunStatus.QUARANTINED:
         yield Obstacle(reason="QUARANTINED", message=f"set aside after: {'; '.join(run.evidence)}. Resume it when the cause is gone")
 
 
 def _gates(run: Run, place: Place) -> Iterator[Obstacle]:
-    if not place.gated:
+    begin = run.options.not_before
+    if not place.gated or (begin is not None and place.now < begin):
         return
     holders = ", ".join(place.held_by) or "a run before it"
+    holder = next(iter(place.held_by), "").partition(" ")[0]
     thread, key = run.options.thread_id, run.options.concurrency_key
     if thread:
-        yield Obstacle(reason="THREAD", message=f"waits for its turn in thread {thread}: {holders}", subject=next(iter(place.held_by), ""))
+        message = f"waits for its turn in thread {thread}: {holders}"
+        yield Obstacle(reason="THREAD", message=message, until=run.options.deadline, subject=holder)
     if key:
         message = f"waits for one of {run.options.concurrency_limit} places of key {key!r}: {holders}"
-        yield Obstacle(reason="CONCURRENCY_KEY", message=message, subject=next(iter(place.held_by), ""))
+        yield Obstacle(reason="CONCURRENCY_KEY", message=message, until=run.options.deadline, subject=holder)
 
 
 def _inside(run: Run, graph: Graph, place: Place) -> Iterator[Obstacle]:

@@ -14,6 +14,8 @@ from plimsoll_orchestrator.domain.run import Run
 
 DELTA_CAP_BYTES = 4 * 1024 * 1024
 STATE_CAP_BYTES = 16 * 1024 * 1024
+OUTPUT_CAP_BYTES = 4 * 1024 * 1024  # of a run
+TURN_CAP_BYTES = 4 * 1024 * 1024  # of an agent: what its model says, or what its tools answer
 _LARGE_BYTES = 16 * 1024
 _BACKOFF_MOST_S = 60.0
 _FAIL = "fail"

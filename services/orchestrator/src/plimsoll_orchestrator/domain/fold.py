@@ -81,11 +81,11 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:  
             state = {**entry.kept, **run.state}
             return replace(run, seq=seq, state=state, first_state=state, joined_thread=True)
         case RunPaused():
-            return replace(run, seq=seq, status=RunStatus.PAUSED)
+            return replace(run, seq=seq, status=RunStatus.PAUSED, paused_by=entry.paused_by, pause_reason=entry.reason)
         case RunQuarantined():
             return replace(run, seq=seq, status=RunStatus.QUARANTINED, evidence=entry.evidence)
         case RunResumed():
-            return replace(run, seq=seq, status=RunStatus.RUNNING, evidence=())
+            return replace(run, seq=seq, status=RunStatus.RUNNING, evidence=(), paused_by="", pause_reason="")
         case VersionChanged():
             return replace(run, seq=seq, agent_digest=entry.agent_digest)
         case _:
@@ -280,13 +280,20 @@ def _wait(run: Run, seq: int, entry: ChildrenStarted | ChildrenJoined | Children
             return replace(run, seq=seq, step=replace(step, waiting=True, until=entry.until), status=RunStatus.WAITING)
         case ChildrenStarted():
             under_way = {**step.open, **{child.run_id: child.place for child in entry.children}}
-            begun = replace(step, open=under_way, started=step.started + len(entry.children), total=entry.total)
+            items = step.items if entry.items is None else entry.items
+            begun = replace(step, open=under_way, started=step.started + len(entry.children), total=entry.total, items=items)
             return replace(run, seq=seq, step=begun, status=RunStatus.WAITING)
         case ChildrenJoined():
             gone = {child.run_id for child in entry.children}
             under_way = {run_id: place for run_id, place in step.open.items() if run_id not in gone}
             usage = sum((child.usage for child in entry.children), run.usage)
-            back = replace(step, open=under_way, joined=(*step.joined, entry.children))
+            back = replace(
+                step,
+                open=under_way,
+                joined=(*step.joined, entry.children),
+                lost=step.lost + sum(child.status is not RunStatus.SUCCEEDED for child in entry.children),
+                received=step.received + sum(child.size for child in entry.children),
+            )
             rehearsal = run.rehearsal or any(child.rehearsal for child in entry.children)
             return replace(run, seq=seq, step=back, usage=usage, rehearsal=rehearsal)
         case ChildrenStopped():

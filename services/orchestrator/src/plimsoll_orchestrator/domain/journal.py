@@ -197,18 +197,22 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildrenStarted(_Entry, frozen=True, kw_only=True, tag="children_started"):
+    """`items` are those of a distributed map, with the first of its children: they are found out once."""
+
     node: str
     children: tuple[Child, ...]
     total: int
+    items: tuple[JsonValue, ...] | None = None
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a child came out. The output of a branch is what it changed in the state."""
+    """How a child came out. The output of a branch is what it changed in the state; `size` is its length as JSON."""
 
     run_id: str
     place: str
     status: RunStatus
     output: JsonValue = None
+    size: int = 0
     failure: Failure | None = None
     usage: Usage = NO_USAGE
     rehearsal: bool = False
@@ -354,6 +358,9 @@ Entry: TypeAlias = (
     | VersionChanged
     | RunFinished
 )
+
+OF_OTHERS = (SignalReceived, InputReceived)
+"""What others said to the run: taken in, it is no progress of the run itself."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

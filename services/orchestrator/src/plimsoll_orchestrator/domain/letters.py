@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
-from plimsoll_runtime.json_types import JsonValue
+from msgspec.structs import replace
+from plimsoll_runtime.json_types import JsonValue, dump_json
 
 from plimsoll_orchestrator.domain.journal import ChildrenJoined, Entry, InputReceived, Joined, RunStatus, SignalReceived
+from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run, last_calls_open
 from plimsoll_orchestrator.errors import JournalBroken
 
@@ -25,10 +27,21 @@ class SignalSent(_Letter, frozen=True, kw_only=True, tag="signal"):
     sent_by: str = ""
 
 
+class Successor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The run that input becomes when the run that it was given to ends without reading it."""
+
+    run_id: str
+    agent_digest: str
+    node: str
+    options: RunOptions
+    origin: RunOrigin
+
+
 class InputSent(_Letter, frozen=True, kw_only=True, tag="input"):
     input_id: str
     input: JsonValue
     sent_by: str = ""
+    successor: Successor | None = None
 
 
 class ChildFinished(_Letter, frozen=True, kw_only=True, tag="child"):
@@ -119,7 +132,8 @@ def answer(run: Run, letters: Sequence[Received]) -> Answered:
                 entries.append(InputReceived(input_id=input_id, input=value, sent_by=sent_by))
             case ChildFinished(step=step, joined=joined):
                 if run.step is not None and run.step.seq == step and joined.run_id in run.step.open:
-                    _join(entries, run.step.node, joined)
+                    place = joined.place or run.step.open[joined.run_id]  # one whose journal could not be read does not know it
+                    _join(entries, run.step.node, replace(joined, place=place))
             case StopAsked():
                 continue  # ends the run: see stop_in
         numbers.append(received.number)
@@ -151,11 +165,13 @@ def letters_of(before: Run, after: Run) -> tuple[Delivery, ...]:
             Delivery(run_id=child, letter_id="stop", letter=StopAsked(reason=reason, asked_by=before.run_id)) for child in before.step.open
         ]
     if after.is_final and after.origin.parent_run_id:
+        output = after.output if after.status is RunStatus.SUCCEEDED else None
         joined = Joined(
             run_id=after.run_id,
             place=after.origin.place,
             status=after.status,
-            output=after.output if after.status is RunStatus.SUCCEEDED else None,
+            output=output,
+            size=len(dump_json(output)),
             failure=after.failure,
             usage=after.usage,
             rehearsal=after.rehearsal,

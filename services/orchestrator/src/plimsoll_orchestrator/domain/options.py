@@ -65,6 +65,7 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     depth      how many runs are above this one
     thread_id  conversation of the run whose branch this is: it reads and writes there, and takes no turn of its own
     requested_by  who asked for the run, or for the run that started it; empty when nobody is known
+    steered_run_id  the run of the thread that the input was given to first, and which ended without reading it
     """
 
     parent_run_id: str = ""
@@ -77,6 +78,7 @@ class RunOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schedule: str = ""
     thread_id: str = ""
     requested_by: str = ""
+    steered_run_id: str = ""
 
 
 CLIENT = RunOrigin()

@@ -70,7 +70,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     waiting   it waits for `until` or a signal
     open      children under way: run id → place
     started   how many children were started, of `total`
+    items     what a distributed map goes over, once its first child was started
     joined    children that came out, in the order in which they did, batch by batch
+    lost      how many of them did not succeed
+    received  bytes of their outputs
     stopped   the failure for which children are told to stop
     undo      it takes back what the node did
     """
@@ -88,7 +91,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     open: Mapping[str, str] = {}
     started: int = 0
     total: int = -1
+    items: tuple[JsonValue, ...] | None = None
     joined: tuple[tuple[Joined, ...], ...] = ()
+    lost: int = 0
+    received: int = 0
     stopped: Failure | None = None
     undo: bool = False
 
@@ -126,6 +132,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     undone        nodes that were undone, earliest undone first
     busy_s        seconds spent in steps
     joined_thread its turn in its thread has come
+    paused_by     who paused it, while it is paused, and why
     started_at    time of the first entry
     """
 
@@ -158,6 +165,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float = 0.0
     rehearsal: bool = False
     joined_thread: bool = False
+    paused_by: str = ""
+    pause_reason: str = ""
     output: JsonValue = None
     failure: Failure | None = None
     started_at: datetime | None = None

@@ -18,6 +18,7 @@ from plimsoll_orchestrator.ports.runs import (
     Standing,
     Submission,
     Thread,
+    Ties,
     submission,
 )
 from plimsoll_orchestrator.ports.services import (
@@ -84,6 +85,7 @@ __all__ = [
     "Submission",
     "Tail",
     "Thread",
+    "Ties",
     "ToolDefinition",
     "ToolOutcome",
     "Tools",

@@ -83,6 +83,8 @@ class Append:
     mail          how many letters the writer knows of; a run that is let go with more is looked at again at once
     snapshot      the run in stored form, when it is time for one
     kept          what the run leaves to its thread, when it ends
+    abandoned     what still speaks against the run: the entries only took letters in, which is no progress of its own
+    look_at       when to look at the run should it still wait before a gate
     """
 
     run_id: str
@@ -99,6 +101,8 @@ class Append:
     mail: int = 0
     snapshot: str = ""
     kept: JsonObject | None = None
+    abandoned: Sequence[str] = ()
+    look_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a run stands for the scheduler: what tells why it waits."""
+    """Where a run stands for the scheduler: what tells why it waits. `held_by` are runs at its gates: id, and "(paused)" and the like."""
 
     worker: str
     wake_at: datetime | None
@@ -208,6 +212,16 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ties:
+    """What a run is tied to, as the tables say it, without its journal: its thread and key, and the runs above and below it."""
+
+    thread_id: str
+    concurrency_key: str
+    parent_run_id: str
+    children: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Empty and None mean any. Without `parent_run_id`, runs that runs started are left out."""
 
@@ -243,6 +257,10 @@ class RunStore(Protocol):
         ...
 
     async def standing(self, tenant: str, run_id: str) -> Standing | None: ...
+
+    async def ties(self, tenant: str, run_id: str) -> Ties | None:
+        """`children` are those that have not finished."""
+        ...
 
     async def approval(self, tenant: str, approval_id: str) -> ApprovalView | None: ...
 
@@ -299,7 +317,6 @@ def submission(
     origin: RunOrigin = CLIENT,
     idempotency_key: str = "",
     fingerprint: str = "",
-    agent_version: int = 0,
 ) -> Submission:
     """A plain run of a graph from its start."""
     return Submission(
@@ -311,5 +328,4 @@ def submission(
         first=RunStarted(input=value, options=options, origin=origin),
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
-        agent_version=agent_version,
     )

@@ -180,3 +180,7 @@ class Memory(Protocol):
     async def recall(self, thread_id: str, max_tokens: int, query: str) -> JsonObject:
         """{turns, summary, facts, recalled} of a thread."""
         ...
+
+    async def report_use(self, answer: str, work: WorkContext) -> None:
+        """Tell what an answer of this run drew on, if the run has searched. A signal of quality: it never fails, and may be lost."""
+        ...

@@ -11,11 +11,12 @@ from plimsoll_graph.graph import END, Graph, HandleNode
 from plimsoll_graph.syntax import parsed
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Conflict, FieldProblem
+from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest, dump_json
 
 from plimsoll_orchestrator.domain.approving import approved
-from plimsoll_orchestrator.domain.decide import cancelled, decided
+from plimsoll_orchestrator.domain.decide import cancellation, cancelled, decided, finished
 from plimsoll_orchestrator.domain.explain import Obstacle, explain
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
@@ -39,13 +40,14 @@ from plimsoll_orchestrator.errors import (
     ApprovalExpired,
     ApprovalNotFound,
     InvalidInput,
+    JournalBroken,
     NothingToRetry,
     RunFinishedAlready,
     RunNotStopped,
 )
 from plimsoll_orchestrator.ports import Append, ApprovalView, Grants, Release, Submission, growths
 from plimsoll_orchestrator.ports.workers import Workers
-from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of
+from plimsoll_orchestrator.service.reading import fold_of, graph_of, summary_of, unread
 from plimsoll_orchestrator.service.runs import Orchestrator, RunView, Started, with_concurrency
 
 _TAKE_OVER = -1  # the epoch of a writer that takes the run from whoever holds it
@@ -86,7 +88,8 @@ class Control:
     # --- stop and go ------------------------------------------------------------------------------------------------------------
 
     async def cancel_run(self, tenant: str, run_id: str, reason: str, cancelled_by: str) -> RunView:
-        """Take the run from whoever holds it and end it; runs that it started are told to end. Raises RunNotFound, RunFinishedAlready."""
+        """Take the run from whoever holds it and end it; runs that it started are told to end. One whose journal cannot be read is ended
+        as well. Raises RunNotFound, RunFinishedAlready."""
 
         def end(run: Run) -> tuple[Entry, ...]:
             if run.status is RunStatus.CANCELLED:
@@ -95,11 +98,30 @@ class Control:
                 raise RunFinishedAlready(f"the run has {run.status.value} already")
             return cancelled(run, self.clock.now(), reason, cancelled_by)
 
-        view = await self._change(tenant, run_id, end, Release(status=RunStatus.CANCELLED, wake_at=None))
+        release = Release(status=RunStatus.CANCELLED, wake_at=None)
+        try:
+            view = await self._change(tenant, run_id, end, release)
+        except JournalBroken as error:
+            view = await self._end_unread(tenant, run_id, cancellation(reason, cancelled_by, unread=error), release)
         for approval in view.run.approvals.values():  # the worker that was cut off may still be about to use one
             if approval.proposal is not None and approval.status is ApprovalStatus.APPROVED and approval.node == view.run.node:
                 await self.grants.revoke(approval.approval_id)
         return view
+
+    async def _end_unread(self, tenant: str, run_id: str, failure: Failure, release: Release) -> RunView:
+        """End a run of which only the tables tell: what it started, who waits for it, what it stands before."""
+        for _ in range(_TRIES):
+            known = await unread(self.orchestrator.runs, tenant, run_id)
+            run, now = known.run, self.clock.now()
+            if run.status is RunStatus.CANCELLED:
+                return await self.orchestrator.get_run(tenant, run_id)
+            if run.is_final:
+                raise RunFinishedAlready(f"the run has {run.status.value} already")
+            last = finished(run, release.status, now, failure=failure)
+            after = fold(run, [(run.seq + 1, now, last)], run.node)
+            if await self._write(run, after, (last,), release, known.deliveries(after)):
+                return await self.orchestrator.get_run(tenant, run_id)
+        raise Conflict("the run moves on faster than it can be changed", reason="RUN_BUSY", retry_after_s=0.1)
 
     async def pause_run(self, tenant: str, run_id: str, reason: str, paused_by: str) -> RunView:
         """Stop the run where it is. What it has in flight is done again under the same keys when it goes on. Raises RunFinishedAlready."""
@@ -305,6 +327,19 @@ class Control:
         now = self.clock.now()
         folded = fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), graph.start)
         after = structs.replace(folded, status=release.status)
+        if after.status is RunStatus.PAUSED:  # its deadline goes on
+            release = Release(status=release.status, wake_at=after.options.deadline)
+        return await self._write(run, after, entries, release, letters_of(run, after), kept_of(after, graph))
+
+    async def _write(
+        self,
+        run: Run,
+        after: Run,
+        entries: tuple[Entry, ...],
+        release: Release,
+        deliveries: Sequence[Delivery],
+        kept: JsonObject | None = None,
+    ) -> bool:
         append = Append(
             run_id=run.run_id,
             tenant=run.tenant,
@@ -314,9 +349,10 @@ class Control:
             encoded=[encode_entry(entry) for entry in entries],
             run=after,
             release=release,
-            deliveries=letters_of(run, after),
+            deliveries=deliveries,
             mail=_ALL_MAIL,
-            kept=kept_of(after, graph),
+            kept=kept,
+            look_at=release.wake_at,
         )
         committed = await self.orchestrator.runs.intervene(append)
         signals = self.orchestrator.signals

@@ -1,7 +1,7 @@
 """Pinning: a registered graph names the exact versions of the graphs that it runs."""
 
 from plimsoll_graph.errors import InvalidGraph
-from plimsoll_graph.graph import Graph
+from plimsoll_graph.graph import Graph, ParallelNode
 from plimsoll_graph.parse import parse_graph
 from plimsoll_graph.pin import pinned, subgraphs, unpinned
 from plimsoll_runtime.errors import FieldProblem
@@ -27,7 +27,8 @@ async def pin(agents: AgentStore, tenant: str, graph: Graph, source: str) -> tup
     if problems:
         raise InvalidGraph(problems=problems)
     canonical = pinned(graph.canonical, digests)
-    if canonical == graph.canonical:
-        return graph, source
     text = dump_json(canonical)
-    return parse_graph(text, graph.agent), text
+    if canonical != graph.canonical:
+        return parse_graph(text, graph.agent), text
+    orders = any(isinstance(node.kind, ParallelNode) for node in graph.nodes.values())
+    return graph, text if orders else source  # the canonical form states the order of branches, which the source may only imply

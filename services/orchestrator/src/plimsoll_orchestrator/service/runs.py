@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import structs, to_builtins
 from plimsoll_graph.expression import ExpressionFailed
@@ -19,7 +19,7 @@ from plimsoll_orchestrator.domain.journal import ApprovalStatus, RunStatus
 from plimsoll_orchestrator.domain.options import CLIENT, USUAL, RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.scope import scope_of
-from plimsoll_orchestrator.errors import AgentNotFound, AgentSuperseded, InvalidInput, ThreadNotFound
+from plimsoll_orchestrator.errors import AgentNotFound, AgentSuperseded, InvalidInput, JournalBroken, ThreadNotFound
 from plimsoll_orchestrator.ports import (
     Accepted,
     AgentStore,
@@ -34,7 +34,7 @@ from plimsoll_orchestrator.ports import (
     submission,
 )
 from plimsoll_orchestrator.service.pinning import pin
-from plimsoll_orchestrator.service.reading import PAGE, fold_of, graph_of, summary_of
+from plimsoll_orchestrator.service.reading import PAGE, fold_of, graph_of, summary_of, unread, unreadable
 
 _INPUT_CAP_BYTES = 4 * 1024 * 1024
 _SOURCE_CAP_BYTES = 1024 * 1024
@@ -121,9 +121,8 @@ class Orchestrator:
             origin=origin,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(graph.agent, value, options) if idempotency_key else "",
-            agent_version=version,
         )
-        return await self.submit(made, graph)
+        return await self.submit(replace(made, agent_version=version), graph)
 
     async def submit(self, made: Submission, graph: Graph) -> Started:
         """Make a run durable and wake whoever it concerns."""
@@ -139,10 +138,23 @@ class Orchestrator:
     async def get_run(self, tenant: str, run_id: str) -> RunView:
         """Raises RunNotFound."""
         summary = await summary_of(self.runs, tenant, run_id)
-        graph = await graph_of(self.agents, tenant, summary)
         if summary.pruned_seq:
             return await self._pruned(tenant, summary)
-        return RunView(summary=summary, run=await fold_of(self.runs, tenant, summary, graph))
+        try:
+            graph = await graph_of(self.agents, tenant, summary)
+            return RunView(summary=summary, run=await fold_of(self.runs, tenant, summary, graph))
+        except JournalBroken as error:  # what is wrong with it has to be seen by those who can mend or end it
+            return RunView(summary=summary, run=await self._unread(tenant, summary, error))
+
+    async def _unread(self, tenant: str, summary: RunSummary, error: JournalBroken) -> Run:
+        """A run whose journal cannot be read: its end when it has one, or why it cannot be read."""
+        run = (await unread(self.runs, tenant, summary.run_id, unreadable(error))).run
+        if not run.is_final:
+            return run
+        with suppress(JournalBroken):
+            last = await self.runs.journal(tenant, run.run_id, summary.seq - 1, 1)
+            return fold(structs.replace(run, seq=summary.seq - 1), ((one.seq, one.at, one.entry) for one in last), run.node)
+        return run
 
     async def _pruned(self, tenant: str, summary: RunSummary) -> RunView:
         """What is left of a finished run whose journal is gone: its end."""
@@ -185,8 +197,11 @@ def with_concurrency(graph: Graph, value: JsonObject, options: RunOptions) -> Ru
         raise InvalidInput(
             problems=(FieldProblem("input", f"has no concurrency key: {error}", "see `concurrency` of the agent"),)
         ) from error
-    name = key if isinstance(key, str) else dump_json(key)
-    return structs.replace(options, concurrency_key=f"{graph.agent} {name}"[:_KEY_CAP], concurrency_limit=graph.concurrency.limit)
+    name = f"{graph.agent} {key if isinstance(key, str) else dump_json(key)}"
+    if len(name) > _KEY_CAP or "\0" in name:
+        problem = f"makes a concurrency key of {len(name)} characters, with the agent's name; the limit is {_KEY_CAP}, without U+0000"
+        raise InvalidInput(problems=(FieldProblem("input", problem, "let `concurrency.key` of the agent be an id"),))
+    return structs.replace(options, concurrency_key=name, concurrency_limit=graph.concurrency.limit)
 
 
 def fingerprint(agent: str, value: JsonObject, options: RunOptions) -> str:

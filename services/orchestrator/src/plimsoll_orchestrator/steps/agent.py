@@ -1,14 +1,17 @@
 """The reason–act loop: a model's turn, then its tools side by side, each turn kept before the next begins."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 from plimsoll_graph.graph import AgentNode
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_orchestrator.domain.actions import Done, Failed
-from plimsoll_orchestrator.domain.journal import NO_USAGE, ModelTurn, ToolAnswer, ToolCall, ToolTurn
+from plimsoll_orchestrator.domain.failing import STATE_CAP_BYTES, TURN_CAP_BYTES
+from plimsoll_orchestrator.domain.journal import NO_USAGE, ModelTurn, ToolAnswer, ToolCall, ToolTurn, Turn
 from plimsoll_orchestrator.domain.run import last_calls_open
 from plimsoll_orchestrator.ports import Answer, NeedsApproval, NoAnswer, Question, Refused, Returned
 from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
@@ -16,10 +19,33 @@ from plimsoll_orchestrator.steps.single import ask_for, dispatched, filled, mode
 from plimsoll_orchestrator.steps.site import Site
 
 _PARALLEL_CALLS = 16
+_LARGE_BYTES = 16 * 1024
 
 
 async def take_turn(site: Site, kind: AgentNode) -> Outcome:
-    """Answer the calls that are open, or let the model speak; a turn without calls ends the step."""
+    """Answer the calls that are open, or let the model speak; a turn without calls ends the step. One that is too large to be kept fails it."""
+    outcome = await _take_turn(site, kind)
+    problem = _too_large(site.step.turns, outcome.turn) if isinstance(outcome, Progressed) else None
+    if problem is None or not isinstance(outcome, Progressed):
+        return outcome
+    failure = Failure(category=Category.CONTEXT_INVALID, reason="TURN_TOO_LARGE", message=problem, where=site.node.name)
+    return Failed(failure=failure, usage=outcome.usage)
+
+
+def _too_large(before: Sequence[Turn], turn: Turn) -> str | None:
+    """Why a turn cannot be kept: a turn has a limit, and the conversation another."""
+    size = len(msgspec.json.encode(turn))
+    if size > TURN_CAP_BYTES:
+        what = "the model's turn has" if isinstance(turn, ModelTurn) else "the answers of its tools have"
+        return f"{what} {size} bytes; the limit is {TURN_CAP_BYTES}"
+    if size > _LARGE_BYTES:  # many small ones are bounded by the number of turns
+        whole = size + sum(len(msgspec.json.encode(one)) for one in before)
+        if whole > STATE_CAP_BYTES:
+            return f"the conversation would have {whole} bytes; the limit is {STATE_CAP_BYTES}"
+    return None
+
+
+async def _take_turn(site: Site, kind: AgentNode) -> Outcome:
     if last_calls_open(site.step):
         last = site.step.turns[-1]
         assert isinstance(last, ModelTurn)

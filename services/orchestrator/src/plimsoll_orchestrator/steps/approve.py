@@ -5,6 +5,7 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.domain.actions import Done, Failed
+from plimsoll_orchestrator.domain.computing import remedy_of
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
 from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.single import APPROVAL_EXPIRES_S, filled, rejection
@@ -37,15 +38,9 @@ def escalate(site: Site, kind: HandleNode) -> Done | Failed | Ask:
             failure=Failure(category=Category.INTERNAL, reason="NOTHING_TO_HANDLE", message="there is no failure", where=site.node.name)
         )
     if not site.approvals:
-        remedy = next(
-            (
-                case.remedy
-                for case in kind.cases
-                if isinstance(case.remedy, Escalate) and (case.when is None or case.when.holds(site.scope))
-            ),
-            None,
-        )
-        summary = str(remedy.summary.evaluate(site.scope)) if remedy else f"{failed.node} failed: {failed.failure.message}"
+        remedy = remedy_of(site.run, site.node, kind)
+        said = remedy.summary.evaluate(site.scope) if isinstance(remedy, Escalate) else f"{failed.node} failed: {failed.failure.message}"
+        summary = str(said)
         details: JsonObject = {
             "node": failed.node,
             "category": failed.failure.category.value,

@@ -28,7 +28,7 @@ from plimsoll_runtime.errors import DeadlineExpired, PlimsollError, Unavailable
 from plimsoll_runtime.failures import Category, Failure, failure_from_error
 from plimsoll_runtime.status import known
 
-from plimsoll_orchestrator.domain.actions import Failed
+from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.domain.run import Run, Step
 from plimsoll_orchestrator.ports import Hear, Memory, Models, Tools
 from plimsoll_orchestrator.steps import agent, approve, fan_out, remember, single
@@ -92,6 +92,13 @@ async def _begin(site: Site) -> Outcome:
     return await single.call_tool(site, site.node.undo)
 
 
+async def _reported(site: Site, outcome: Outcome) -> Outcome:
+    """Tell memory what the last turn's answer drew on."""
+    if isinstance(outcome, Done) and isinstance(outcome.result, dict):
+        await site.memory.report_use(str(outcome.result.get("text", "")), site.work)
+    return outcome
+
+
 async def _perform(site: Site) -> Outcome:  # noqa: C901 - one case for each kind of node
     match site.node.kind:
         case ModelNode() as kind:
@@ -101,7 +108,7 @@ async def _perform(site: Site) -> Outcome:  # noqa: C901 - one case for each kin
         case RetrieveNode() as kind:
             return await single.retrieve(site, kind)
         case AgentNode() as kind:
-            return await agent.take_turn(site, kind)
+            return await _reported(site, await agent.take_turn(site, kind))
         case MapNode() as kind:
             return await fan_out.map_items(site, kind)
         case ApproveNode() as kind:

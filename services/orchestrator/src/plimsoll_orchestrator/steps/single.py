@@ -33,6 +33,7 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
     answer = await site.models.generate(question, site.hear)
     if isinstance(answer, NoAnswer):
         return Failed(failure=answer.failure, usage=answer.usage)
+    await site.memory.report_use(answer.text, site.work)
     result: JsonObject = {
         "text": answer.text,
         "output": answer.output,

@@ -19,6 +19,7 @@ from plimsoll_orchestrator.service import RunView
 _KEY_MOST = 200
 _LIMIT_MOST = 10_000
 _LATEST = 7_258_118_400  # 2200-01-01
+_LATER = frozenset({run_pb2.THREAD_POLICY_UNSPECIFIED, run_pb2.THREAD_POLICY_ENQUEUE})
 
 
 def agent_to_proto(version: AgentVersion, *, with_graph: bool) -> agent_pb2.Agent:
@@ -117,13 +118,15 @@ def options_from_proto(message: run_pb2.RunOptions) -> RunOptions:
     )
 
 
-def _option_problems(message: run_pb2.RunOptions) -> Iterator[tuple[str, str, str]]:  # noqa: C901 - one line for each field
+def _option_problems(message: run_pb2.RunOptions) -> Iterator[tuple[str, str, str]]:  # noqa: C901, PLR0912 - one line for each field
     if not 0 <= message.priority <= 9:
         yield "priority", f"is {message.priority}", "send 1 to 9, or 0 for 5"
     if message.thread_policy not in run_pb2.ThreadPolicy.values():
         yield "thread_policy", f"is {message.thread_policy}", "send a known value"
     if message.thread_policy and not message.thread_id:
         yield "thread_policy", "has no thread", "send thread_id as well"
+    if message.thread_policy not in _LATER and message.HasField("start_time"):
+        yield "thread_policy", "says what to do now, and start_time is later", "leave it out: a delayed run queues when its time comes"
     for field, value in (("thread_id", message.thread_id), ("concurrency_key", message.concurrency_key)):
         if len(value) > _KEY_MOST or "\0" in value:
             yield field, f"is longer than {_KEY_MOST} characters or holds U+0000", "use a shorter one, such as a UUID"
@@ -156,6 +159,7 @@ def origin_to_proto(origin: RunOrigin) -> run_pb2.RunOrigin:
         forked_seq=origin.forked_seq,
         schedule=origin.schedule,
         requested_by=origin.requested_by,
+        steered_run_id=origin.steered_run_id,
     )
 
 

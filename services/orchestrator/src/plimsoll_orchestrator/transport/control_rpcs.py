@@ -9,28 +9,30 @@ from plimsoll_runtime.wire import json_from_proto, json_to_proto, object_from_pr
 
 from plimsoll_orchestrator.service import Control, Fork
 from plimsoll_orchestrator.transport import codec
-from plimsoll_orchestrator.transport.requests import key, principal, required, tenant
+from plimsoll_orchestrator.transport.requests import key, principal, required, tenant, text
 
 
 class ControlRpcs(rpc.OrchestratorServiceServicer):
     _control: Control
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
-        view = await self._control.cancel_run(tenant(), request.run_id, request.reason, principal(request.cancelled_by))
+        by = principal(request.cancelled_by, "cancelled_by")
+        view = await self._control.cancel_run(tenant(), request.run_id, text(request.reason, "reason"), by)
         return pb.CancelRunResponse(run=codec.run_to_proto(view))
 
     async def PauseRun(self, request: pb.PauseRunRequest, context: Any) -> pb.PauseRunResponse:
-        view = await self._control.pause_run(tenant(), request.run_id, request.reason, principal(request.paused_by))
+        by = principal(request.paused_by, "paused_by")
+        view = await self._control.pause_run(tenant(), request.run_id, text(request.reason, "reason"), by)
         return pb.PauseRunResponse(run=codec.run_to_proto(view))
 
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.ResumeRunResponse:
-        view = await self._control.resume_run(tenant(), request.run_id, principal(request.resumed_by))
+        view = await self._control.resume_run(tenant(), request.run_id, principal(request.resumed_by, "resumed_by"))
         return pb.ResumeRunResponse(run=codec.run_to_proto(view))
 
     async def SignalRun(self, request: pb.SignalRunRequest, context: Any) -> pb.SignalRunResponse:
         required("name", request.name)
         payload = json_from_proto(request.payload, "payload") if request.HasField("payload") else None
-        by = principal(request.sent_by)
+        by = principal(request.sent_by, "sent_by")
         signal_id = await self._control.signal_run(
             tenant(), request.run_id, key(request.name, "name"), payload, key(request.idempotency_key), by
         )
@@ -60,13 +62,13 @@ class ControlRpcs(rpc.OrchestratorServiceServicer):
         if request.decision not in {pb.DECISION_APPROVE, pb.DECISION_REJECT}:
             raise Invalid(problems=(FieldProblem("decision", "is missing", "send DECISION_APPROVE or DECISION_REJECT"),))
         approve = request.decision == pb.DECISION_APPROVE
-        by = principal(request.decided_by)
+        by, comment = principal(request.decided_by, "decided_by"), text(request.comment, "comment")
         if request.HasField("arguments"):
             if approve:
                 problem = FieldProblem("arguments", "are approved as they were shown", "send DECISION_REJECT to propose others")
                 raise Invalid(problems=(problem,))
             instead = object_from_proto(request.arguments, "arguments")
-            view = await self._control.propose_instead(tenant(), request.approval_id, instead, request.comment, by)
+            view = await self._control.propose_instead(tenant(), request.approval_id, instead, comment, by)
         else:
-            view = await self._control.decide_approval(tenant(), request.approval_id, approve, request.comment, by)
+            view = await self._control.decide_approval(tenant(), request.approval_id, approve, comment, by)
         return pb.DecideApprovalResponse(approval=codec.approval_to_proto(view))

@@ -180,6 +180,11 @@ class OrchestratorServiceStub:
                 request_serializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryResponse.FromString,
                 _registered_method=True)
+        self.GetLoad = channel.unary_unary(
+                '/plimsoll.orchestrator.v1.OrchestratorService/GetLoad',
+                request_serializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -376,6 +381,13 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLoad(self, request, context):
+        """How much work waits, of all tenants: by it the gateway decides what to let in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -523,6 +535,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ReplayWebhookDelivery,
                     request_deserializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryRequest.FromString,
                     response_serializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryResponse.SerializeToString,
+            ),
+            'GetLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLoad,
+                    request_deserializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadRequest.FromString,
+                    response_serializer=plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1309,6 +1326,33 @@ class OrchestratorService:
             '/plimsoll.orchestrator.v1.OrchestratorService/ReplayWebhookDelivery',
             plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
             plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReplayWebhookDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.orchestrator.v1.OrchestratorService/GetLoad',
+            plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadRequest.SerializeToString,
+            plimsoll_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetLoadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,8 @@ class OrchestratorServiceStub:
     """Lists deliveries, newest first; with status DEAD, the dead letters."""
     ReplayWebhookDelivery: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReplayWebhookDeliveryRequest, _orchestrator_service_pb2.ReplayWebhookDeliveryResponse]
     """Sends a delivery once more, under the same id."""
+    GetLoad: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetLoadRequest, _orchestrator_service_pb2.GetLoadResponse]
+    """How much work waits, of all tenants: by it the gateway decides what to let in."""
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -129,6 +131,8 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Lists deliveries, newest first; with status DEAD, the dead letters."""
     ReplayWebhookDelivery: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReplayWebhookDeliveryRequest, _orchestrator_service_pb2.ReplayWebhookDeliveryResponse]  # type: ignore[assignment]
     """Sends a delivery once more, under the same id."""
+    GetLoad: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetLoadRequest, _orchestrator_service_pb2.GetLoadResponse]  # type: ignore[assignment]
+    """How much work waits, of all tenants: by it the gateway decides what to let in."""
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs agents durably: accepts, claims, advances and journals runs."""
@@ -351,5 +355,13 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ReplayWebhookDeliveryResponse, _abc.Awaitable[_orchestrator_service_pb2.ReplayWebhookDeliveryResponse]]:
         """Sends a delivery once more, under the same id."""
+
+    @_abc_1.abstractmethod
+    def GetLoad(
+        self,
+        request: _orchestrator_service_pb2.GetLoadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetLoadResponse, _abc.Awaitable[_orchestrator_service_pb2.GetLoadResponse]]:
+        """How much work waits, of all tenants: by it the gateway decides what to let in."""
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

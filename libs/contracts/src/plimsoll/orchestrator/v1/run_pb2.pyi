@@ -231,6 +231,7 @@ class RunOrigin(_message.Message):
     FORKED_SEQ_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    STEERED_RUN_ID_FIELD_NUMBER: _builtins.int
     parent_run_id: _builtins.str
     """The run that started it, and the position of the step."""
     parent_seq: _builtins.int
@@ -243,6 +244,8 @@ class RunOrigin(_message.Message):
     """The schedule that fired."""
     requested_by: _builtins.str
     """Who asked for the run; of a run that another one started, who asked for that one."""
+    steered_run_id: _builtins.str
+    """The run of the thread that the input was steered into, and which ended without reading it: so it became a run of its own."""
     def __init__(
         self,
         *,
@@ -253,10 +256,11 @@ class RunOrigin(_message.Message):
         forked_seq: _builtins.int = ...,
         schedule: _builtins.str = ...,
         requested_by: _builtins.str = ...,
+        steered_run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_run_id", b"forked_run_id", "forked_seq", b"forked_seq", "parent_run_id", b"parent_run_id", "parent_seq", b"parent_seq", "place", b"place", "requested_by", b"requested_by", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_run_id", b"forked_run_id", "forked_seq", b"forked_seq", "parent_run_id", b"parent_run_id", "parent_seq", b"parent_seq", "place", b"place", "requested_by", b"requested_by", "schedule", b"schedule", "steered_run_id", b"steered_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
