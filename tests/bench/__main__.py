@@ -8,8 +8,13 @@ from pathlib import Path
 
 import dispatcher
 import durable_steps
+import feedback
+import front_door
+import loop
 import memory_quality
 import memory_search
+import memory_split
+import memory_stream
 import model_router
 import queues
 import rehearsal
@@ -35,8 +40,18 @@ MEASURES: Mapping[str, Measure] = {
     "router-streams": model_router.measure_streams,
     "router-memory": model_router.measure_memory,
     "retrieval-quality": memory_quality.measure_quality,
+    "retrieval-split": memory_split.measure_split,
     "search-latency": memory_search.measure_search,
+    "ingest-memory": memory_stream.measure_memory,
+    "loop": loop.measure,
+    "ingest-lag": feedback.measure_ingest,
+    "trace-list": feedback.measure_lists,
     "rehearsal-quality": rehearsal.measure,
+    "submit-rate": front_door.measure_submit,
+    "rest-overhead": front_door.measure_overhead,
+    "idle-streams": front_door.measure_streams,
+    "noisy-neighbour": front_door.measure_neighbour,
+    "overload-p99": front_door.measure_overload,
 }
 
 

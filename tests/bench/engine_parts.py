@@ -70,7 +70,6 @@ async def orchestrator(servers: Servers, *, works: bool = True, tools: object | 
             clock=clock,
             ids=RandomIds(),
             log=log,
-            grants=outside,  # type: ignore[arg-type]
             draining=asyncio.Event(),
         )
         await stack.enter_async_context(runs.accepting())

@@ -39,7 +39,7 @@ class Process:
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
     """The scripted upstream in a process of its own; yields its address."""
-    async with _process([sys.executable, "-m", "plimsoll_testkit.upstream"], {}, pipe=True) as process:
+    async with spawned([sys.executable, "-m", "plimsoll_testkit.upstream"], {}, pipe=True) as process:
         assert process.stdout is not None
         async with asyncio.timeout(_START_CAP_S):
             address = (await process.stdout.readline()).decode().strip()
@@ -49,7 +49,7 @@ async def upstream() -> AsyncIterator[str]:
 @asynccontextmanager
 async def router(servers: Servers, upstream_url: str) -> AsyncIterator[Process]:
     """Ours on one core, with ledger, request limits, breakers and events: the whole service on real servers."""
-    grpc_port, admin_port = _free_port(), _free_port()
+    grpc_port, admin_port = free_port(), free_port()
     prefix = "PLIMSOLL_MODEL_ROUTER_"
     told = {
         "INSECURE": "true",
@@ -66,10 +66,10 @@ async def router(servers: Servers, upstream_url: str) -> AsyncIterator[Process]:
         "COMPATIBLE_REQUESTS_PER_MINUTE": "100000000",
         "LOG_LEVEL": "WARNING",
     }
-    async with _process(
+    async with spawned(
         _pinned([sys.executable, "-m", "plimsoll_model_router"]), {prefix + name: value for name, value in told.items()}
     ) as process:
-        await _ready(f"http://127.0.0.1:{admin_port}/readyz", process)
+        await ready(f"http://127.0.0.1:{admin_port}/readyz", process)
         yield Process(f"127.0.0.1:{grpc_port}", process.pid)
 
 
@@ -80,7 +80,7 @@ async def litellm(upstream_url: str) -> AsyncIterator[Process | None]:
     if python is None:
         yield None
         return
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         models = "".join(
@@ -100,12 +100,12 @@ async def litellm(upstream_url: str) -> AsyncIterator[Process | None]:
             "1",
         ]
         environ = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True", "NO_PROXY": "127.0.0.1"}
-        async with _process(_pinned(command), environ, folder=folder) as process:
-            await _ready(f"http://127.0.0.1:{port}/health/liveliness", process)
+        async with spawned(_pinned(command), environ, folder=folder) as process:
+            await ready(f"http://127.0.0.1:{port}/health/liveliness", process)
             yield Process(f"http://127.0.0.1:{port}", process.pid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -117,7 +117,7 @@ def _pinned(command: Sequence[str]) -> list[str]:
 
 
 @asynccontextmanager
-async def _process(
+async def spawned(
     command: Sequence[str], environ: Mapping[str, str], *, pipe: bool = False, folder: str = ""
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
@@ -140,7 +140,7 @@ async def _process(
                 await process.wait()
 
 
-async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
+async def ready(url: str, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(_START_CAP_S), aiohttp.ClientSession() as session:
         while True:
             if process.returncode is not None:

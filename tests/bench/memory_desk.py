@@ -36,14 +36,14 @@ class MemoryDesk:
 
 
 @asynccontextmanager
-async def memory_desk(servers: Servers) -> AsyncIterator[MemoryDesk]:
-    """With the settings that a new installation has."""
+async def memory_desk(servers: Servers, passage: PassageSettings | None = None) -> AsyncIterator[MemoryDesk]:
+    """With the settings that a new installation has, but for the passages' size where one is given."""
     settings = Settings(
         server=ServerSettings(tls=TlsSettings(), insecure=True),
         postgres=PostgresSettings(dsn=Secret(servers.postgres.dsn("memory"))),
         nats=NatsSettings(url=Secret(servers.nats.url("memory"))),
         reader=ReaderSettings(),
-        passage=PassageSettings(),
+        passage=passage or PassageSettings(),
     )
     log = logs.get("bench")
     async with open_pool(settings.postgres, "memory") as pool:

@@ -29,7 +29,7 @@ async def measure_quality(servers: Servers) -> list[Row]:
     if not (DATA / "cranfield-docs.txt").exists():
         print(f"the Cranfield collection is not in {DATA}: set PLIMSOLL_BENCH_DATA; not measured")
         return []
-    documents, query_set = _documents(), _query_set()
+    documents, query_set = cranfield_documents(), cranfield_queries()
     async with memory_desk(servers) as desk:
         for source, text in documents.items():
             await desk.verbs.memory.ingest(
@@ -80,7 +80,7 @@ def _row(name: str, value: float, peer: dict[str, float] | None, figure: str) ->
     )
 
 
-def _documents() -> dict[str, str]:
+def cranfield_documents() -> dict[str, str]:
     content = (DATA / "cranfield-docs.txt").read_text()
     found = {}
     for part in re.split(r"^\.I ", content, flags=re.MULTILINE)[1:]:
@@ -91,7 +91,7 @@ def _documents() -> dict[str, str]:
     return found
 
 
-def _query_set() -> QuerySet:
+def cranfield_queries() -> QuerySet:
     judged: dict[int, list[Judgement]] = {}
     for line in (DATA / "cranfield-qrels.txt").read_text().splitlines():
         query, _, document, _ = line.split()

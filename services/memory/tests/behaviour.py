@@ -45,6 +45,38 @@ class LibraryBehaviour:
         assert (collection.embedder, collection.language, collection.created_at) == ("compass-1", "english", NOON)
         assert await shelf.list_collections(ACME) == [collection]
 
+    async def test_with_a_document_its_parts_are_forgotten(self, shelf: Shelf) -> None:
+        await self._store_in_parts(shelf)
+        assert await shelf.delete_document(ACME, "help", "doc_1")
+        assert [one.source for one in await shelf.list_documents(ACME, "help", TEN)] == ["a.md.bak", "b.md"]
+
+    async def test_a_part_alone_can_be_forgotten(self, shelf: Shelf) -> None:
+        await self._store_in_parts(shelf)
+        assert await shelf.delete_document(ACME, "help", "doc_2")
+        assert [one.source for one in await shelf.list_documents(ACME, "help", TEN)] == ["a.md", "a.md#3", "a.md.bak", "b.md"]
+
+    async def test_what_comes_whole_takes_the_place_of_all_parts(self, shelf: Shelf) -> None:
+        await self._store_in_parts(shelf)
+        await shelf.store(ACME, draft("now whole"))
+        assert [one.source for one in await shelf.list_documents(ACME, "help", TEN)] == ["a.md", "a.md.bak", "b.md"]
+
+    async def test_a_document_that_calls_itself_a_part_and_has_no_number_harms_nobody(self, shelf: Shelf) -> None:
+        await shelf.store(ACME, draft("one"))
+        await shelf.store(ACME, draft("odd", source="a.md#x", document_id="doc_2", metadata={"part_of": "a.md", "part": "many"}))
+        await shelf.store(ACME, draft("another one"))
+        assert await shelf.delete_document(ACME, "help", "doc_1")
+        assert [one.source for one in await shelf.list_documents(ACME, "help", TEN)] == ["a.md#x"]
+
+    async def _store_in_parts(self, shelf: Shelf) -> None:
+        await shelf.store(ACME, draft("one"))
+        for number in (2, 3):
+            part = draft(
+                f"part {number}", source=f"a.md#{number}", document_id=f"doc_{number}", metadata={"part_of": "a.md", "part": number}
+            )
+            await shelf.store(ACME, part)
+        for number, source in enumerate(("a.md.bak", "b.md"), 4):
+            await shelf.store(ACME, draft("other", source=source, document_id=f"doc_{number}"))
+
     async def test_the_same_document_again_changes_nothing(self, shelf: Shelf) -> None:
         first = await shelf.store(ACME, draft("one"))
         again = await shelf.store(ACME, draft("one", document_id="doc_2"))

@@ -1,6 +1,6 @@
 """Query sets and searches kept in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,7 +19,8 @@ class FakeQuality:
     sets: dict[Key, QuerySet] = field(default_factory=dict)
     sources: frozenset[str] | None = None
     searches: dict[Key, dict[str, str]] = field(default_factory=dict)
-    used: dict[Key, int] = field(default_factory=dict)
+    runs: dict[Key, tuple[str, ...]] = field(default_factory=dict)
+    used: dict[Key, set[str]] = field(default_factory=dict)
     closing: list[tuple[Drift, bool]] = field(default_factory=list)
 
     async def put_query_set(self, tenant: str, query_set: QuerySet, at: datetime) -> QuerySetSummary:
@@ -41,8 +42,13 @@ class FakeQuality:
     async def passages(self, tenant: str, search_id: str) -> SearchUse | None:
         return self.searches.get((tenant, search_id))
 
-    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
-        self.used[tenant, search_id] = used
+    async def run_passages(self, tenant: str, run_id: str) -> Mapping[str, SearchUse]:
+        return {search_id: self.searches[tenant, search_id] for search_id in self.runs.get((tenant, run_id), ())}
+
+    async def keep_use(self, tenant: str, search_id: str, used: Sequence[str], *, add: bool) -> int:
+        before = self.used.get((tenant, search_id), set()) if add else set()
+        self.used[tenant, search_id] = before | set(used)
+        return len(self.used[tenant, search_id])
 
     async def windows(self, tenant: str, collection: str, now: datetime) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:
         return [], [drift for drift, over in self.closing if not over]

@@ -18,8 +18,8 @@ from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.ranking import Candidate
 from plimsoll_memory.domain.reading import Reading, cut, parse
 from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted, VectorQuestion
-from plimsoll_memory.domain.upload import Mark, UploadKey
-from plimsoll_memory.errors import CollectionChanged
+from plimsoll_memory.domain.upload import Begun, Mark, UploadKey
+from plimsoll_memory.errors import CollectionChanged, UploadSuperseded
 from plimsoll_memory.ports import PassageIndex
 from plimsoll_memory.service.conversations import Conversations
 from plimsoll_memory.service.evaluating import Evaluating
@@ -95,14 +95,22 @@ class FakeLibrary:
         )
         self._collections[tenant, incoming.collection] = settled
         self._drafts[key] = document, draft
+        if not draft.upload:
+            self._forget_parts(tenant, incoming.collection, incoming.source)
         return Stored(document=document, changed=True)
 
     async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
         for document, _ in self._of(tenant, collection):
             if document.document_id == document_id:
                 del self._drafts[tenant, collection, document.source]
+                self._forget_parts(tenant, collection, document.source)
                 return True
         return False
+
+    def _forget_parts(self, tenant: str, collection: str, source: str) -> None:
+        for document, _ in self._of(tenant, collection):
+            if document.metadata.get("part_of") == source and isinstance(document.metadata.get("part"), int):
+                del self._drafts[tenant, collection, document.source]
 
     async def delete_collection(self, tenant: str, name: str) -> int | None:
         if self._collections.pop((tenant, name), None) is None:
@@ -291,17 +299,45 @@ class FakeUploads:
     """An UploadStore; `finished` is what was told to be whole."""
 
     marks: dict[tuple[str, UploadKey], Mark] = field(default_factory=dict)
+    pieces: dict[tuple[str, UploadKey], dict[int, bytes]] = field(default_factory=dict)
     finished: list[tuple[str, int]] = field(default_factory=list)
+    done: set[tuple[str, UploadKey]] = field(default_factory=set)
 
-    async def find_upload(self, tenant: str, key: UploadKey) -> Mark | None:
-        return self.marks.get((tenant, key))
+    async def begin_upload(self, tenant: str, key: UploadKey, at: datetime, *, anew: bool = False) -> Begun:
+        place = (tenant, key.collection, key.source)
+        others = [(owner, one) for owner, one in self.marks if (owner, one.collection, one.source) == place and (one != key or anew)]
+        for other in others:
+            del self.marks[other]
+            self.pieces.pop(other, None)
+            self.done.discard(other)
+        mark = self.marks.setdefault((tenant, key), Mark())
+        return Begun(mark=mark, held=len(await self.held(tenant, key, mark)), done=(tenant, key) in self.done)
 
-    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, at: datetime) -> None:
+    async def hold(self, tenant: str, key: UploadKey, offset: int, content: bytes) -> None:
+        self._must_hold(tenant, key)
+        self.pieces.setdefault((tenant, key), {}).setdefault(offset, content)
+
+    async def held(self, tenant: str, key: UploadKey, mark: Mark) -> bytes:
+        found = b""
+        for at, piece in sorted(self.pieces.get((tenant, key), {}).items()):
+            if at == mark.stored + len(found):
+                found += piece
+        return found
+
+    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, held: bytes, at: datetime) -> None:
+        self._must_hold(tenant, key)
         self.marks[tenant, key] = mark
+        self.pieces[tenant, key] = {mark.stored: held} if held else {}
 
-    async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
-        self.marks.pop((tenant, key), None)
+    async def finish_upload(self, tenant: str, key: UploadKey, parts: int, at: datetime) -> None:
+        self._must_hold(tenant, key)
+        self.done.add((tenant, key))
+        self.pieces.pop((tenant, key), None)
         self.finished.append((key.source, parts))
+
+    def _must_hold(self, tenant: str, key: UploadKey) -> None:
+        if (tenant, key) not in self.marks:
+            raise UploadSuperseded
 
 
 @dataclass
@@ -351,7 +387,7 @@ class Desk:
         return Verbs(
             memory=memory,
             searching=searching,
-            uploads=Uploads(memory=memory, store=self.uploads, limit_bytes=4_000, clock=self.clock),
+            uploads=Uploads(memory=memory, store=self.uploads, limit_bytes=4_000, clock=self.clock, ids=self.ids),
             conversations=Conversations(threads=FakeThreads(ids=self.ids), memory=memory, clock=self.clock, log=logs.get("memory")),
             evaluating=Evaluating(store=self.quality, searching=searching, clock=self.clock),
             watching=Watching(store=self.quality, clock=self.clock, log=logs.get("memory")),

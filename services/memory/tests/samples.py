@@ -1,5 +1,6 @@
 """Documents and drafts that tests share."""
 
+import zlib
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -9,7 +10,7 @@ from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.search import Question, VectorQuestion
 from plimsoll_runtime.json_types import JsonObject
 from pypdf import PdfWriter
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject, StreamObject
 
 ACME, UMBRELLA = "acme", "umbrella"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -106,6 +107,19 @@ def pdf(*pages: str, title: str = "", password: str = "", owner: str = "") -> by
         writer.add_metadata({"/Title": title})
     if password or owner:
         writer.encrypt(password, owner or None, algorithm="AES-256")
+    out = BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def bomb(content: bytes) -> bytes:
+    """A small PDF whose one page is so much larger when it is unpacked."""
+    writer = PdfWriter()
+    sheet = writer.add_blank_page(width=595, height=842)
+    stream = StreamObject()
+    stream._data = zlib.compress(content, 9)
+    stream[NameObject("/Filter")] = NameObject("/FlateDecode")
+    sheet[NameObject("/Contents")] = writer._add_object(stream)
     out = BytesIO()
     writer.write(out)
     return out.getvalue()

@@ -7,15 +7,17 @@ from typing import Protocol
 
 import pytest
 from model_router_samples import ACME, MODEL, NOON, ROUTE, TEMPLATE, UMBRELLA, answer, call, opening, unanswered
+from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetScope, Estimate
 from plimsoll_model_router.domain.calls import Busy, Opened, OverBudget
 from plimsoll_model_router.domain.entries import Entry, Kind
-from plimsoll_model_router.domain.generation import CachePolicy
+from plimsoll_model_router.domain.generation import CachePolicy, Purpose
 from plimsoll_model_router.domain.labels import EntryReference, Grounds, Move
 from plimsoll_model_router.domain.pricing import LongPrice, Price
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, Example, Selector
 from plimsoll_model_router.errors import LabelMoved, RequestKeyReused, UnknownCall, UnknownEntry, UnknownPrompt
 from plimsoll_model_router.ports import BudgetStore, CallLedger, RegistryStore
+from plimsoll_model_router.transport.codec import answer_to_bytes
 from plimsoll_testkit.clock import FakeClock
 
 LONG = replace(
@@ -220,6 +222,53 @@ class CallLedgerBehaviour:
         assert failed.reason == "PROVIDER_ERROR"
         with pytest.raises(UnknownCall):
             await ledger.get(UMBRELLA, "call_1")
+
+    async def test_question_and_answer_are_kept_for_replays_until_their_time_is_over(self, ledger: Forgetful, clock: FakeClock) -> None:
+        """Also the answer that a request key keeps, and the question of a call that failed."""
+        asked = pb.Generation(task="classification", request_key="k")
+        for number, key, outcome in ((1, "", answer()), (2, "k", answer()), (3, "", unanswered())):
+            made = call(number, key=key, outcome=outcome)
+            await ledger.record(replace(made, generation=replace(made.generation, wire=asked.SerializeToString())))
+        wanted = answer_to_bytes(replace(answer(), attempts=()))
+        for number, told in ((1, wanted), (2, wanted), (3, b"")):
+            body = (await ledger.get(ACME, f"call_{number}")).body
+            assert body is not None
+            assert (body.question, body.answer, body.until) == (asked.SerializeToString(), told, clock.now() + timedelta(hours=1))
+        await ledger.record(call(4))
+        assert (await ledger.get(ACME, "call_4")).body is None
+        clock.advance(3601)
+        assert await ledger.forget() == 3
+        assert (await ledger.get(ACME, "call_1")).body is None
+        assert (await ledger.get(ACME, "call_1")).usage == answer().usage
+
+    async def test_evaluations_are_no_model_that_answered_last(self, ledger: Forgetful) -> None:
+        made = call(1)
+        await ledger.record(
+            replace(made, generation=replace(made.generation, purpose=Purpose.EVALUATION), prompt_version=3, model_digest="d")
+        )
+        assert await ledger.last_model(ACME, "run_1", "classify") == ""
+        kept = await ledger.get(ACME, "call_1")
+        assert (kept.purpose, kept.prompt_version, kept.model_digest, kept.confidence) == (Purpose.EVALUATION, 3, "d", answer().confidence)
+
+    async def test_evaluations_are_billed_to_a_budget_of_their_own_or_else_to_the_tenant(
+        self, ledger: Forgetful, budgets: BudgetStore
+    ) -> None:
+        for scope, subject in ((BudgetScope.TENANT, ""), (BudgetScope.AGENT, "support")):
+            await budgets.put(ACME, replace(DAILY, scope=scope, subject=subject))
+
+        async def judge(number: int) -> dict[str, tuple[int, int]]:
+            made = call(number)
+            wanted = replace(opening(number, agent="support", wanted=Estimate(tokens=20, cost_micros=10)), purpose=Purpose.EVALUATION)
+            assert isinstance(await ledger.open(wanted), Opened)
+            held = {str(one.budget.scope): one.reserved_tokens for one in await budgets.all(ACME)}
+            await ledger.record(replace(made, generation=replace(made.generation, purpose=Purpose.EVALUATION)))
+            return {str(one.budget.scope): (held[str(one.budget.scope)], one.spent_tokens) for one in await budgets.all(ACME)}
+
+        assert await judge(1) == {"tenant": (20, 14), "agent": (0, 0)}
+        await budgets.put(ACME, replace(DAILY, scope=BudgetScope.EVALUATION))
+        assert await judge(2) == {"tenant": (0, 14), "agent": (0, 0), "evaluation": (20, 14)}
+        assert isinstance(await ledger.open(replace(opening(3, wanted=Estimate(tokens=87)), purpose=Purpose.EVALUATION)), OverBudget)
+        assert isinstance(await ledger.open(opening(4, wanted=Estimate(tokens=86))), Opened)
 
     async def test_the_model_that_answered_last_in_a_node_is_known(self, ledger: Forgetful) -> None:
         assert await ledger.last_model(ACME, "run_1", "classify") == ""

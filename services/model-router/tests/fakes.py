@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from plimsoll_model_router.domain import entries, plain, told
 from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetScope, BudgetStatus, Estimate
-from plimsoll_model_router.domain.calls import Busy, CompletedCall, KeptCall, Opened, Opening, Opens, OverBudget
+from plimsoll_model_router.domain.calls import Body, Busy, CompletedCall, KeptBody, KeptCall, Opened, Opening, Opens, OverBudget
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
 from plimsoll_model_router.domain.entries import Content, Entry, Kind
-from plimsoll_model_router.domain.generation import Answer, Chunk, Finished, Reply, TextDelta, Unanswered
+from plimsoll_model_router.domain.generation import Answer, Chunk, Finished, Purpose, Reply, TextDelta, Unanswered
 from plimsoll_model_router.domain.labels import NOWHERE, EntryReference, Move
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion
 from plimsoll_model_router.domain.rehearsal.model import pieces
@@ -25,6 +25,7 @@ from plimsoll_model_router.errors import (
     UnknownEntry,
     UnknownPrompt,
 )
+from plimsoll_model_router.transport.codec import body_of
 from plimsoll_runtime.breaker import Open, Verdict
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.guard import Decision, Entered
@@ -120,6 +121,7 @@ class FakeRegistryStore:
         self._labels: dict[tuple[str, Kind, str, str], int] = {}
         self._moves: list[tuple[str, Move]] = []
         self.reads = 0
+        self.audited: list[Move] = []
 
     async def register(self, tenant: str, content: Content, by: str) -> tuple[Entry, bool]:
         versions = self._versions.setdefault((tenant, entries.kind_of(content), content.name), [])
@@ -159,13 +161,14 @@ class FakeRegistryStore:
         listed = [entry for entry in reversed(self._versions.get((tenant, kind, name), [])) if not before or entry.version < before]
         return [self._labelled(tenant, entry) for entry in listed[:limit]]
 
-    async def move(self, tenant: str, move: Move) -> Move:
+    async def move(self, tenant: str, move: Move, *, audited: bool = False) -> Move:
         key = (tenant, move.kind, move.name, move.label)
         if self._labels.get(key, NOWHERE) != move.from_version:
             raise LabelMoved
         self._labels[key] = move.to_version
         kept = replace(move, moved_at=self._clock.now(), position=len(self._moves) + 1)
         self._moves.append((tenant, kept))
+        self.audited += [kept] if audited else []
         return kept
 
     async def moves(self, tenant: str, kind: Kind, name: str, label: str, before: int, limit: int) -> Sequence[Move]:
@@ -199,10 +202,14 @@ class FakeBudgetStore:
         mine = [key for key in self.kept if key[0] == tenant]
         return [self.kept[key] for key in sorted(mine)]
 
-    def counting(self, tenant: str, agent: str, key: str) -> list[tuple[str, BudgetScope, str, BudgetPeriod]]:
+    def counting(self, tenant: str, agent: str, key: str, purpose: Purpose) -> list[tuple[str, BudgetScope, str, BudgetPeriod]]:
         """The budgets that a call counts in."""
+        mine = [one for one in self.kept if one[0] == tenant]
+        if purpose is Purpose.EVALUATION:
+            apart = [one for one in mine if one[1] is BudgetScope.EVALUATION]
+            return apart or [one for one in mine if one[1] is BudgetScope.TENANT]
         subjects = {BudgetScope.TENANT: "", BudgetScope.AGENT: agent, BudgetScope.KEY: key}
-        return [one for one in self.kept if one[0] == tenant and subjects[one[1]] == one[2]]
+        return [one for one in mine if subjects.get(one[1]) == one[2]]
 
     def _start(self, period: BudgetPeriod) -> datetime:
         now = self._clock.now()
@@ -220,6 +227,7 @@ class FakeCallLedger:
         self._answers: dict[tuple[str, str], tuple[str, Answer, datetime]] = {}
         self._cached: list[tuple[str, str, datetime, Answer]] = []
         self._open: dict[str, tuple[Opening, Estimate]] = {}
+        self._bodies: dict[str, tuple[Body, datetime]] = {}
         self.calls: list[CompletedCall] = []
 
     async def open(self, opening: Opening) -> Opens:
@@ -236,7 +244,9 @@ class FakeCallLedger:
         if over is not None:
             return over
         self._open[opening.call_id] = (opening, opening.wanted)
-        counting = [self._budgets.kept[one].budget for one in self._budgets.counting(opening.tenant, opening.agent, opening.key)]
+        counting = [
+            self._budgets.kept[one].budget for one in self._budgets.counting(opening.tenant, opening.agent, opening.key, opening.purpose)
+        ]
         return Opened(caps_tokens=any(one.max_tokens for one in counting), caps_money=any(one.max_cost_micros for one in counting))
 
     async def extend(self, opening: Opening, more: Estimate) -> OverBudget | None:
@@ -251,6 +261,7 @@ class FakeCallLedger:
         if any(one.call_id == call.call_id for one in self.calls):
             return None
         self.calls.append(call)
+        self._keep_body(call)
         self._settle(call)
         policy = call.generation.cache
         if call.cache_key and policy is not None and isinstance(call.outcome, Answer):
@@ -264,9 +275,13 @@ class FakeCallLedger:
             self._answers[call.tenant, key] = (call.fingerprint, call.outcome, until)
         return earlier
 
+    async def settle(self, call: CompletedCall) -> None:
+        self.post(call)
+
     def post(self, call: CompletedCall) -> None:
         if not any(one.call_id == call.call_id for one in self.calls):
             self.calls.append(call)
+            self._keep_body(call)
             self._settle(call)
 
     async def recall(self, tenant: str, request_key: str, fingerprint: str) -> Answer | None:
@@ -284,24 +299,41 @@ class FakeCallLedger:
     async def last_model(self, tenant: str, run_id: str, node: str) -> str:
         for call in reversed(self.calls):
             work = call.generation.work
-            if (call.tenant, work.run_id, work.node) == (tenant, run_id, node) and isinstance(call.outcome, Answer):
+            mine = (call.tenant, work.run_id, work.node) == (tenant, run_id, node) and call.generation.purpose is Purpose.PRODUCTION
+            if mine and isinstance(call.outcome, Answer):
                 return f"{call.outcome.provider}/{call.outcome.attempts[-1].model}"
         return ""
 
     async def get(self, tenant: str, call_id: str) -> KeptCall:
         for call in self.calls:
             if (call.tenant, call.call_id) == (tenant, call_id):
-                return _kept(call)
+                return self._kept(call)
         raise UnknownCall
 
     async def forget(self) -> int:
         over = [key for key, (_, _, until) in self._answers.items() if until < self._clock.now()]
         for key in over:
             del self._answers[key]
+        return max(len(over), self._forget_bodies())
+
+    def _forget_bodies(self) -> int:
+        over = [one for one, (_, until) in self._bodies.items() if until < self._clock.now()]
+        for one in over:
+            del self._bodies[one]
         return len(over)
 
+    def _keep_body(self, call: CompletedCall) -> None:
+        body = body_of(call)
+        if body.question:
+            self._bodies[call.call_id] = (body, self._clock.now() + timedelta(seconds=self._remember_s))
+
+    def _kept(self, call: CompletedCall) -> KeptCall:
+        found = self._bodies.get(call.call_id)
+        body = KeptBody(question=found[0].question, answer=found[0].answer, until=found[1]) if found is not None else None
+        return replace(_kept(call), body=body)
+
     def _reserve(self, opening: Opening, wanted: Estimate) -> OverBudget | None:
-        counting = self._budgets.counting(opening.tenant, opening.agent, opening.key)
+        counting = self._budgets.counting(opening.tenant, opening.agent, opening.key, opening.purpose)
         tokens, micros, tight = list[int](), list[int](), ""
         for one in counting:
             status = self._budgets.kept[one]
@@ -327,7 +359,7 @@ class FakeCallLedger:
         held = self._open.pop(call.call_id, None)
         wanted = held[1] if held is not None else Estimate()
         usage = call.outcome.usage
-        for one in self._budgets.counting(call.tenant, call.generation.work.agent, call.key):
+        for one in self._budgets.counting(call.tenant, call.generation.work.agent, call.key, call.generation.purpose):
             status = self._budgets.kept[one]
             self._budgets.kept[one] = replace(
                 status,
@@ -346,7 +378,7 @@ def _kept(call: CompletedCall) -> KeptCall:
         task=call.generation.task,
         provider=outcome.provider if isinstance(outcome, Answer) else last.provider if last else "",
         model=last.model if last else "",
-        prompt_name=call.generation.prompt.name if call.generation.prompt else "",
+        prompt_name=call.generation.prompt_name,
         prompt_digest=outcome.prompt_digest,
         usage=outcome.usage,
         priced=outcome.priced,
@@ -356,4 +388,10 @@ def _kept(call: CompletedCall) -> KeptCall:
         failure=outcome.failure if isinstance(outcome, Unanswered) else None,
         attempts=plain.attempts_from_plain(plain.attempts_to_plain(outcome.attempts)),
         choice=told.choice_to_plain(call.choice),
+        purpose=call.generation.purpose,
+        prompt_version=call.prompt_version,
+        model_digest=call.model_digest,
+        confidence=outcome.confidence if isinstance(outcome, Answer) else None,
+        rehearsal=isinstance(outcome, Answer) and outcome.rehearsal,
+        cached=isinstance(outcome, Answer) and outcome.cached,
     )

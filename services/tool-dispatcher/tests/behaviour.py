@@ -46,18 +46,18 @@ class ToolShelfBehaviour:
 
     async def test_what_is_registered_is_loaded_as_it_was(self, shelf: ToolShelf) -> None:
         one = replace(tool(), source=HttpSource(source="crm", tool="find", shape="s"), tenant=ACME, origin="api")
-        await shelf.register(identified(one), "ada")
+        await shelf.register([identified(one)], "ada")
         [definition] = (await shelf.load()).registered
         assert tool_of(definition, None) == identified(one)
 
     async def test_a_name_means_what_was_registered_last(self, shelf: ToolShelf) -> None:
         tools = [identified(replace(tool(description=word), tenant=ACME)) for word in ("First", "Second")]
         for one in tools:
-            await shelf.register(one, "ada")
+            await shelf.register([one], "ada")
         [definition] = (await shelf.load()).registered
         assert definition["digest"] == tools[1].digest
-        assert await shelf.unregister(ACME, "look_up")
-        assert not await shelf.unregister(ACME, "look_up")
+        assert await shelf.unregister(ACME, "look_up", "ada")
+        assert not await shelf.unregister(ACME, "look_up", "ada")
         assert (await shelf.load()).registered == []
 
     async def test_decisions_are_loaded_and_raise_the_revision(self, shelf: ToolShelf) -> None:

@@ -135,20 +135,20 @@ class CallLedgerBehaviour:
         assert isinstance(await ledger.reserve(grant_for(second, "apr_2")), Claim)
 
     async def test_a_grant_that_was_taken_back_is_spent_by_nobody(self, ledger: CallLedger) -> None:
-        assert await ledger.revoke(ACME, "apr_1")
-        assert await ledger.revoke(ACME, "apr_1")
+        assert await ledger.revoke(ACME, "apr_1", "bob")
+        assert await ledger.revoke(ACME, "apr_1", "bob")
         assert await ledger.reserve(grant_for(reservation())) == GrantRevoked()
         assert await ledger.find(call()) == NoEntry()
         assert isinstance(await ledger.reserve(grant_for(reservation(call(tenant=UMBRELLA)))), Claim)
 
     async def test_a_grant_that_was_spent_cannot_be_taken_back(self, ledger: CallLedger) -> None:
         assert isinstance(await ledger.reserve(grant_for(reservation())), Claim)
-        assert not await ledger.revoke(ACME, "apr_1")
+        assert not await ledger.revoke(ACME, "apr_1", "bob")
 
     async def test_of_spending_and_taking_back_at_once_one_wins(self, ledger: CallLedger) -> None:
         for number in range(10):
             asked = grant_for(reservation(call(f"key_{number}")), f"apr_{number}")
-            spent, revoked = await asyncio.gather(ledger.reserve(asked), ledger.revoke(ACME, f"apr_{number}"))
+            spent, revoked = await asyncio.gather(ledger.reserve(asked), ledger.revoke(ACME, f"apr_{number}", "bob"))
             assert isinstance(spent, Claim) is not revoked
 
     async def test_a_grant_is_spent_in_time_or_not_at_all(self, ledger: CallLedger) -> None:

@@ -4,7 +4,18 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("samples", "hostile", "fakes", "fake_ledger", "behaviour", "behaviour_ledger", "bench", "running", "crashing"):
+for _name in (
+    "samples",
+    "hostile",
+    "fakes",
+    "fake_ledger",
+    "behaviour",
+    "behaviour_ledger",
+    "behaviour_readings",
+    "bench",
+    "running",
+    "crashing",
+):
     _spec = importlib.util.spec_from_file_location(f"tool_dispatcher_{_name}", Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None

@@ -64,8 +64,7 @@ class FakeCallLedger:
         found = await self.find(call)
         if isinstance(found, StaleEpoch):
             return found
-        run = (call.tenant, call.work.run_id)
-        self.epochs[run] = max(self.epochs.get(run, 0), call.work.epoch)
+        self._raise(call)
         if not isinstance(found, NoEntry) or not reservation.may_begin:
             return found
         if grant is not None:
@@ -75,7 +74,7 @@ class FakeCallLedger:
             if grant.expires_at is not None and grant.expires_at <= self.clock.now():
                 return GrantExpired()
             self.grants[call.tenant, grant.id] = call.key
-        self.read.setdefault(run, set()).update(reservation.tool.labels)
+        self.read.setdefault((call.tenant, call.work.run_id), set()).update(reservation.tool.labels)
         self.entries[call.tenant, call.key] = _Entry(reservation, self._until(reservation.lease_s))
         return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=1)
 
@@ -91,10 +90,31 @@ class FakeCallLedger:
             return KeyTaken()
         return entry.recorded or self._unfinished(entry)
 
+    async def look_up(self, call: Call) -> Found:
+        found = await self.find(call)
+        if not isinstance(found, StaleEpoch):
+            self._raise(call)
+        return found
+
+    async def record(self, reservation: Reservation, outcome: Outcome, completed: Completed) -> bool:
+        call = reservation.call
+        if not isinstance(await self.find(call), NoEntry):
+            return False
+        self._raise(call)
+        self.read.setdefault((call.tenant, call.work.run_id), set()).update(reservation.tool.labels)
+        entry = self.entries[call.tenant, call.key] = _Entry(reservation, self.clock.now())
+        self._end(entry, outcome, completed.attempts, completed.duration_s)
+        self.announced.append(completed)
+        return True
+
+    def _raise(self, call: Call) -> None:
+        run = (call.tenant, call.work.run_id)
+        self.epochs[run] = max(self.epochs.get(run, 0), call.work.epoch)
+
     async def labels(self, tenant: str, run_id: str) -> tuple[str, ...]:
         return tuple(sorted(self.read.get((tenant, run_id), ())))
 
-    async def revoke(self, tenant: str, grant_id: str) -> bool:
+    async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
         return self.grants.setdefault((tenant, grant_id), "") == ""
 
     async def take_over(self, reservation: Reservation, entry: Unfinished) -> Claim | None:

@@ -139,12 +139,12 @@ class FakeToolShelf:
                 self.standings[tool.tenant, tool.name] = replace(standing, accepted=tool.digest)
                 self.at += 1
 
-    async def register(self, tool: Tool, by: str) -> None:
-        await self.keep([tool], first_accepted=False)
-        self.named[tool.tenant, tool.name] = tool.digest
+    async def register(self, tools: Sequence[Tool], by: str) -> None:
+        await self.keep(tools, first_accepted=False)
+        self.named.update({(tool.tenant, tool.name): tool.digest for tool in tools})
         self.at += 1
 
-    async def unregister(self, tenant: str, name: str) -> bool:
+    async def unregister(self, tenant: str, name: str, by: str) -> bool:
         self._there()
         gone = self.named.pop((tenant, name), None) is not None
         self.at += gone

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
+from google.protobuf.message import Message
 from plimsoll.common.v1 import json_pb2, work_pb2
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2_grpc as rpc
@@ -94,6 +95,11 @@ class Client:
         with acting_for(tenant):
             response: pb.DispatchResponse = await call(self.stub.Dispatch, request, cap_s=cap_s)
         return response
+
+    async def ask(self, method: str, request: Message, *, tenant: str = "acme", principal: str = "ada") -> Any:
+        """Any other method, on behalf of a person."""
+        with acting_for(tenant, principal):
+            return await call(getattr(self.stub, method), request, cap_s=10)
 
 
 @asynccontextmanager

@@ -12,25 +12,47 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 _QUEUE_CAP = 4096
+_COMPANY = 2  # so many items have to be expected for a batch to wait for them
+_LONGEST_GAP_S = 0.1
+_WEIGHT = 0.1
 
 
 class Batcher(Generic[Item, Outcome]):
-    """Takes what has gathered as soon as a flusher is free: no timer, so a single item never waits for company.
+    """Takes what has gathered as soon as a flusher is free, so a single item never waits for company.
+
+    Only with `linger_s`, and while items come so fast that some come within that time, does a batch wait so long to grow: a
+    process that busy gains more from fewer, larger batches than its callers lose.
 
     `flush` does a batch and returns an outcome per item, in order, or does none of it and raises. A batch that cannot be done is
     split until the items at fault are alone with their error; one that failed for a passing reason fails as a whole.
     `flushers` work side by side: while one waits for an answer, the next batch gathers.
     """
 
-    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]], *, flushers: int = 2, batch_cap: int = 512) -> None:
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        *,
+        flushers: int = 2,
+        batch_cap: int = 512,
+        linger_s: float = 0.0,
+    ) -> None:
         self._flush = flush
         self._flushers = flushers
         self._batch_cap = batch_cap
+        self._linger_s = linger_s
+        self._gap_s = _LONGEST_GAP_S  # between two items, on a moving average
+        self._last = 0.0
+        self._gathering = asyncio.Lock()
         self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Outcome]]] = asyncio.Queue(_QUEUE_CAP)
 
     async def submit(self, item: Item) -> Outcome:
         """The item's outcome. Raises what its batch raised: whether it was done is then unknown."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._linger_s:
+            now = loop.time()
+            self._gap_s += (min(now - self._last, _LONGEST_GAP_S) - self._gap_s) * _WEIGHT
+            self._last = now
+        future: asyncio.Future[Outcome] = loop.create_future()
         await self._queue.put((item, future))
         return await future
 
@@ -49,14 +71,20 @@ class Batcher(Generic[Item, Outcome]):
 
     async def _flush_for_ever(self) -> None:
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < self._batch_cap and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            async with self._gathering:  # one at a time, or they would share out what should become one batch
+                batch = [await self._queue.get()]
+                await self._linger()
+                while len(batch) < self._batch_cap and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
             try:
                 await self._flush_one([(item, future) for item, future in batch if not future.done()])  # who gave up wants nothing
             finally:  # nobody is left waiting, whatever ends this flusher
                 for _, future in batch:
                     future.cancel()
+
+    async def _linger(self) -> None:
+        if self._gap_s * _COMPANY < self._linger_s and self._queue.qsize() < self._batch_cap:
+            await asyncio.sleep(self._linger_s)
 
     async def _flush_one(self, batch: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
         if not batch:

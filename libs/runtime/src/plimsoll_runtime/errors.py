@@ -51,10 +51,12 @@ class PlimsollError(Exception):
     problems       what is wrong with which field, all at once
     remedy         what the caller can do
     retry_after_s  when a repeat makes sense, in seconds; None when unknown
+    trace_id       of the call that failed with it at a server: finds it in logs and traces; empty when unknown
     """
 
     kind: ErrorKind = ErrorKind.INTERNAL
     reason: str = "INTERNAL"
+    trace_id: str = ""
 
     def __init__(
         self,

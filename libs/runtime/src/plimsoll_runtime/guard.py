@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -162,7 +163,7 @@ class Guard:
 
     def _key(self, upstream: Upstream, part: str) -> str:
         """The braces make a cluster keep all keys of an upstream in one place; names are quoted, so that none can pose as another."""
-        return f"plimsoll:{self._space}:{{{quote(upstream.name, safe='')}}}:{quote(part, safe=':')}"
+        return f"plimsoll:{self._space}:{{{_quoted(upstream.name, '')}}}:{_quoted(part, ':')}"
 
     async def _ask(self, keys: list[str], words: list[str | float]) -> list[int] | None:
         """What the script says; None when Redis does not answer, or did not just now."""
@@ -221,6 +222,9 @@ class Guard:
             self._is_away = False
             self._local_gauge.set(0)
             self._log.info("guard.shared")
+
+
+_quoted = lru_cache(4096)(quote)  # several keys for every decision, of a few upstreams
 
 
 @asynccontextmanager

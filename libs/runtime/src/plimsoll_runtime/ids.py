@@ -5,6 +5,7 @@ import time
 from typing import Protocol
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
 
 class Ids(Protocol):
@@ -18,4 +19,4 @@ class RandomIds:
 
     def new(self, prefix: str) -> str:
         number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
-        return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+        return f"{prefix}_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])

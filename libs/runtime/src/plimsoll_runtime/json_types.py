@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 else:  # libraries that read types at run time, such as msgspec, cannot follow an alias that names itself
     JsonValue = Any
     JsonObject = dict[str, Any]
+
+
+_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+# What orjson writes otherwise than RFC 8785 asks: floats, those that are not finite (as null), and the order of keys with characters that
+# UTF-16 sorts otherwise than UTF-8. What looks like it inside a text goes the long way as well, to the same end.
+_SPECIAL = re.compile(r"(?:^|[:,\[])(?:-?[0-9]+[.e]|null)|[\ue000-\U0010ffff]")
 
 
 def parse_json(text: str | bytes, *, field: str = "json") -> JsonValue:
@@ -44,7 +51,11 @@ def canonical(value: JsonValue) -> str:
     Integers keep every digit, also beyond 2**53, where RFC 8785 would make them doubles: a digest must tell them apart.
     Raises ValueError for numbers that are not finite.
     """
-    return "".join(_pieces(value))
+    try:
+        text = orjson.dumps(value, option=_SORTED).decode()
+    except TypeError:  # an integer beyond 64 bits, a mapping that is no dict, …
+        return "".join(_pieces(value))
+    return "".join(_pieces(value)) if _SPECIAL.search(text) else text
 
 
 def digest(value: JsonValue) -> str:

@@ -1,5 +1,7 @@
 """Connections that stay with whoever asks all the time: taking one from the pool and giving it back costs a tenth of a short statement."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -25,9 +27,16 @@ class KeptConnections:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """One statement, its own transaction. A connection on which it failed goes back: whatever state it is in is the pool's to mend."""
-        connection = await self._take()
-        try:
+        async with self.acquire() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        return rows
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout: float = _ACQUIRE_CAP_S) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        """A connection for several statements, as from the pool."""
+        connection = await self._take(timeout)
+        try:
+            yield connection
         except BaseException:
             await self._pool.release(connection)
             raise
@@ -35,12 +44,11 @@ class KeptConnections:
             self._idle.append(connection)
         else:
             await self._pool.release(connection)
-        return rows
 
-    async def _take(self) -> asyncpg.pool.PoolConnectionProxy:
+    async def _take(self, timeout: float) -> asyncpg.pool.PoolConnectionProxy:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
             await self._pool.release(connection)
-        return await self._pool.acquire(timeout=_ACQUIRE_CAP_S)
+        return await self._pool.acquire(timeout=timeout)

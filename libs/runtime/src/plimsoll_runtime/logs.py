@@ -21,6 +21,7 @@ _TRACEBACK_CAP = 20_000  # characters, of the end: a group of errors can be long
 
 Field: TypeAlias = str | int | float | bool | None
 
+_line: ContextVar[dict[str, Field] | None] = ContextVar("plimsoll_log_line", default=None)
 _bound: ContextVar[Mapping[str, Field]] = ContextVar("plimsoll_log_fields", default=MappingProxyType({}))
 
 
@@ -64,6 +65,25 @@ def bound(fields: Mapping[str, Field]) -> Iterator[None]:
         yield
     finally:
         _bound.reset(token)
+
+
+@contextmanager
+def line(fields: dict[str, Field], *, alone: str) -> Iterator[None]:
+    """The line that will be written about a request: all but `alone` of its fields are on every line written inside the block."""
+    noted = _line.set(fields)
+    token = _bound.set({**_bound.get(), **{name: value for name, value in fields.items() if name != alone}})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+        _line.reset(noted)
+
+
+def note(fields: Mapping[str, Field]) -> None:
+    """Add to the one line that is written when the present request ends; without effect outside of one."""
+    present = _line.get()
+    if present is not None:
+        present.update(fields)
 
 
 def configure(service: str, level: str) -> None:

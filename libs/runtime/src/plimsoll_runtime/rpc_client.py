@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from plimsoll_runtime.context import current_caller
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import DeadlineExpired
 from plimsoll_runtime.faults import Edge, Fault, FaultKind, are_possible, fault_at, garbled, through
+from plimsoll_runtime.rpc_channel import RenewableChannel
 from plimsoll_runtime.settings import TlsSettings
 from plimsoll_runtime.status import cut_off, error_from_rpc, unreachable
 
@@ -25,7 +27,10 @@ _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")  #
 async def open_channel(
     address: str, tls_settings: TlsSettings, server_name: str, *, max_message_mib: int = 64
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to a peer. `server_name` is the peer's folder name, which its certificate must carry. Connects when first used."""
+    """A channel to a peer. `server_name` is the peer's folder name, which its certificate must carry. Connects when first used.
+
+    When our certificate is renewed, calls from then on go over a new connection.
+    """
     cap = max_message_mib * 1024 * 1024
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", cap),
@@ -41,7 +46,9 @@ async def open_channel(
     ]
     if tls_settings.enabled:
         options.append(("grpc.ssl_target_name_override", server_name))
-        channel = grpc.aio.secure_channel(address, tls.channel_credentials(tls_settings), options=options)
+        channel: grpc.aio.Channel = RenewableChannel(
+            lambda: grpc.aio.secure_channel(address, tls.channel_credentials(tls_settings), options=options), tls.RenewedFiles(tls_settings)
+        )
     else:
         channel = grpc.aio.insecure_channel(address, options=options)
     try:
@@ -115,11 +122,14 @@ def _after_one(fault: Fault, target: str) -> None:
             pass
 
 
+_quoted = lru_cache(4096)(quote)  # with every call, of a few tenants and principals
+
+
 def _metadata() -> tuple[tuple[str, str], ...]:
     caller = current_caller()
-    metadata = [(names.TENANT_KEY, quote(caller.tenant, safe=_PLAIN))]
+    metadata = [(names.TENANT_KEY, _quoted(caller.tenant, _PLAIN))]
     if caller.principal:
-        metadata.append((names.PRINCIPAL_KEY, quote(caller.principal, safe=_PLAIN)))
+        metadata.append((names.PRINCIPAL_KEY, _quoted(caller.principal, _PLAIN)))
     traceparent = telemetry.outgoing()
     if traceparent:
         metadata.append((names.TRACE_KEY, traceparent))

@@ -48,28 +48,38 @@ class Identity:
     principal: str = ""
 
 
+EVERY_METHOD = frozenset({"*"})
+"""What a caller may call that may call everything."""
+
+Callers: TypeAlias = Mapping[str, frozenset[str]]
+"""Which methods each service may call: the names behind the last slash, or EVERY_METHOD."""
+
 Authenticate: TypeAlias = Callable[[str, Context], Awaitable[Identity]]
 
 
 class PeerCertificates:
     """Authenticates callers inside the mesh: the certificate names the service, the metadata the tenant it works for."""
 
-    def __init__(self, callers: frozenset[str], *, insecure: bool = False) -> None:
-        self._callers = callers
+    def __init__(self, callers: Callers | frozenset[str], *, insecure: bool = False) -> None:
+        self._callers = callers if isinstance(callers, Mapping) else dict.fromkeys(callers, EVERY_METHOD)
         self._insecure = insecure
 
     async def __call__(self, method: str, context: Context) -> Identity:
-        """Raises Unauthenticated without a certificate, Denied for a service that is not on the list or sends no tenant."""
+        """Raises Unauthenticated without a certificate, Denied for a service that is not on the method's list or sends no tenant."""
         metadata = dict(context.invocation_metadata() or ())
         service = tls.peer_name(context)
         if not service and not self._insecure:
             raise Unauthenticated("no client certificate", reason="NO_CERTIFICATE")
-        if service not in self._callers and not self._insecure:
+        if not self._insecure and not self._allows(service, method):
             raise Denied(f"{service} may not call {method}", reason="CALLER_NOT_ALLOWED")
         tenant = unquote(str(metadata.get(names.TENANT_KEY, "")))
         if not tenant:
             raise Denied("the call names no tenant", reason="NO_TENANT")
         return Identity(service=service or "insecure", tenant=tenant, principal=unquote(str(metadata.get(names.PRINCIPAL_KEY, ""))))
+
+    def _allows(self, service: str, method: str) -> bool:
+        allowed = self._callers.get(service, frozenset())
+        return allowed is EVERY_METHOD or method.rpartition("/")[2] in allowed
 
 
 class RpcServer:
@@ -138,8 +148,12 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         self._cap_s = cap_s
         self._metrics = metrics
         self._log = log
+        self._served: dict[str, Any] = {}  # what a method is served by never changes
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        served = self._served.get(details.method)
+        if served is not None:
+            return served
         handler = await continuation(details)
         if handler is None or details.method.startswith(_PUBLIC):
             return handler
@@ -152,7 +166,8 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
                 serve, method_handler = self._stream(details.method, handler.stream_stream), grpc.stream_stream_rpc_method_handler
             case _:  # no contract of ours has one; served unseen it would pass the authentication by
                 return grpc.stream_unary_rpc_method_handler(_not_served)
-        return method_handler(serve, handler.request_deserializer, handler.response_serializer)
+        self._served[details.method] = method_handler(serve, handler.request_deserializer, handler.response_serializer)
+        return self._served[details.method]
 
     def _unary(self, method: str, behaviour: Callable[[Message, Context], Awaitable[Message]]) -> Any:
         async def answer(request: Message, context: Context) -> Message:
@@ -189,7 +204,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
                     with (
                         acting_for(identity.tenant, identity.principal, service=identity.service),
                         expiring(seconds),
-                        logs.bound({name: value for name, value in fields.items() if name != "method"}),
+                        logs.line(fields, alone="method"),
                     ):
                         fault = fault_at(Edge.RPC_SERVER, method.lstrip("/"))
                         if fault is not None:
@@ -205,6 +220,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
             if ours.kind is ErrorKind.INTERNAL:
                 self._log.error("rpc.failed", fields, error=error)
             self._finish(started, fields, ours)
+            ours.trace_id = ours.trace_id or str(fields.get(names.TRACE_ID, ""))
             await _abort(context, ours)
         else:
             self._finish(started, fields, None)

@@ -130,9 +130,13 @@ class PostgresSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsSettings:
     url: Secret = setting(doc="nats://user:password@host:port")
+    copies: int = setting(1, doc="members of a cluster that keep each stream: 1, 3 or 5")
 
     def __post_init__(self) -> None:
-        if problems := _url_problems("URL", self.url, "nats", "tls"):
+        problems = _url_problems("URL", self.url, "nats", "tls")
+        if self.copies not in {1, 3, 5}:
+            problems.append(FieldProblem("COPIES", f"is {self.copies}", "use 1, 3 or 5: an even number survives no more"))
+        if problems:
             raise InvalidSettings(problems=problems)
 
 

@@ -52,6 +52,8 @@ def status_of(error: PlimsollError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if error.remedy:
         info.metadata["remedy"] = _cut(error.remedy, _REMEDY_BYTES)
+    if error.trace_id:
+        info.metadata["trace_id"] = error.trace_id
     status.details.add().Pack(info)
     if error.retry_after_s is not None:
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_to_proto(error.retry_after_s)))
@@ -74,18 +76,20 @@ def error_from_rpc(error: grpc.aio.AioRpcError, target: str) -> PlimsollError:
 def error_from_status(status: status_pb2.Status) -> PlimsollError:
     """Turn a status back into the error that made it. Raises DecodeError when a detail is damaged."""
     kind = _KINDS_BY_NUMBER.get(status.code, ErrorKind.INTERNAL)
-    reason, remedy = "", ""
+    reason, remedy, trace_id = "", "", ""
     problems: tuple[FieldProblem, ...] = ()
     retry_after_s = None
     for detail in status.details:
         info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         if detail.Unpack(info):
-            reason, remedy = info.reason, info.metadata.get("remedy", "")
+            reason, remedy, trace_id = info.reason, info.metadata.get("remedy", ""), info.metadata.get("trace_id", "")
         elif detail.Unpack(bad):
             problems = tuple(FieldProblem(v.field, v.description, v.localized_message.message) for v in bad.field_violations)
         elif detail.Unpack(retry):
             retry_after_s = duration_from_proto(retry.retry_delay)
-    return BY_KIND[kind](status.message, reason=reason, problems=problems, remedy=remedy, retry_after_s=retry_after_s)
+    error = BY_KIND[kind](status.message, reason=reason, problems=problems, remedy=remedy, retry_after_s=retry_after_s)
+    error.trace_id = trace_id
+    return error
 
 
 def unreachable(target: str) -> Unavailable:

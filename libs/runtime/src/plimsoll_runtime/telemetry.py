@@ -54,6 +54,12 @@ def span(
     `linked` are the traceparents of other work that this one serves. A span that fails says with which reason; the text of an
     error may hold what must not leave the service, so it stays out.
     """
+    if not traceparent and not linked:
+        above = trace.get_current_span()
+        context = above.get_span_context()
+        if context.is_valid and not above.is_recording() and not context.trace_flags.sampled:  # nor would one below it
+            yield f"{context.trace_id:032x}"
+            return
     current = _TRACER.start_span(
         name,
         context=_parent(traceparent) if traceparent else None,

@@ -109,8 +109,14 @@ async def test_a_call_without_a_tenant_is_denied(tmp_path: Path):
 
 async def test_a_certificate_of_another_authority_gets_no_connection(tmp_path: Path):
     ours, theirs = certificates(tmp_path / "ours", "memory"), certificates(tmp_path / "theirs", "gateway")
-    stranger = TlsSettings(ca=ours.ca, certificate=theirs.certificate, key=theirs.key)  # believes us; we do not believe it
-    assert type(await refused(ours, stranger)) is Unavailable
+    stranger = grpc.ssl_channel_credentials(read(ours.ca), read(theirs.key), read(theirs.certificate))  # believes us; we do not believe it
+    async with serving(ask=who, tls=ours) as served, grpc.aio.secure_channel(served.address, stranger) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(f"/{SERVICE}/Ask")(b"", timeout=SOON)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    mixed = TlsSettings(ca=ours.ca, certificate=theirs.certificate, key=theirs.key)
+    with pytest.raises(InvalidSettings, match="does not hold against"):  # a client of ours would not even begin
+        await refused(ours, mixed)
 
 
 async def test_no_certificate_gets_no_connection(tmp_path: Path):

@@ -48,3 +48,21 @@ async def test_a_batch_whose_outcome_is_unknown_is_not_done_again() -> None:
     found = await outcomes(Batcher(flush, flushers=1), range(4))
     assert all(isinstance(item, Unavailable) for item in found)
     assert sorted(item for batch in flushed for item in batch) == [0, 1, 2, 3]
+
+
+async def test_items_that_come_fast_wait_for_each_other_and_one_that_comes_alone_does_not() -> None:
+    batches: list[int] = []
+
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        batches.append(len(batch))
+        return batch
+
+    batcher: Batcher[int, int] = Batcher(flush, linger_s=0.02)
+    async with batcher.running(), asyncio.TaskGroup() as group:
+        assert await batcher.submit(0) == 0
+        assert batches == [1]
+        for number in range(200):  # as fast as a loop turns: far more than some within the time
+            group.create_task(batcher.submit(number))
+            await asyncio.sleep(0)
+    assert len(batches) < 60
+    assert sum(batches) == 201

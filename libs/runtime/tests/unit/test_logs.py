@@ -184,3 +184,12 @@ def test_on_a_terminal_a_line_is_for_people(monkeypatch: pytest.MonkeyPatch):
     first, *rest = out.getvalue().splitlines()
     assert first.split()[1:] == ["WARNING", "probe", "ship.late", "berth=7"]
     assert rest[-1] == "ValueError: in the fog"
+
+
+def test_what_is_noted_about_a_request_is_on_the_line_at_its_end_and_on_no_other() -> None:
+    fields: dict[str, logs.Field] = {"method": "Dispatch", "tenant": "acme"}
+    logs.note({"lost": True})  # nobody writes a line
+    with logs.line(fields, alone="method"):
+        logs.note({"tool": "find_account"})
+        assert dict(logs._bound.get()) == {"tenant": "acme"}
+    assert fields == {"method": "Dispatch", "tenant": "acme", "tool": "find_account"}

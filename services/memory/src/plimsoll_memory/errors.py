@@ -22,7 +22,8 @@ NotFound
 Conflict
 ├── EmbedderMissing        the collection holds vectors of an embedder that is not configured
 ├── CollectionChanged      somebody created the collection otherwise a moment ago, or another embedder serves by now
-└── KeyReused              a key of remembering came again with something else
+├── KeyReused              a key of remembering came again with something else
+└── UploadSuperseded       another upload of the same source has begun meanwhile, or the document was deleted
 """
 
 from plimsoll_runtime.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -149,3 +150,9 @@ class KeyReused(Conflict):
     """The key stored something else before."""
 
     reason = "KEY_REUSED"
+
+
+class UploadSuperseded(Conflict):
+    """Another upload of the same source has begun meanwhile, or the document was deleted: what came before counts no more."""
+
+    reason = "UPLOAD_SUPERSEDED"

@@ -1,5 +1,6 @@
 """The composition root of memory."""
 
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -12,7 +13,7 @@ from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping
-from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
+from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer
 
 from plimsoll_memory.adapters.learner import ProcessLearner
 from plimsoll_memory.adapters.models import open_embedders, open_rerankers
@@ -41,7 +42,13 @@ from plimsoll_memory.transport.grpc import Verbs, memory_rpcs
 from plimsoll_memory.transport.quality_codec import quality_drifted, quality_measured
 
 NAME = "memory"
-CALLERS = frozenset({"gateway", "orchestrator", "tool-dispatcher"})
+CALLERS = {
+    "gateway": EVERY_METHOD,
+    "orchestrator": frozenset({"Search", "Remember", "ReadThread", "ReportUse"}),
+    "tool-dispatcher": frozenset({"Search", "ListCollections"}),
+}
+THREAD_SWITCH_S = 0.0005
+"""How long the event loop may wait for a thread that embeds or reads: at Python's own ten times that, ingestion is a fifth slower."""
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -72,6 +79,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 def main() -> None:
     """Run until told to stop."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
     run_service(NAME, Settings, build)
 
 
@@ -108,7 +116,7 @@ def assemble(settings: Settings, pool: asyncpg.Pool, embedders: Embedders, ids: 
     return Verbs(
         memory=memory,
         searching=searching,
-        uploads=Uploads(memory=memory, store=PostgresUploads(pool), limit_bytes=settings.reader.limit_bytes, clock=clock),
+        uploads=Uploads(memory=memory, store=PostgresUploads(pool), limit_bytes=settings.reader.limit_bytes, clock=clock, ids=ids),
         conversations=Conversations(threads=PostgresThreads(pool, ids, settings.language), memory=memory, clock=clock, log=log),
         evaluating=Evaluating(store=quality, searching=searching, clock=clock),
         watching=Watching(store=quality, clock=clock, log=log),

@@ -14,7 +14,7 @@ from plimsoll_memory.domain.query_set import QuerySet, QuerySetSummary
 from plimsoll_memory.domain.reading import Reading
 from plimsoll_memory.domain.search import Candidates, Question, SearchCompleted
 from plimsoll_memory.domain.upkeep import Chore, CollectionState
-from plimsoll_memory.domain.upload import Mark, UploadKey
+from plimsoll_memory.domain.upload import Begun, Mark, UploadKey
 
 SearchUse: TypeAlias = Mapping[str, str]
 """Passages of a search by id; the text is empty of one that was forgotten."""
@@ -46,14 +46,14 @@ class Library(Protocol):
         """Put the draft in the place of what its source had before, all or nothing; its collection is created when missing.
 
         A draft with the fingerprint of what is stored changes nothing. The first document settles a collection's language
-        and embedder; a draft embedded by another one is a Conflict.
+        and embedder; a draft embedded by another one is a Conflict, and so is a part of an upload that another one superseded. What came
+        whole takes the place of all parts that its source had.
         """
         ...
 
     async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
-        """Forget a document: its text, passages, vectors, words, and what was learned of words that only it had.
-
-        Returns whether it was there.
+        """Forget a document: its text, passages, vectors, words, and what was learned of words that only it had; with the first part of
+        a large one its other parts. Returns whether it was there.
         """
         ...
 
@@ -255,16 +255,24 @@ class ThreadStore(Protocol):
 class UploadStore(Protocol):
     """Keeps how far uploads got. Each method is one transaction, and sees the given tenant only."""
 
-    async def find_upload(self, tenant: str, key: UploadKey) -> Mark | None:
-        """How far an upload of the same bytes got, if it is not finished."""
+    async def begin_upload(self, tenant: str, key: UploadKey, at: datetime, *, anew: bool = False) -> Begun:
+        """Go on with an upload of these bytes unless `anew`, or begin one: whatever else was uploaded under the source is superseded."""
         ...
 
-    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, at: datetime) -> None:
-        """How far it is now."""
+    async def hold(self, tenant: str, key: UploadKey, offset: int, content: bytes) -> None:
+        """Keep content that waits for its part. The same offset again changes nothing. Raises UploadSuperseded."""
         ...
 
-    async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
-        """It is whole with this many parts; those of the same source beyond them are forgotten."""
+    async def held(self, tenant: str, key: UploadKey, mark: Mark) -> bytes:
+        """All that waits behind the mark, without a gap."""
+        ...
+
+    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, held: bytes, at: datetime) -> None:
+        """How far it is now, and what waits. Raises UploadSuperseded."""
+        ...
+
+    async def finish_upload(self, tenant: str, key: UploadKey, parts: int, at: datetime) -> None:
+        """It is whole with this many parts; those of the same source beyond them are forgotten. Raises UploadSuperseded."""
         ...
 
 
@@ -299,8 +307,12 @@ class QualityStore(Protocol):
         """The passages that a search gave; None when it is not known."""
         ...
 
-    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
-        """How many of them were used; a later word replaces an earlier one."""
+    async def run_passages(self, tenant: str, run_id: str) -> Mapping[str, SearchUse]:
+        """The passages of the latest searches of a run, by search."""
+        ...
+
+    async def keep_use(self, tenant: str, search_id: str, used: Sequence[str], *, add: bool) -> int:
+        """Which of them were used: these alone, or with `add` these too. Returns how many now are."""
         ...
 
     async def windows(self, tenant: str, collection: str, now: datetime) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:

@@ -1,5 +1,6 @@
 """Conversations, uploads and evaluation over gRPC, as the gateway and the orchestrator use them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
@@ -154,6 +155,32 @@ class TestUploads:
         assert last.stored.offset == len(content)
         found = await call(stub.Search, pb.SearchRequest(collection="help", query="paragraph 33999", limit=1), cap_s=10)
         assert "33999" in found.passages[0].text
+
+    async def test_the_same_upload_twice_at_once_is_stored_once(self, stub: Stub) -> None:
+        content = "\n\n".join(f"Paragraph {number} of the harbour's book." for number in range(20_000)).encode()
+        async with asyncio.TaskGroup() as group:
+            both = [group.create_task(upload(stub, pieces("long.txt", content, key="v1"))) for _ in range(2)]
+        for answers in both:
+            assert answers.result()[-1].stored.offset == len(content), answers.result()[-1]
+        (collection,) = (await call(stub.ListCollections, pb.ListCollectionsRequest(), cap_s=5)).collections
+        assert (collection.documents, collection.chunks) == (2, both[0].result()[-1].stored.chunks)
+
+    async def test_two_contents_of_one_source_at_once_never_mix(self, stub: Stub) -> None:
+        old, new = ("\n\n".join(f"Paragraph {number} of the {word} book." for number in range(24_000)).encode() for word in ("old", "new"))
+        async with asyncio.TaskGroup() as group:
+            both = {word: group.create_task(upload(stub, pieces("book.txt", one, key=word))) for word, one in (("old", old), ("new", new))}
+        ends = {word: task.result()[-1] for word, task in both.items()}
+        kept = [word for word, end in ends.items() if end.HasField("stored")]
+        assert kept, "one of them is stored"
+        assert {end.failure.reason for end in ends.values() if end.HasField("failure")} <= {"UPLOAD_SUPERSEDED"}
+        found = [
+            passage.text
+            for word in ("old", "new")
+            for passage in (
+                await call(stub.Search, pb.SearchRequest(collection="help", query=f"{word} book", limit=100), cap_s=10)
+            ).passages
+        ]
+        assert len({"old" if " old " in text else "new" for text in found}) == 1
 
     async def test_a_piece_that_is_too_large_is_refused(self, stub: Stub) -> None:
         header = next(iter(pieces("a.txt", b"")))

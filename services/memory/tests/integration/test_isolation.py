@@ -20,6 +20,7 @@ FILLED = {  # by hand, the same for every tenant: keys that meet
     "quality_windows": "insert into quality_windows values ($1, 'help', '2026-01-01', '{}', false)",
     "drifts": "insert into drifts values ($1, 'help', 'empty', '{}', now())",
     "uploads": "insert into uploads values ($1, 'help', 'a.md', 'key', 1, 1, 1, 1, '', now())",
+    "upload_pieces": "insert into upload_pieces values ($1, 'help', 'a.md', 1, 'rest')",
 }
 TABLES = (*WRITTEN, *FILLED)
 NAMES_ONLY = {"chores", "watched"}

@@ -16,6 +16,7 @@ from plimsoll_memory.transport.codec import search_completed
 from plimsoll_memory.transport.quality_codec import quality_drifted, quality_measured
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.failures import Category, Failure
+from plimsoll_runtime.work import WorkContext
 from plimsoll_testkit.ids import FakeIds
 
 HOUR = 3600
@@ -86,9 +87,24 @@ async def test_the_passages_of_a_search_are_known_for_reports_of_their_use(
     await log.record(one)
     assert await quality.passages(ACME, one.receipt.search_id) == {"doc_1.1.0": "one", "gone": ""}
     assert await quality.passages(UMBRELLA, one.receipt.search_id) is None
-    await quality.keep_use(ACME, one.receipt.search_id, 1)
+    assert await quality.keep_use(ACME, one.receipt.search_id, ["gone", "other"], add=False) == 2
+    assert await quality.keep_use(ACME, one.receipt.search_id, ["gone"], add=False) == 1
+    assert await quality.keep_use(ACME, one.receipt.search_id, ["gone"], add=True) == 1, "the same again"
+    assert await quality.keep_use(UMBRELLA, one.receipt.search_id, ["gone", "x"], add=True) == 0
     windows, _ = await quality.windows(ACME, "help", NOON + timedelta(minutes=5))
     assert (windows[-1].used.count, windows[-1].used.value) == (1, pytest.approx(0.2))
+
+
+async def test_the_searches_of_a_run_are_known_together(quality: PostgresQuality, log: OutboxSearchLog, pool: asyncpg.Pool) -> None:
+    await PostgresLibrary(pool).store(ACME, draft("one", "two"))
+    work = WorkContext(run_id="run_1", step=1, node="look", agent="a", agent_version="v", epoch=1)
+    first, second = (replace(search(number), passages=(f"doc_1.1.{number - 1}",), work=work) for number in (1, 2))
+    for one in (first, second, replace(search(3), passages=("doc_1.1.0",))):
+        await log.record(one)
+    assert await quality.run_passages(ACME, "run_1") == {
+        first.receipt.search_id: {"doc_1.1.0": "one"}, second.receipt.search_id: {"doc_1.1.1": "two"}
+    }  # fmt: skip
+    assert await quality.run_passages(UMBRELLA, "run_1") == await quality.run_passages(ACME, "run_2") == {}
 
 
 async def test_a_window_tells_what_happened_in_it(quality: PostgresQuality, log: OutboxSearchLog, pool: asyncpg.Pool) -> None:

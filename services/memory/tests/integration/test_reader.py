@@ -5,11 +5,11 @@ import os
 
 import psutil
 import pytest
-from memory_samples import HANDBOOK, pdf
+from memory_samples import HANDBOOK, bomb, pdf
 from plimsoll_memory.adapters.reader import ProcessReader, ReaderCrashed, ReadingLimits
 from plimsoll_memory.domain.chunking import ChunkPlan
 from plimsoll_memory.domain.media import Format, MediaType
-from plimsoll_memory.errors import EncryptedDocument, MalformedRecord, TooHardToRead
+from plimsoll_memory.errors import DocumentRefused, EncryptedDocument, MalformedRecord, TooHardToRead
 from plimsoll_runtime import logs
 from plimsoll_runtime.deadline import expiring
 from plimsoll_runtime.errors import DeadlineExpired
@@ -80,6 +80,16 @@ async def test_a_document_that_takes_too_much_memory_is_refused_and_the_next_is_
     with pytest.raises(TooHardToRead, match=r"more than 200 MiB of memory .*\(split"):
         await small.read(MARKDOWN, b"x" * 100 * 1024 * 1024)
     assert (await small.read(HTML, b"<p>Fine.</p>")).chunks
+
+
+@pytest.mark.parametrize("filler", [b" ", b"(again and again) Tj ", b"q "])
+async def test_a_pdf_that_bursts_is_refused_and_the_next_is_read(filler: bytes) -> None:
+    small = reader(memory_mib=256, seconds=20.0)
+    with pytest.raises(DocumentRefused) as refusal:
+        await small.read(PDF, bomb(filler * (120_000_000 // len(filler))))
+    assert refusal.value.problems[0].remedy
+    assert (await small.read(HTML, b"<p>Fine.</p>")).chunks
+    assert not children()
 
 
 async def test_cancelling_leaves_no_process_behind() -> None:

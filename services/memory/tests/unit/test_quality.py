@@ -9,7 +9,7 @@ from memory_samples import ACME, NOON, UMBRELLA
 from plimsoll_memory.domain.quality import Mean, QualityWindow, drifts
 from plimsoll_memory.domain.use import uses
 from plimsoll_memory.errors import RequestRefused, SearchNotFound
-from plimsoll_memory.service.watching import Watching
+from plimsoll_memory.service.watching import UseReport, Watching
 from plimsoll_runtime import logs
 from plimsoll_testkit.clock import FakeClock
 
@@ -96,16 +96,36 @@ class TestReportUse:
     async def test_passages_count_when_they_are_named_or_quoted(self, clock: FakeClock) -> None:
         store = FakeQuality(searches={(ACME, "search_1"): {"c1": PASSAGE, "c2": "Invoices are sent on the first of the month.", "c3": ""}})
         watching = Watching(store=store, clock=clock, log=logs.get("memory"))
-        use = await watching.report_use(ACME, "search_1", chunk_ids=["c3"], answer="A refund goes back to the card that paid.")
-        assert (use.passages, use.used, store.used) == (3, 2, {(ACME, "search_1"): 2})
+        report = UseReport(search_id="search_1", chunk_ids=frozenset({"c3"}), answer="A refund goes back to the card that paid.")
+        use = await watching.report_use(ACME, report)
+        assert (use.passages, use.used, store.used) == (3, 2, {(ACME, "search_1"): {"c1", "c3"}})
+
+    async def test_answers_of_a_run_add_up_over_all_its_searches(self, clock: FakeClock) -> None:
+        searches = {(ACME, "search_1"): {"c1": PASSAGE, "c2": "Parcels leave the warehouse at noon."}, (ACME, "search_2"): {"c3": PASSAGE}}
+        store = FakeQuality(searches=searches, runs={(ACME, "run_1"): ("search_1", "search_2")})
+        watching = Watching(store=store, clock=clock, log=logs.get("memory"))
+        await watching.report_use(ACME, UseReport(run_id="run_1", answer="A refund goes back to the card that paid."))
+        use = await watching.report_use(ACME, UseReport(run_id="run_1", answer="Parcels leave the warehouse at noon."))
+        assert (use.passages, use.used) == (3, 3)
+
+    async def test_a_run_that_searched_nothing_reports_nothing(self, clock: FakeClock) -> None:
+        watching = Watching(store=FakeQuality(), clock=clock, log=logs.get("memory"))
+        use = await watching.report_use(ACME, UseReport(run_id="run_1", answer="Hello."))
+        assert (use.passages, use.used) == (0, 0)
 
     async def test_a_search_of_another_tenant_is_not_there(self, clock: FakeClock) -> None:
         watching = Watching(store=FakeQuality(searches={(ACME, "search_1"): {}}), clock=clock, log=logs.get("memory"))
         with pytest.raises(SearchNotFound):
-            await watching.report_use(UMBRELLA, "search_1", chunk_ids=["c"], answer="")
+            await watching.report_use(UMBRELLA, UseReport(search_id="search_1", chunk_ids=frozenset("c")))
 
     @pytest.mark.parametrize("answer", ["", "x" * 200_001])
     async def test_a_report_without_anything_or_with_too_much_is_refused(self, clock: FakeClock, answer: str) -> None:
         watching = Watching(store=FakeQuality(), clock=clock, log=logs.get("memory"))
         with pytest.raises(RequestRefused):
-            await watching.report_use(ACME, "search_1", chunk_ids=[], answer=answer)
+            await watching.report_use(ACME, UseReport(search_id="search_1", answer=answer))
+
+    @pytest.mark.parametrize(("search_id", "run_id"), [("", ""), ("search_1", "run_1")])
+    async def test_a_report_is_of_a_search_or_of_a_run(self, clock: FakeClock, search_id: str, run_id: str) -> None:
+        watching = Watching(store=FakeQuality(), clock=clock, log=logs.get("memory"))
+        with pytest.raises(RequestRefused):
+            await watching.report_use(ACME, UseReport(search_id=search_id, run_id=run_id, answer="x"))

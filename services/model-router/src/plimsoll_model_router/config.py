@@ -88,7 +88,9 @@ class Settings:
     protected_labels: tuple[str, ...] = setting(
         ("production",), doc="labels that move only with a passing evaluation report; `none` for none"
     )
-    remember_s: float = setting(86400.0, doc="seconds that an answer is kept for repeats under its request key")
+    remember_s: float = setting(
+        86400.0, doc="seconds that an answer is kept for repeats under its request key, and question and answer for replays"
+    )
     ledger_away: Literal["refuse", "serve"] = setting(
         "refuse", doc="what becomes of calls while Postgres is away: refused, or served without budgets and recorded later"
     )

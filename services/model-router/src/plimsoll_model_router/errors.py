@@ -12,6 +12,7 @@ PlimsollError
 ├── Denied
 │   ├── LabelProtected     the label moves with a passing evaluation report only
 │   ├── ReportRefused      the evaluation report does not allow this move
+│   ├── EvaluationDenied   who calls may not ask questions as an evaluation
 │   └── OverrideDenied     who calls may not override the protection
 ├── NotFound
 │   ├── UnknownPrompt      no such prompt, label, version or digest
@@ -94,6 +95,12 @@ class ReportRefused(Denied):
     """The evaluation report does not allow this move."""
 
     reason = "REPORT_REFUSED"
+
+
+class EvaluationDenied(Denied):
+    """Only feedback may ask questions as an evaluation."""
+
+    reason = "EVALUATION_DENIED"
 
 
 class OverrideDenied(Denied):

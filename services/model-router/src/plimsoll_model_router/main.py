@@ -18,16 +18,17 @@ from plimsoll_runtime.guard import open_guard
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, Loop, run_service
 from plimsoll_runtime.metrics import Metrics
-from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
+from plimsoll_runtime.outbox import OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping
 from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.retry import Backoff
 from plimsoll_runtime.rpc_client import open_channel
-from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer, RpcService
+from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer, RpcService
 
 from plimsoll_model_router import suppliers
 from plimsoll_model_router.adapters.feedback_reports import FeedbackReports
 from plimsoll_model_router.adapters.gathered import Gathered
+from plimsoll_model_router.adapters.ledger_rounds import Encoding
 from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
 from plimsoll_model_router.adapters.postgres_ledger import PostgresCallLedger
 from plimsoll_model_router.adapters.postgres_registry import PostgresRegistryStore
@@ -38,6 +39,7 @@ from plimsoll_model_router.adapters.providers.rehearsal import FAULTS
 from plimsoll_model_router.adapters.registry_watch import RegistryWatch
 from plimsoll_model_router.adapters.snapshot_file import SnapshotFile
 from plimsoll_model_router.adapters.tenancy import MIGRATIONS
+from plimsoll_model_router.adapters.tickets import Tickets
 from plimsoll_model_router.config import Settings
 from plimsoll_model_router.domain.pace import Pace
 from plimsoll_model_router.domain.registry_cache import RegistryCache
@@ -53,13 +55,29 @@ from plimsoll_model_router.service.forgiving import ForgivingLedger
 from plimsoll_model_router.service.planning import Planner
 from plimsoll_model_router.service.registry import Registry
 from plimsoll_model_router.service.router import ModelRouter
-from plimsoll_model_router.transport.codec import completed_to_bytes
+from plimsoll_model_router.transport.codec import answer_to_bytes, body_of, completed_to_bytes
 from plimsoll_model_router.transport.grpc import ModelRouterServicer, Verbs
 
 NAME = "model-router"
 SCHEMA = "model_router"
 _COLLECT = (20_000, 20, 50)  # a call makes some thousand objects and no cycles: looking for them less often saves a tenth of the time
-CALLERS = frozenset({"gateway", "orchestrator", "feedback", "memory"})
+_OF_FEEDBACK = {
+    "Generate",
+    "GetCall",
+    "GetEntry",
+    "GetPrompt",
+    "ListModels",
+    "MoveLabel",
+    "RegisterPrompt",
+    "RegisterRoute",
+    "RollBackLabel",
+}
+CALLERS = {
+    "gateway": EVERY_METHOD,
+    "orchestrator": frozenset({"Generate", "GenerateStream"}),
+    "feedback": frozenset(_OF_FEEDBACK),
+    "memory": frozenset({"Embed"}),
+}
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -75,19 +93,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     guard = await stack.enter_async_context(
         open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry, rounds=1)
     )
+    tickets = Tickets(guard, clock)
     session = await stack.enter_async_context(open_session())
     feedback = await stack.enter_async_context(open_channel(settings.feedback_address or "127.0.0.1:9", settings.server.tls, "feedback"))
 
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
     store = PostgresRegistryStore(pool, clock)
     watch = RegistryWatch(bus, store, cache, snapshot, log)
-    ledger = PostgresCallLedger(pool, completed_to_bytes, clock, log, remember_s=settings.remember_s, committed=Gathered(relay.wake))
+    encoding = Encoding(event=completed_to_bytes, body=body_of, answer=answer_to_bytes)
+    ledger = PostgresCallLedger(pool, encoding, clock, log, remember_s=settings.remember_s, committed=Gathered(relay.wake))
     await stack.enter_async_context(ledger.running())
 
     asked, keys = upstreams(HttpTransport(session, clock), Fits()), Credentials(suppliers.credentials(settings), clock)
     breaker = BreakerPolicy(failures=settings.breaker.failures, window_s=settings.breaker.window_s, cooldown_s=settings.breaker.cooldown_s)
     timers, limits = suppliers.timers(settings), suppliers.limits(settings)
-    attempts = Attempts(asked, guard, clock, pace, timers=timers, breaker=breaker, limits=limits)
+    attempts = Attempts(asked, tickets, clock, pace, timers=timers, breaker=breaker, limits=limits)
     catalogue = Catalogue(store, cache, suppliers.configured(settings, tuple(FAULTS)), clock, log)
     counted = ledger if settings.ledger_away == "refuse" else ForgivingLedger(ledger, log)
     router = ModelRouter(
@@ -116,7 +136,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
             "relay": relay.run,
             "watch the registry": watch.run,
             "keep the ledger's house": ledger.keep_house,
-            "post what came late": ledger.post_late,
         },
     )
 
@@ -125,7 +144,7 @@ async def _migrated(pool: asyncpg.Pool, snapshot: SnapshotFile, log: logs.Log) -
     """Bring the schema up to date. While Postgres is away, a replica with a snapshot starts all the same, and migrates when it is back."""
     known = snapshot.load()
     try:
-        await migrate(pool, SCHEMA, [MIGRATIONS, OUTBOX_MIGRATIONS])
+        await migrate(pool, SCHEMA, MIGRATIONS)
     except (Unavailable, DeadlineExpired) as error:
         if not known:
             raise
@@ -137,7 +156,7 @@ async def _migrated(pool: asyncpg.Pool, snapshot: SnapshotFile, log: logs.Log) -
         backoff = Backoff(0.2, 2.0)
         while not stop.is_set():
             try:
-                await migrate(pool, SCHEMA, [MIGRATIONS, OUTBOX_MIGRATIONS])
+                await migrate(pool, SCHEMA, MIGRATIONS)
             except (Unavailable, DeadlineExpired):
                 await backoff.pause(stop)
                 continue

@@ -68,8 +68,11 @@ class RegistryStore(Protocol):
         """The versions of one name, newest first, beginning below `before` (0: at the newest)."""
         ...
 
-    async def move(self, tenant: str, move: Move) -> Move:
-        """Move a label and record it, in one transaction. Raises LabelMoved when it is not at `from_version` any more."""
+    async def move(self, tenant: str, move: Move, *, audited: bool = False) -> Move:
+        """Move a label and record it, in one transaction; with `audited` in the audit log, too.
+
+        Raises LabelMoved when the label is not at `from_version` any more.
+        """
         ...
 
     async def moves(self, tenant: str, kind: Kind, name: str, label: str, before: int, limit: int) -> Sequence[Move]:
@@ -126,8 +129,15 @@ class CallLedger(Protocol):
         """
         ...
 
+    async def settle(self, call: CompletedCall) -> None:
+        """The same a little later, in the background: for a call that is under no request key, and that nobody will look for at once.
+
+        Until then it holds what it reserved. What a crash loses between the two counts as spent.
+        """
+        ...
+
     def post(self, call: CompletedCall) -> None:
-        """The same, later: for a call that nobody waits for any more."""
+        """The same for who cannot wait at all: a call whose caller has left."""
         ...
 
     async def recall(self, tenant: str, request_key: str, fingerprint: str) -> Answer | None:

@@ -9,28 +9,32 @@ import pytest
 from model_router_behaviour import DAILY, BudgetStoreBehaviour, CallLedgerBehaviour, RegistryStoreBehaviour, to
 from model_router_samples import ACME, TEMPLATE, UMBRELLA, call, opening, unanswered
 from plimsoll.model_router.v1 import model_events_pb2
+from plimsoll_model_router.adapters.ledger_rounds import Encoding
 from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
 from plimsoll_model_router.adapters.postgres_ledger import COMPLETED, PostgresCallLedger
 from plimsoll_model_router.adapters.postgres_registry import PostgresRegistryStore
 from plimsoll_model_router.adapters.tenancy import MIGRATIONS, working_for
 from plimsoll_model_router.domain.budgets import BudgetPeriod, BudgetScope, Estimate
 from plimsoll_model_router.domain.calls import Busy, Opened, OverBudget
-from plimsoll_model_router.transport.codec import completed_to_bytes
-from plimsoll_runtime import logs
+from plimsoll_model_router.domain.labels import Grounds
+from plimsoll_model_router.errors import LabelMoved
+from plimsoll_model_router.transport.codec import answer_to_bytes, body_of, completed_to_bytes
+from plimsoll_runtime import audit, logs
 from plimsoll_runtime.errors import Internal
-from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
+from plimsoll_runtime.json_types import parse_object
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.waiting import eventually
 
 LOG = logs.get("test")
+ENCODING = Encoding(event=completed_to_bytes, body=body_of, answer=answer_to_bytes)
 
 
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "model_router") as pool:
-        await migrate(pool, "model_router", [MIGRATIONS, OUTBOX_MIGRATIONS])
+        await migrate(pool, "model_router", MIGRATIONS)
         yield pool
 
 
@@ -47,7 +51,7 @@ def told() -> list[None]:
 @pytest.fixture
 def made(pool: asyncpg.Pool, clock: FakeClock, told: list[None]) -> Callable[[], PostgresCallLedger]:
     """A replica's ledger; more than one may stand on the same database."""
-    return lambda: PostgresCallLedger(pool, completed_to_bytes, clock, LOG, remember_s=3600.0, committed=lambda: told.append(None))
+    return lambda: PostgresCallLedger(pool, ENCODING, clock, LOG, remember_s=3600.0, committed=lambda: told.append(None))
 
 
 @pytest.fixture
@@ -85,6 +89,25 @@ class TestPostgresRegistryStore(RegistryStoreBehaviour):
         assert sorted(moved.tenant for moved in found) == sorted(tenants)
         assert [moved.position for moved in found] == sorted(moved.position for moved in found)
         assert await store.last_move() == found[-1].position
+
+    async def test_moves_of_protected_labels_and_overrides_are_in_the_audit_log(
+        self, store: PostgresRegistryStore, pool: asyncpg.Pool
+    ) -> None:
+        first, _ = await store.register(ACME, TEMPLATE, "")
+        second, _ = await store.register(ACME, replace(TEMPLATE, system="Be brief."), "")
+        await store.move(ACME, to(first, 0, "candidate"))
+        await store.move(ACME, to(first, 0), audited=True)
+        await store.move(ACME, to(second, 1, grounds=Grounds.OVERRIDE), audited=True)
+        with pytest.raises(LabelMoved):
+            await store.move(ACME, to(first, 1), audited=True)
+        told = await audit.entries(pool, ACME)
+        subject = f"prompt:{TEMPLATE.name}@production"
+        assert [(one.actor, one.action, one.subject) for one in told] == [
+            ("ann", "label.overridden", subject), ("ann", "label.moved", subject)
+        ]  # fmt: skip
+        assert parse_object(told[0].details)["reason"] == "because"
+        assert (await audit.verify(pool, ACME)).is_intact
+        assert await audit.entries(pool, UMBRELLA) == []
 
 
 class TestPostgresBudgetStore(BudgetStoreBehaviour):
@@ -175,36 +198,49 @@ class TestPostgresCallLedger(CallLedgerBehaviour):
         kept = {str(one.budget.period): one.spent_tokens for one in await budgets.all(ACME)}
         assert kept == {"day": 14, "month": 14, "total": 28}
 
-    async def test_what_a_dead_replica_held_is_let_go(
+    async def test_what_a_dead_replica_held_counts_as_spent_because_it_may_have_been(
         self, made: Callable[[], PostgresCallLedger], ledger: PostgresCallLedger, budgets: PostgresBudgetStore, pool: asyncpg.Pool
     ) -> None:
         await budgets.put(ACME, DAILY)
         dead = made()
         async with dead.running():
-            assert isinstance(await dead.open(opening(1, key="k", wanted=Estimate(tokens=80))), Opened)
+            assert isinstance(await dead.open(opening(1, key="k", wanted=Estimate(tokens=40))), Opened)
         assert isinstance(await ledger.open(opening(2, key="k")), Busy)
         async with working_for(pool, ACME) as connection:
             await connection.execute("update open_calls set lease_until = now() - interval '1 second'")
-        assert isinstance(await ledger.open(opening(2, key="k", wanted=Estimate(tokens=90))), Opened)  # taken over, with its room
+        assert isinstance(
+            await ledger.open(opening(2, key="k", wanted=Estimate(tokens=61))), OverBudget
+        )  # the key is free, the room is not
+        assert isinstance(await ledger.open(opening(2, key="k", wanted=Estimate(tokens=30))), Opened)
         async with working_for(pool, ACME) as connection:
             await connection.execute("update open_calls set lease_until = now() - interval '1 second'")
         assert await ledger.release() == 1
-        assert [one.reserved_tokens for one in await budgets.all(ACME)] == [0]
+        assert [(one.spent_tokens, one.reserved_tokens) for one in await budgets.all(ACME)] == [(70, 0)]
 
-    async def test_a_call_that_nobody_waits_for_is_recorded_all_the_same(self, ledger: PostgresCallLedger, pool: asyncpg.Pool) -> None:
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(ledger.post_late(stop))
-            ledger.post(call(1))
-            ledger.post(call(1))
+    async def test_a_call_that_nobody_waits_for_is_recorded_all_the_same_and_once(
+        self, ledger: PostgresCallLedger, pool: asyncpg.Pool
+    ) -> None:
+        ledger.post(call(1))
+        await ledger.settle(call(1))
 
-            async def kept() -> bool:
-                async with working_for(pool, ACME) as connection:
-                    return bool(await connection.fetchval("select count(*) = 1 from calls"))
+        async def kept() -> bool:
+            return bool(await pool.fetchval("select count(*) = 1 from outbox"))
 
-            await eventually(kept)
-            stop.set()
+        await eventually(kept)
+        assert (await ledger.get(ACME, "call_1")).call_id == "call_1"
         assert await pool.fetchval("select count(*) from outbox") == 1
+
+    async def test_a_call_is_found_as_soon_as_its_caller_has_the_answer(
+        self, ledger: PostgresCallLedger, budgets: PostgresBudgetStore
+    ) -> None:
+        """And what it held and did not use is free for the next one, although it is settled a little later."""
+        await budgets.put(ACME, DAILY)
+        await ledger.open(opening(1, wanted=Estimate(tokens=90)))
+        await ledger.settle(call(1))
+        assert (await ledger.get(ACME, "call_1")).usage.input_tokens == 10
+        await ledger.open(opening(2, wanted=Estimate(tokens=80)))
+        await ledger.settle(call(2))
+        assert isinstance(await ledger.open(opening(3, wanted=Estimate(tokens=72))), Opened)
 
 
 async def test_what_was_posted_before_the_end_is_recorded_at_the_end(

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from model_router_conversations import LOOKUP
 from model_router_rooms import plain, running, settings_for
-from plimsoll.model_router.v1 import message_pb2
+from plimsoll.model_router.v1 import message_pb2, routing_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll_model_router.config import ProviderSettings, Settings, TimerSettings
 from plimsoll_runtime.rpc_client import call, stream
@@ -104,3 +105,26 @@ async def test_what_was_converted_on_the_way_is_told_with_the_attempt(settings: 
     [answer] = [event.answer for event in await events_of(before(settings, upstream, "fine"), asked) if event.HasField("answer")]
     told = {(one.subject, one.kind) for one in answer.attempts[0].conversions}
     assert told == {("temperature", message_pb2.CONVERSION_KIND_DROPPED), ("effort", message_pb2.CONVERSION_KIND_DROPPED)}
+
+
+async def test_a_model_may_have_timers_of_its_own_and_a_route_others(settings: Settings, upstream: ScriptedUpstream) -> None:
+    """The configuration waits 0.3 s for the first word."""
+    async with running(before(settings, upstream, "silent")) as stub:
+
+        async def waited_s(model_s: float, route_s: float, name: str) -> float:
+            model = routing_pb2.ModelEntry(name=name, provider="anthropic", model="silent")
+            model.timers.first_token.FromTimedelta(timedelta(seconds=model_s))
+            route = routing_pb2.Route(name=name, candidates=[routing_pb2.RouteCandidate(model=one) for one in (name, "openai/fine")])
+            if route_s:
+                route.timers.first_token.FromTimedelta(timedelta(seconds=route_s))
+            await call(stub.RegisterModel, pb.RegisterModelRequest(model=model, labels=["production"]), cap_s=5)
+            await call(stub.RegisterRoute, pb.RegisterRouteRequest(route=route, labels=["production"]), cap_s=5)
+            asked = plain("Hello?")
+            asked.task = name
+            answer = (await call(stub.Generate, pb.GenerateRequest(generation=asked), cap_s=10)).answer
+            assert [attempt.failure.reason for attempt in answer.attempts] == ["SLOW_START", ""]
+            return answer.attempts[0].duration.ToTimedelta().total_seconds()
+
+        assert await waited_s(0.05, 0.0, "hasty") < 0.3
+        assert await waited_s(0.6, 0.0, "calm") >= 0.6
+        assert await waited_s(30.0, 0.05, "routed") < 0.3

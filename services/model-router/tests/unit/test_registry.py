@@ -178,6 +178,20 @@ async def test_an_override_needs_a_reason_and_is_recorded_with_who_did_it(office
     assert await office.at() == 2
 
 
+async def test_what_moves_a_protected_label_and_every_override_is_audited(office: Office) -> None:
+    first, second = await office.registered(TEMPLATE, "production", "candidate"), await office.registered(OTHER, "candidate")
+    await office.registry.override_label(ACME, target(second), "candidate", "why not", "eve")
+    await office.registry.override_label(ACME, target(second), "production", "it burns", "eve")
+    await office.registry.roll_back_label(ACME, Kind.PROMPT, TEMPLATE.name, "production", "it burnt", "ann")
+    with pytest.raises(LabelProtected):
+        await office.registry.move_label(ACME, target(second), "production", "", "bob")
+    assert [(move.label, str(move.grounds), move.to_version) for move in office.store.audited] == [
+        ("production", "first", first.version),
+        ("production", "override", second.version),
+        ("production", "rollback", first.version),
+    ]
+
+
 async def test_one_command_rolls_back_and_never_past_the_beginning(office: Office) -> None:
     first, second = await office.registered(TEMPLATE, "production"), await office.registered(OTHER)
     office.reports.add(passing(second, first))

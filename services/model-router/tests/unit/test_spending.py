@@ -109,8 +109,11 @@ class Away(FakeCallLedger):
         raise Unavailable("away")
 
 
+@pytest.mark.parametrize("key", ["", "k"])
 @pytest.mark.parametrize("forgiving", [False, True])
-async def test_while_the_ledger_is_away_calls_are_refused_or_recorded_later_as_configured(clock: FakeClock, forgiving: bool) -> None:
+async def test_while_the_ledger_is_away_calls_are_refused_or_recorded_later_as_configured(
+    clock: FakeClock, forgiving: bool, key: str
+) -> None:
     room = Room(clock, reply())
     away = Away(clock)
     ledger = ForgivingLedger(away, LOG) if forgiving else away
@@ -124,10 +127,10 @@ async def test_while_the_ledger_is_away_calls_are_refused_or_recorded_later_as_c
     )
     if not forgiving:
         with pytest.raises(Unavailable):
-            await router.generate(ASKER, generation())
+            await router.generate(ASKER, replace(generation(), request_key=key))
         assert room.upstream.asked == []
         return
-    assert isinstance(await router.generate(ASKER, generation()), Answer)
+    assert isinstance(await router.generate(ASKER, replace(generation(), request_key=key)), Answer)
     assert len(away.calls) == 1
 
 

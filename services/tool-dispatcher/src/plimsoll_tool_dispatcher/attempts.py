@@ -23,7 +23,7 @@ from plimsoll_tool_dispatcher.domain.answer import checked
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome
 from plimsoll_tool_dispatcher.domain.effects import Mishap, Move, move_after
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
-from plimsoll_tool_dispatcher.domain.ledger import Acted, Claim, Finding, outcome_unknown
+from plimsoll_tool_dispatcher.domain.ledger import Acted, Claim, Finding, Reservation, outcome_unknown
 from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.ports import Draw, Executor, Gate, Pause
 
@@ -40,11 +40,12 @@ _FAULTS = frozenset({Category.TIMEOUT, Category.UPSTREAM_UNAVAILABLE, Category.M
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A call that may run now."""
+    """A call that may run now. `unreserved` is what would have been reserved, of a call that needed no reservation: its claim holds nothing."""
 
     call: Call
     admitted: Admitted
     claim: Claim
+    unreserved: Reservation | None = None
 
     @property
     def tool(self) -> Tool:

@@ -71,15 +71,14 @@ class ToolCatalogue:
         tools = [_registered(f"tools[{index}]", entry, tenant, problems) for index, entry in enumerate(entries[:_MOST_AT_ONCE])]
         if problems:
             raise InvalidTools(problems=problems)
-        for tool in tools:
-            if tool is not None:
-                await self._shelf.register(tool, by)
+        made = [tool for tool in tools if tool is not None]
+        await self._shelf.register(made, by)
         await self.refresh()
-        return [tool for tool in tools if tool is not None]
+        return made
 
-    async def unregister(self, tenant: str, name: str) -> None:
+    async def unregister(self, tenant: str, name: str, by: str) -> None:
         """Raises ToolNotFound."""
-        if not await self._shelf.unregister(tenant, name):
+        if not await self._shelf.unregister(tenant, name, by):
             raise ToolNotFound(f"no tool named {name[:80]!r} was registered here")
         await self.refresh()
 

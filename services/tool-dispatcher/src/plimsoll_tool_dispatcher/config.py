@@ -25,6 +25,10 @@ class Settings:
     arguments_kib: int = setting(8192, doc="largest arguments of a call in KiB")
     result_kib: int = setting(8192, doc="largest result of a call in KiB")
 
+    keep_calls_s: float = setting(30 * 86_400.0, doc="seconds for which ended calls are kept; a key asked for later is a new call")
+    keep_results_s: float = setting(7 * 86_400.0, doc="seconds for which results are kept for tools that fall back to their last one")
+    keep_runs_s: float = setting(400 * 86_400.0, doc="seconds for which a run's epoch and labels are kept after its last call is gone")
+
     def __post_init__(self) -> None:
         least: dict[str, tuple[float, float]] = {
             "REPLICAS": (self.replicas, 1),
@@ -34,6 +38,9 @@ class Settings:
             "WORKER_LOAD_S": (self.worker_load_s, 0.1),
             "ARGUMENTS_KIB": (self.arguments_kib, 1),
             "RESULT_KIB": (self.result_kib, 1),
+            "KEEP_CALLS_S": (self.keep_calls_s, 3600),
+            "KEEP_RESULTS_S": (self.keep_results_s, 60),
+            "KEEP_RUNS_S": (self.keep_runs_s, 3600),
         }
         wrong = [f"{name} is {value:g}: use {lowest:g} or more" for name, (value, lowest) in least.items() if value < lowest]
         largest = self.server.max_message_mib * 1024 - 64

@@ -3,9 +3,11 @@
 PlimsollError
 ├── Invalid
 │   ├── InvalidDispatch    the request names no run, no call key …
+│   ├── InvalidLookup      the request does not say which calls or entries
 │   ├── InvalidResolution  the tool could not have given that result
 │   └── InvalidTools       a declaration has mistakes
 ├── NotFound
+│   ├── CallNotFound       no call has this key
 │   ├── ToolNotFound       no tool has this name
 │   └── DoubtNotFound      no call with an unknown outcome has this id
 ├── Conflict
@@ -24,6 +26,12 @@ class InvalidDispatch(Invalid):
     reason = "INVALID_DISPATCH"
 
 
+class InvalidLookup(Invalid):
+    """The request does not say what to look up."""
+
+    reason = "INVALID_LOOKUP"
+
+
 class InvalidResolution(Invalid):
     """The tool could not have given that result."""
 
@@ -34,6 +42,12 @@ class InvalidTools(Invalid):
     """The declaration has mistakes."""
 
     reason = "INVALID_TOOLS"
+
+
+class CallNotFound(NotFound):
+    """No call has this key, or not any more; one that was refused before it began has no entry."""
+
+    reason = "CALL_NOT_FOUND"
 
 
 class DoubtNotFound(NotFound):

@@ -5,7 +5,8 @@ finished and recorded for whoever asks again under its key. Only a read-only cal
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,11 +14,12 @@ from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.logs import Log
 
 from plimsoll_tool_dispatcher.attempts import Attempts, Progress, Work
-from plimsoll_tool_dispatcher.domain.call import Failed, Outcome, Report, Succeeded
+from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome, Report, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, needs_dispatch_mark
-from plimsoll_tool_dispatcher.domain.ledger import Claim, Completed, Finding, Recorded, Unfinished, outcome_unknown
+from plimsoll_tool_dispatcher.domain.ledger import Claim, Completed, Finding, KeyTaken, Recorded, StaleEpoch, Unfinished, outcome_unknown
 from plimsoll_tool_dispatcher.doubts import Reconciliation
-from plimsoll_tool_dispatcher.errors import CallInFlight
+from plimsoll_tool_dispatcher.errors import CallInFlight, CallKeyTaken
+from plimsoll_tool_dispatcher.errors import StaleEpoch as StaleEpochError
 from plimsoll_tool_dispatcher.fallbacks import Fallbacks
 from plimsoll_tool_dispatcher.ports import Outside
 
@@ -46,6 +48,7 @@ class Executions:
         self._log = log
         self._tasks = asyncio.TaskGroup()
         self._in_flight: dict[Claim, asyncio.Task[Any]] = {}
+        self._unreserved: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
 
@@ -55,7 +58,7 @@ class Executions:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Cut off what is still in flight: `keep_alive` has given it time to end."""
-        for task in self._in_flight.values():
+        for task in (*self._in_flight.values(), *self._unreserved.values()):
             task.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
@@ -68,6 +71,27 @@ class Executions:
         self._begin(work.claim, task)
         task.add_done_callback(lambda _: self._landed(work.claim, answer))  # also when it is cancelled before its first step
         return await asyncio.shield(answer)
+
+    def unreserved(self, call: Call) -> "asyncio.Task[Any] | None":
+        """Who runs this call here just now without having reserved it."""
+        return self._unreserved.get((call.tenant, call.key))
+
+    @contextmanager
+    def without_reservation(self, call: Call) -> Iterator[None]:
+        """The present task looks the call up and runs it; ask first that no other does."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._unreserved[call.tenant, call.key] = task
+        self._none_left.clear()
+        try:
+            yield
+        finally:
+            del self._unreserved[call.tenant, call.key]
+            self._note_end()
+
+    async def read(self, work: Work) -> Report:
+        """Run a call that needed no reservation, inside `without_reservation`. It ends with the task of the one who asks."""
+        return await self._execute(work)
 
     async def _run_here(self, work: Work) -> Report:
         """In the task of the one who asks: the call ends with it, and saves a task of its own."""
@@ -119,7 +143,10 @@ class Executions:
 
     def _ended(self, claim: Claim) -> None:
         self._in_flight.pop(claim, None)
-        if not self._in_flight:
+        self._note_end()
+
+    def _note_end(self) -> None:
+        if not self._in_flight and not self._unreserved:
             self._none_left.set()
 
     def _landed(self, claim: Claim, answer: "asyncio.Future[Report]") -> None:
@@ -183,22 +210,32 @@ class Executions:
         """Write down what happened; a database that is away for a moment must not turn a known outcome into an unknown one."""
         for pause_s in _RECORD_PAUSES_S:
             try:
-                return await self._ledger.settle(work.claim, outcome, completed)
+                return await self._settled(work, outcome, completed)
             except PlimsollError as error:
                 if not error.retryable:
                     raise
                 self._log.warning("call.not_recorded_yet", {"call_id": work.claim.call_id, "reason": error.reason})
             await self._pause(pause_s)
+        return await self._settled(work, outcome, completed)
+
+    async def _settled(self, work: Work, outcome: Outcome, completed: Completed) -> bool:
+        if work.unreserved is not None:
+            return await self._ledger.record(work.unreserved, outcome, completed)
         return await self._ledger.settle(work.claim, outcome, completed)
 
-    async def _record_released(self, work: Work, completed: Completed | None) -> None:
+    async def _record_released(self, work: Work, completed: Completed) -> None:
         try:
-            await self._ledger.release(work.claim, completed)
+            if work.unreserved is not None:
+                await self._ledger.announce(completed)
+            else:
+                await self._ledger.release(work.claim, completed)
         except PlimsollError as error:  # the lease runs out by itself
             self._log.warning("call.not_released", {"call_id": work.claim.call_id, "reason": error.reason})
 
     async def _last_words(self, work: Work, progress: Progress) -> None:
         """The call was cut off in the middle: leave the ledger in the state that the effect table wants."""
+        if work.unreserved is not None:
+            return
         with suppress(TimeoutError, PlimsollError):
             async with asyncio.timeout(_LAST_WORDS_S):
                 if progress.marked:
@@ -210,14 +247,25 @@ class Executions:
                     await self._ledger.release(work.claim, None)
 
     async def _what_became_of(self, work: Work) -> Report:
-        """The claim is lost: what counts is what its new owner recorded."""
+        """The call is another's by now: what counts is what that one recorded."""
         self._log.warning("call.claim_lost", {"call_id": work.claim.call_id, "tool": work.tool.name})
-        found = await self._ledger.find(work.call)
-        if isinstance(found, Recorded):
-            return recorded(found)
+        match found := await self._ledger.find(work.call):
+            case Recorded():
+                return recorded(found)
+            case StaleEpoch() | KeyTaken():
+                raise forbidden(found)
         raise CallInFlight(retry_after_s=1.0)
 
 
 def recorded(entry: Recorded) -> Report:
     """The answer to a repeat."""
     return Report(outcome=entry.outcome, call_id=entry.call_id, recorded=True, attempts=entry.attempts, duration_s=entry.duration_s)
+
+
+def forbidden(found: StaleEpoch | KeyTaken) -> PlimsollError:
+    """Why the call must not be told anything."""
+    match found:
+        case StaleEpoch(highest=highest):
+            return StaleEpochError(f"a claim with epoch {highest} acts for this run", remedy="drop the run; its new owner goes on")
+        case KeyTaken():
+            return CallKeyTaken(remedy="use a fresh call key for a new request")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from plimsoll_runtime import logs
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.bus import open_bus, service_stream
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.guard import open_guard
@@ -17,13 +18,15 @@ from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping
 from plimsoll_runtime.redis import open_redis
-from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
+from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer
 
 from plimsoll_tool_dispatcher.adapters.by_source import ExecutorsBySource
 from plimsoll_tool_dispatcher.adapters.credential_files import CredentialFiles
 from plimsoll_tool_dispatcher.adapters.policy_files import PolicyFiles
 from plimsoll_tool_dispatcher.adapters.postgres import MIGRATIONS, PostgresCallLedger
 from plimsoll_tool_dispatcher.adapters.postgres_doubts import PostgresDoubtLedger, PostgresResultCache
+from plimsoll_tool_dispatcher.adapters.postgres_housekeeping import PostgresHousekeeping
+from plimsoll_tool_dispatcher.adapters.postgres_records import PostgresRecords
 from plimsoll_tool_dispatcher.adapters.postgres_tools import PostgresToolShelf
 from plimsoll_tool_dispatcher.adapters.python_handlers.executor import PythonHandlers
 from plimsoll_tool_dispatcher.adapters.python_handlers.files import ToolFiles
@@ -34,15 +37,20 @@ from plimsoll_tool_dispatcher.catalogue import ToolCatalogue
 from plimsoll_tool_dispatcher.config import Settings
 from plimsoll_tool_dispatcher.domain.sources import HostSource, HttpSource, McpSource, PythonSource
 from plimsoll_tool_dispatcher.pipeline import Pipeline, assemble
-from plimsoll_tool_dispatcher.ports import Outside
+from plimsoll_tool_dispatcher.ports import Outside, Records
 from plimsoll_tool_dispatcher.transport.codec import call_completed, call_escalated
 from plimsoll_tool_dispatcher.transport.grpc import Callers, ToolDispatcherHandler, tool_dispatcher_rpcs
 
 NAME = "tool-dispatcher"
 SCHEMA = "tool_dispatcher"
-CALLERS = frozenset({"gateway", "orchestrator", "model-router"})
+CALLERS = {
+    "gateway": EVERY_METHOD,
+    "orchestrator": frozenset({"Dispatch", "ListTools", "RevokeGrant"}),
+    "feedback": frozenset({"GetCall"}),
+}
 DISPATCHERS = frozenset({"orchestrator"})
 OPERATORS = frozenset({"gateway"})
+LOOKING_BACK = frozenset({"gateway", "orchestrator", "feedback"})
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -52,7 +60,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     pool = await stack.enter_async_context(open_pool(settings.postgres, SCHEMA, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
     redis = await stack.enter_async_context(open_redis(settings.redis))
-    await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, MIGRATIONS])
+    await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS, MIGRATIONS])
     guard = await stack.enter_async_context(
         open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry)
     )
@@ -85,13 +93,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     )
     pipeline = assemble(outside, lease_s=settings.lease_s, arguments_chars=settings.arguments_kib * 1024, log=log)
     await stack.enter_async_context(pipeline.executions)
+    house = PostgresHousekeeping(pool, log, calls_s=settings.keep_calls_s, results_s=settings.keep_results_s, runs_s=settings.keep_runs_s)
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
 
     return App(
         name=NAME,
         metrics=metrics,
         pings={"postgres": partial(ping, pool), "nats": bus.ping},  # not Redis: without it calls go on
-        servers=[_server(settings, pipeline, catalogue, metrics, log)],
+        servers=[_server(settings, pipeline, catalogue, PostgresRecords(pool), metrics, log)],
         loops={
             "relay the outbox": relay.run,
             "watch the tool files": partial(files.watch, handlers.check, catalogue.offer, settings.scan_s),
@@ -101,6 +110,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
             "follow the registry": catalogue.follow,
             "keep calls in flight alive": pipeline.executions.keep_alive,
             "settle doubts": pipeline.doubts.watch,
+            "keep house": house.watch,
         },
     )
 
@@ -119,18 +129,25 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _server(settings: Settings, pipeline: Pipeline, catalogue: ToolCatalogue, metrics: Metrics, log: logs.Log) -> RpcServer:
+def _server(
+    settings: Settings, pipeline: Pipeline, catalogue: ToolCatalogue, records: Records, metrics: Metrics, log: logs.Log
+) -> RpcServer:
     insecure = settings.server.insecure
     anybody = frozenset({"insecure"}) if insecure else frozenset()
-    callers = Callers(dispatch=DISPATCHERS | anybody, operate=OPERATORS | anybody, revoke=DISPATCHERS | OPERATORS | anybody)
+    callers = Callers(
+        dispatch=DISPATCHERS | anybody,
+        operate=OPERATORS | anybody,
+        revoke=DISPATCHERS | OPERATORS | anybody,
+        look_back=LOOKING_BACK | anybody,
+    )
     handler = ToolDispatcherHandler(
         pipeline.service,
         catalogue,
         pipeline.doubts,
+        records,
         callers=callers,
         arguments_chars=settings.arguments_kib * 1024,
         metrics=metrics,
-        log=log,
     )
     authenticate = PeerCertificates(CALLERS, insecure=insecure)
     return RpcServer(settings.server, [tool_dispatcher_rpcs(handler)], authenticate, metrics, log)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from plimsoll_runtime.audit import Anchor, AuditEntry, AuditVerdict
 from plimsoll_runtime.breaker import Verdict
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.failures import Failure
@@ -13,6 +14,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_tool_dispatcher.domain.call import Call, Outcome, Secrets
 from plimsoll_tool_dispatcher.domain.execution import Attempt, Invocation
+from plimsoll_tool_dispatcher.domain.history import KeptCall, Page
 from plimsoll_tool_dispatcher.domain.ledger import Claim, Completed, Doubt, Finding, Found, Reservation, Reserved, Unfinished
 from plimsoll_tool_dispatcher.domain.policy import Policy
 from plimsoll_tool_dispatcher.domain.registry import KeptVersion, Names, Offering, Resolved, Standing
@@ -74,11 +76,11 @@ class ToolShelf(Protocol):
         """Keep the versions that are new; with `first_accepted`, a name without an accepted digest gets this one."""
         ...
 
-    async def register(self, tool: Tool, by: str) -> None:
-        """Keep a version, and let its name mean it."""
+    async def register(self, tools: Sequence[Tool], by: str) -> None:
+        """Keep versions, and let their names mean them; all or none."""
         ...
 
-    async def unregister(self, tenant: str, name: str) -> bool:
+    async def unregister(self, tenant: str, name: str, by: str) -> bool:
         """The name means nothing any more; False when it did not before. Its versions stay."""
         ...
 
@@ -150,6 +152,15 @@ class CallLedger(Protocol):
         """What is known about the call, without beginning it."""
         ...
 
+    async def look_up(self, call: Call) -> Found:
+        """As `find`, for a call that will not be reserved; raises the run's epoch like a reservation."""
+        ...
+
+    async def record(self, reservation: Reservation, outcome: Outcome, completed: Completed) -> bool:
+        """Record and announce a call that ran without a reservation; False, and nothing recorded, when its key has an entry by now or a
+        higher epoch acts for its run."""
+        ...
+
     async def labels(self, tenant: str, run_id: str) -> tuple[str, ...]:
         """The labels of all tools that were called for the run so far."""
         ...
@@ -178,7 +189,7 @@ class CallLedger(Protocol):
         """Announce a call that was refused before it was reserved."""
         ...
 
-    async def revoke(self, tenant: str, grant_id: str) -> bool:
+    async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
         """Take a grant back; False when it was spent before."""
         ...
 
@@ -212,6 +223,28 @@ class DoubtLedger(Protocol):
 
     async def doubt(self, tenant: str, call_id: str) -> Doubt | None:
         """One of them."""
+        ...
+
+
+class Records(Protocol):
+    """What is kept for those who look back. Of another tenant's nothing is there."""
+
+    async def call(self, tenant: str, call_key: str) -> KeptCall | None: ...
+
+    async def calls_of_run(self, tenant: str, run_id: str, after: str, limit: int) -> Page:
+        """Oldest first, those whose call id is greater than `after`; fewer than `limit` when they are large."""
+        ...
+
+    async def calls(self, tenant: str, call_keys: Sequence[str], after: str, limit: int) -> Page:
+        """Those of these keys that there are, in the same way."""
+        ...
+
+    async def audit_entries(self, tenant: str, before: int, limit: int, action: str, subject: str) -> Sequence[AuditEntry]:
+        """Newest first, those below the position `before` (0: from the end); of one action or subject where they are given."""
+        ...
+
+    async def verify_audit(self, tenant: str, anchor: Anchor | None) -> AuditVerdict:
+        """Whether the log is as it was written, and still holds what is known from before."""
         ...
 
 

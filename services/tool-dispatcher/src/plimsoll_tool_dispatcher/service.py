@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.deadline import budget_s
-from plimsoll_runtime.errors import FieldProblem, PlimsollError
+from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import digest
 from plimsoll_runtime.logs import Log
@@ -39,9 +39,8 @@ from plimsoll_tool_dispatcher.domain.ledger import (
 from plimsoll_tool_dispatcher.domain.policy import Ruling, Verb
 from plimsoll_tool_dispatcher.domain.registry import Barred
 from plimsoll_tool_dispatcher.domain.tool import Tool
-from plimsoll_tool_dispatcher.errors import CallInFlight, CallKeyTaken, InvalidDispatch, ToolNotFound
-from plimsoll_tool_dispatcher.errors import StaleEpoch as StaleEpochError
-from plimsoll_tool_dispatcher.executions import Executions, recorded
+from plimsoll_tool_dispatcher.errors import CallInFlight, InvalidDispatch, ToolNotFound
+from plimsoll_tool_dispatcher.executions import Executions, forbidden, recorded
 from plimsoll_tool_dispatcher.ports import Outside
 from plimsoll_tool_dispatcher.rules import Rulebooks
 
@@ -91,7 +90,7 @@ class ToolDispatcher:
         found = await self._ledger.find(call)
         match found:
             case StaleEpoch() | KeyTaken():
-                raise _forbidden(found)
+                raise forbidden(found)
             case Recorded():  # the tool or its definition may have gone since; what happened has not
                 return recorded(found)
         if isinstance(admission, Failed):
@@ -100,12 +99,12 @@ class ToolDispatcher:
 
     async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
         """Take a grant back before it is used; False when it was used already."""
-        revoked = await self._ledger.revoke(tenant, grant_id)
+        revoked = await self._ledger.revoke(tenant, grant_id, by)
         self._log.info("grant.revoked", {"grant_id": grant_id, "by": by, "in_time": revoked})
         return revoked
 
     async def _reserved(self, call: Call, admitted: Admitted) -> Report:
-        """Reserve the call and run it, or follow the dispatch that did."""
+        """Reserve the call and run it, or follow the dispatch that did; run it unreserved where that will do."""
         reservation = Reservation(
             call_id=self._ids.new("call"),
             call=call,
@@ -115,6 +114,11 @@ class ToolDispatcher:
             lease_s=self._lease_s,
             ruling=admitted.ruling,
         )
+        report = await self._unreserved(reservation, admitted) if reservation.needs_none else None
+        return report or await self._following(reservation, admitted)
+
+    async def _following(self, reservation: Reservation, admitted: Admitted) -> Report:
+        call = reservation.call
         patience = _Patience(self._clock)
         while True:
             found = await self._ledger.reserve(reservation)
@@ -135,7 +139,24 @@ class ToolDispatcher:
                 case GrantSpent() | GrantRevoked() | GrantExpired():
                     return await self._refused(call, Failed(failure=_unusable(found, call), ruling=admitted.ruling))
                 case StaleEpoch() | KeyTaken():
-                    raise _forbidden(found)
+                    raise forbidden(found)
+
+    async def _unreserved(self, reservation: Reservation, admitted: Admitted) -> Report | None:
+        """Run a call that may run twice, and record it when it has ended; None when it was reserved after all, by another definition."""
+        call, patience = reservation.call, _Patience(self._clock)
+        while (other := self._executions.unreserved(call)) is not None:
+            await asyncio.wait([other], timeout=patience.next_s())
+        with self._executions.without_reservation(call):
+            match found := await self._ledger.look_up(call):
+                case NoEntry():
+                    claim = Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=0)
+                    return await self._executions.read(Work(call=call, admitted=admitted, claim=claim, unreserved=reservation))
+                case Recorded():
+                    return recorded(found)
+                case Unfinished():
+                    return None
+                case StaleEpoch() | KeyTaken():
+                    raise forbidden(found)
 
     async def _continue(self, reservation: Reservation, entry: Unfinished) -> Claim | None:
         """Take over a call whose owner went away, or record that nobody knows; None when there is nothing to run."""
@@ -213,14 +234,6 @@ def _require_complete(call: Call) -> None:
         problems.append(FieldProblem("work.epoch", "is negative", "send the epoch of the claim"))
     if problems:
         raise InvalidDispatch(problems=problems)
-
-
-def _forbidden(found: StaleEpoch | KeyTaken) -> PlimsollError:
-    match found:
-        case StaleEpoch(highest=highest):
-            return StaleEpochError(f"a claim with epoch {highest} acts for this run", remedy="drop the run; its new owner goes on")
-        case KeyTaken():
-            return CallKeyTaken(remedy="use a fresh call key for a new request")
 
 
 def _unusable(found: GrantSpent | GrantRevoked | GrantExpired, call: Call) -> Failure:

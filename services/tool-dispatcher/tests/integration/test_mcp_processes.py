@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -29,7 +30,7 @@ SCRIPT = plimsoll_testkit.hostile_mcp_process.__file__
 def declared(tmp_path: Path) -> DeclaredMcpProcess:
     command = orjson.dumps([sys.executable, "-I", SCRIPT, str(tmp_path / "note")]).decode()
     text = (
-        f"source: files\nkind: mcp\ncommand: {command}\ntools: all\nanswer_kib: 64\nenvironment: {{MODE: quiet}}\n"
+        f"source: files\nkind: mcp\ncommand: {command}\ntools: all\nanswer_kib: 64\nmemory_mib: 256\ncpu_s: 1\nenvironment: {{MODE: quiet}}\n"
         "credentials: [{name: token, variable: TOKEN}]"
     )
     source, problems = parse_source(text, stem="files")
@@ -135,3 +136,22 @@ async def _fine(mcp: McpServer, declared: DeclaredMcpProcess) -> bool:
         return await called(mcp, declared, "fine", 2.0) == FOUND
     except PlimsollError:
         return False
+
+
+@pytest.mark.parametrize("greed", ["eat_memory", "spin", "many_files"])
+async def test_a_process_that_takes_too_much_ends_and_the_next_call_finds_a_new_one(
+    mcp: McpServer, declared: DeclaredMcpProcess, greed: str
+) -> None:
+    """Memory, processor time and open files are bounded by the operating system, in the process itself."""
+    assert await called(mcp, declared, "fine") == FOUND
+    attempt = await called(mcp, declared, greed, timeout_s=10.0)
+    assert isinstance(attempt, Stopped)
+    assert attempt.mishap is Mishap.LOST
+    assert await called(mcp, declared, "fine") == FOUND
+
+
+async def test_a_program_that_is_not_there_is_told_as_one_that_cannot_be_started(declared: DeclaredMcpProcess) -> None:
+    gone = replace(declared, command=("/nowhere/server",))
+    async with McpServer(gone, lambda: {"token": "t0p-secret"}, {}, SystemClock(), logs.get("test")) as mcp:
+        with pytest.raises(PlimsollError):
+            await mcp.listing()

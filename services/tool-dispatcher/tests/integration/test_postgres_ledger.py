@@ -1,14 +1,18 @@
 """The call ledger on a real Postgres."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
 import pytest
 from plimsoll.tool_dispatcher.v1 import tool_events_pb2
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
+from plimsoll_tool_dispatcher.adapters import postgres_housekeeping as housekeeping
+from plimsoll_tool_dispatcher.adapters import postgres_records as records
 from plimsoll_tool_dispatcher.adapters import postgres_statements as sql
 from plimsoll_tool_dispatcher.adapters.postgres import MIGRATIONS, PostgresCallLedger
 from plimsoll_tool_dispatcher.adapters.postgres_doubts import PostgresDoubtLedger, PostgresResultCache
@@ -17,13 +21,14 @@ from plimsoll_tool_dispatcher.main import SCHEMA
 from plimsoll_tool_dispatcher.transport.codec import CALL_ESCALATED, call_completed, call_escalated
 from tool_dispatcher_behaviour import ResultCacheBehaviour, ToolShelfBehaviour
 from tool_dispatcher_behaviour_ledger import Announced, CallLedgerBehaviour, DoubtLedgerBehaviour, in_doubt
+from tool_dispatcher_behaviour_readings import ReadingsBehaviour
 from tool_dispatcher_samples import ACME, reservation
 
 
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), SCHEMA) as pool:
-        await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, MIGRATIONS])
+        await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS, MIGRATIONS])
         yield pool
 
 
@@ -48,6 +53,10 @@ def announced(pool: asyncpg.Pool) -> Announced:
 
 
 class TestPostgresCallLedger(CallLedgerBehaviour):
+    pass
+
+
+class TestPostgresReadings(ReadingsBehaviour):
     pass
 
 
@@ -80,6 +89,10 @@ LOOK_UPS = [
     (sql.FIND, (ACME, "key_1", "run_1")),
     (sql.RENEW, ([ACME], ["key_1"], [1], timedelta(seconds=1))),
     (sql.ABANDONED, (10,)),
+    (sql.LOOK_UP_MANY, ([1], [ACME], ["key_1"], ["run_1"], [1])),
+    (records.OF_RUN, (ACME, "run_1", "", 10, 1000)),
+    (records.OF_KEYS, (ACME, ["key_1"], "", 10, 1000)),
+    (housekeeping.OLD_CALLS, (timedelta(days=1), 10)),
     (sql.DUE, (10, timedelta(seconds=1))),
 ]
 
@@ -93,3 +106,18 @@ async def test_no_statement_of_the_ledger_reads_the_whole_table(
         await connection.execute("set enable_seqscan = off")  # a table of one row is read whole, whatever its indexes
         plan = str(await connection.fetch(f"explain {statement}", *arguments))
     assert "Seq Scan on calls" not in plan
+
+
+@pytest.mark.parametrize(
+    "statement", [sql.LOOK_UP_MANY, sql.RESERVE_MANY, sql.RECORD_MANY, sql.SETTLE_MANY], ids=["look", "reserve", "record", "settle"]
+)
+async def test_a_plan_made_for_an_empty_ledger_finds_calls_by_their_whole_key(statement: str, pool: asyncpg.Pool) -> None:
+    """Plans are kept: one that looked a key up among all calls of its tenant would get slower with each call until the table is analysed."""
+    parameters = max(int(number) for number in re.findall(r"\$(\d+)", statement))
+    async with pool.acquire() as connection:
+        await connection.execute("set plan_cache_mode = force_generic_plan")
+        await connection.execute(f"prepare kept as {statement}")
+        plan = str(await connection.fetch(f"explain execute kept({', '.join(['null'] * parameters)})"))
+        await connection.execute("deallocate kept; reset plan_cache_mode")
+    assert "Seq Scan on calls" not in plan
+    assert "calls_of_run" not in plan

@@ -6,7 +6,9 @@ import pytest
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.work import WorkContext
 from plimsoll_tool_dispatcher.domain.call import propose
-from tool_dispatcher_samples import call
+from plimsoll_tool_dispatcher.domain.effects import EffectClass
+from plimsoll_tool_dispatcher.domain.tool import FixedAnswer, OtherTool, Risk
+from tool_dispatcher_samples import call, grant_for, reservation, tool
 
 ARGUMENTS: JsonObject = {"id": 7, "note": "über", "nested": {"b": 1, "a": [1, 2]}}
 
@@ -61,3 +63,12 @@ def test_the_request_digest_tells_requests_apart_and_ignores_who_repeats_them() 
     assert asked.request_digest == later.request_digest
     assert asked.request_digest != call(arguments={"id": 8}).request_digest
     assert asked.request_digest != call(name="another").request_digest
+
+
+def test_only_a_read_that_nobody_has_to_allow_and_nothing_that_acts_stands_in_for_needs_no_reservation() -> None:
+    assert reservation(one=tool(EffectClass.READ_ONLY)).needs_none
+    assert reservation(one=tool(EffectClass.READ_ONLY, fallback=FixedAnswer(value=1))).needs_none
+    assert not reservation(one=tool(EffectClass.READ_ONLY, fallback=OtherTool(name="other"))).needs_none
+    assert not reservation(one=tool(EffectClass.READ_ONLY, risk=Risk.HIGH)).needs_none
+    assert not grant_for(reservation(one=tool(EffectClass.READ_ONLY, risk=Risk.HIGH))).needs_none
+    assert not any(reservation(one=tool(effect)).needs_none for effect in EffectClass if effect is not EffectClass.READ_ONLY)

@@ -112,6 +112,7 @@ async def test_dispatcher_killed_before_it_sent_runs_again_even_for_non_idempote
 @pytest.mark.parametrize("replicas", [1, 2], ids=["one_replica", "two_replicas"])
 @EVERY_CLASS
 async def test_duplicate_deliveries_at_once_execute_once(effect: EffectClass, replicas: int, clock: FakeClock, ids: FakeIds) -> None:
+    """A read_only call, which reserves nothing, once in each replica; whoever asked gets the one result that was recorded."""
     ledger, registry, executor = FakeCallLedger(clock), FakeToolRegistry(), FakeExecutor()
     benches = [assemble(ledger, registry, executor, clock, ids) for _ in range(replicas)]
     gate = asyncio.Event()
@@ -127,7 +128,8 @@ async def test_duplicate_deliveries_at_once_execute_once(effect: EffectClass, re
             await asyncio.sleep(0)
         gate.set()
     reports: list[Report] = [task.result() for task in tasks]
-    assert len(executor.invocations) == 1
+    assert len(executor.invocations) == (replicas if effect is EffectClass.READ_ONLY else 1)
+    assert len(ledger.announced) == 1
     assert {str(report.outcome) for report in reports} == {str(FOUND)}
     assert [report.recorded for report in reports].count(False) == 1
     assert len({report.call_id for report in reports}) == 1

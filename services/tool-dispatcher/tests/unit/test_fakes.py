@@ -13,6 +13,7 @@ from tool_dispatcher_behaviour import (
     ToolShelfBehaviour,
 )
 from tool_dispatcher_behaviour_ledger import Announced, CallLedgerBehaviour, DoubtLedgerBehaviour
+from tool_dispatcher_behaviour_readings import ReadingsBehaviour
 from tool_dispatcher_fake_ledger import FakeCallLedger
 from tool_dispatcher_fakes import FakeExecutor, FakeResultCache, FakeToolRegistry, FakeToolShelf
 from tool_dispatcher_samples import tool
@@ -37,6 +38,10 @@ def announced(ledger: FakeCallLedger) -> Announced:
 
 
 class TestFakeCallLedger(CallLedgerBehaviour):
+    pass
+
+
+class TestFakeReadings(ReadingsBehaviour):
     pass
 
 

@@ -163,10 +163,10 @@ async def test_a_registered_tool_is_there_at_once_and_for_the_own_tenant_only(ca
     assert catalogue.find(ACME, "look_up") == made
     assert (made.source, made.tenant, made.origin) == (HttpSource(source="crm", tool="find"), ACME, "api")
     assert catalogue.find(UMBRELLA, "look_up") is None
-    await catalogue.unregister(ACME, "look_up")
+    await catalogue.unregister(ACME, "look_up", "ada")
     assert catalogue.find(ACME, "look_up") is None
     with pytest.raises(ToolNotFound):
-        await catalogue.unregister(ACME, "look_up")
+        await catalogue.unregister(ACME, "look_up", "ada")
 
 
 async def test_a_registered_tool_is_seen_by_other_replicas(shelf: FakeToolShelf, catalogue: ToolCatalogue) -> None:

@@ -57,7 +57,7 @@ async def open_bus(settings: NatsSettings, service: str, metrics: Metrics) -> As
         except (OSError, NatsError) as error:  # a timeout among them
             problem = str(client.last_error or "no answer")
             raise Unavailable(f"NATS cannot be reached: {problem}", reason="NATS_UNAVAILABLE", retry_after_s=1.0) from error
-        yield Bus(client, publisher, logs.get(service), metrics)
+        yield Bus(client, publisher, logs.get(service), metrics, copies=settings.copies)
     finally:
         await _close(client)
 
@@ -65,7 +65,8 @@ async def open_bus(settings: NatsSettings, service: str, metrics: Metrics) -> As
 class Bus:
     """One connection of one service."""
 
-    def __init__(self, client: Client, publisher: Publisher, log: logs.Log, metrics: Metrics) -> None:
+    def __init__(self, client: Client, publisher: Publisher, log: logs.Log, metrics: Metrics, *, copies: int = 1) -> None:
+        self._copies = copies
         self._client = client
         self._publisher = publisher
         self._jetstream = client.jetstream(timeout=_PUBLISH_CAP_S)
@@ -92,6 +93,7 @@ class Bus:
             max_age=spec.max_age_s,
             max_bytes=spec.max_bytes,
             duplicate_window=min(120.0, spec.max_age_s),
+            num_replicas=self._copies,
         )
         with _translating():
             try:

@@ -17,8 +17,8 @@ _KEEP = """
         insert into watched (tenant, collection, start_at) values ($1, $3, $13) on conflict do nothing
     )
     insert into searches (tenant, search_id, collection, started_at, duration_s, requested, returned, degraded, failed, best_similarity,
-                          best_text_score, passages)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                          best_text_score, passages, run_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $14)
     on conflict do nothing
 """
 
@@ -69,6 +69,7 @@ class OutboxSearchLog:
                 receipt.best_text_score,
                 list(completed.passages),
                 window_start(completed.started_at, self._window_s),
+                completed.work.run_id if completed.work else "",
             )
 
 

@@ -7,12 +7,13 @@ import asyncpg
 from plimsoll_runtime.json_types import dump_json
 
 from plimsoll_memory.adapters.halfvec import halfvec_text
-from plimsoll_memory.adapters.tenancy import working_for
+from plimsoll_memory.adapters.tenancy import filling_for, working_for
 from plimsoll_memory.domain.chunking import Chunk
 from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
 from plimsoll_memory.domain.embedding import is_learned
 from plimsoll_memory.domain.paging import PageRequest
-from plimsoll_memory.errors import CollectionChanged
+from plimsoll_memory.domain.upload import UploadKey
+from plimsoll_memory.errors import CollectionChanged, UploadSuperseded
 
 _BATCH = 500  # passages a statement
 
@@ -29,6 +30,14 @@ _FIND = f"select {_DOCUMENT} from documents where tenant = $1 and collection = $
 _PAGE = f"""
     select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source > $3 order by source limit $4
 """
+_SOURCE = "select source from documents where tenant = $1 and collection = $2 and document_id = $3"
+_PARTS = """
+    select document_id from documents
+    where tenant = $1 and collection = $2 and starts_with(source, $3 || '#') and metadata ->> 'part_of' = $3
+      and case when metadata ->> 'part' ~ '^[0-9]{1,9}$' then (metadata ->> 'part')::bigint > $4 else false end
+"""
+_END_UPLOADS = "delete from uploads where tenant = $1 and collection = $2"
+_HOLD_UPLOAD = "select true from uploads where tenant = $1 and collection = $2 and source = $3 and upload_key = $4 for share"
 _LOCK_DOCUMENT = "select true from documents where tenant = $1 and collection = $2 and document_id = $3 for update"
 
 _NEW_COLLECTION = """
@@ -54,17 +63,26 @@ _PUT_DOCUMENT = f"""
     returning {_DOCUMENT}
 """
 
+# BM25 as an inner product, k1 = 1.5, b = 0.75: a passage stores what it contributes. Its length is held against 80 words instead of the
+# average: passages are cut to size, and weights must not change when other passages come and go. `offset 0` has a text analysed once.
 _PUT_CHUNKS = """
     insert into chunks (tenant, chunk_id, collection, document_id, version, position, context, headings, body, span_start, span_end,
                         metadata, lexemes, weights, often)
     select $1, one.chunk_id, $2, $3, $4, one.position, one.context, array(select jsonb_array_elements_text(one.headings::jsonb)),
            one.body, one.span_start, one.span_end, one.metadata,
-           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))), lexeme_weights(analysed.lexemes),
+           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))),
+           (select ('{' || string_agg(place || ':' || weight, ',') || '}/268435456')::sparsevec
+            from (select place, (sum(times) * 2.5 / (sum(times) + 1.5 * (0.25 + 0.75 * analysed.length / 80)))::float4 as weight
+                  from (select lexeme_place(lexeme) as place, cardinality(positions)::float8 as times
+                        from unnest(analysed.lexemes)) as words
+                  group by place) as weighted),
            array(select lexeme from unnest(analysed.lexemes),
                  generate_series(1, case when cardinality(positions) >= 4 then 2 when cardinality(positions) >= 2 then 1 else 0 end))
     from unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::jsonb[])
              as one (chunk_id, position, context, headings, body, span_start, span_end, metadata),
-         lateral (select to_tsvector($5::text::regconfig, one.context || E'\\n' || one.body) as lexemes) as analysed
+         lateral (select lexemes, (select sum(cardinality(positions)) from unnest(lexemes))::float8 as length
+                  from (select to_tsvector($5::text::regconfig, one.context || E'\\n' || one.body) as lexemes offset 0) as said
+                  offset 0) as analysed
 """
 
 _PUT_EMBEDDINGS = """
@@ -133,6 +151,7 @@ _ADD_TERMS = """
 """
 
 _FORGET_OTHER_VERSIONS = "delete from chunks where tenant = $1 and document_id = $2 and version <> $3"
+_HAS_COLLECTION = "select true from collections where tenant = $1 and name = $2"
 _LOCK_COLLECTION = "select true from collections where tenant = $1 and name = $2 for update"
 _CONFIGURE = """
     update collections set target = coalesce($3, target), reranker = coalesce($4, reranker) where tenant = $1 and name = $2 returning true
@@ -168,7 +187,9 @@ class PostgresLibrary:
 
     async def store(self, tenant: str, draft: Draft) -> Stored:
         collection, source = draft.incoming.collection, draft.incoming.source
-        async with working_for(self._pool, tenant) as connection:
+        async with filling_for(self._pool, tenant) as connection:
+            if draft.upload:
+                await hold_upload(connection, tenant, draft.upload)
             number = await _settle_collection(connection, tenant, draft)
             row = await _put_document(connection, tenant, draft)
             if row is None:
@@ -183,14 +204,25 @@ class PostgresLibrary:
             else:
                 await connection.execute(_COUNT_TERMS, tenant, collection, document.document_id, document.version)
                 await connection.execute(_FORGET_OTHER_VERSIONS, tenant, document.document_id, document.version)
+                if not draft.upload:
+                    await forget_parts(connection, tenant, collection, source, beyond=1)
         return Stored(document=document, changed=True)
 
     async def delete_document(self, tenant: str, collection: str, document_id: str) -> bool:
-        async with working_for(self._pool, tenant) as connection:
-            return await delete_document(connection, tenant, collection, document_id)
+        async with filling_for(self._pool, tenant) as connection:
+            source = await connection.fetchval(_SOURCE, tenant, collection, document_id)
+            if source is None:
+                return False
+            await connection.execute(f"{_END_UPLOADS} and source = $3", tenant, collection, source)  # in the order of those that store
+            gone = await delete_document(connection, tenant, collection, document_id)
+            await forget_parts(connection, tenant, collection, source, beyond=1)
+        return gone
 
     async def delete_collection(self, tenant: str, name: str) -> int | None:
-        async with working_for(self._pool, tenant) as connection:
+        async with filling_for(self._pool, tenant) as connection:
+            if not await connection.fetchval(_HAS_COLLECTION, tenant, name):
+                return None
+            await connection.execute(_END_UPLOADS, tenant, name)  # in the order of those that store
             if not await connection.fetchval(_LOCK_COLLECTION, tenant, name):
                 return None
             gone = await connection.fetch("delete from documents where tenant = $1 and collection = $2 returning 1", tenant, name)
@@ -214,6 +246,18 @@ async def delete_document(connection: asyncpg.Connection, tenant: str, collectio
     await connection.execute(_COUNT_TERMS, tenant, collection, document_id, _NONE)
     await connection.execute("delete from documents where tenant = $1 and document_id = $2", tenant, document_id)
     return True
+
+
+async def forget_parts(connection: asyncpg.Connection, tenant: str, collection: str, source: str, *, beyond: int) -> None:
+    """Forget the parts of a source with numbers above `beyond`, inside the caller's transaction."""
+    for row in await connection.fetch(_PARTS, tenant, collection, source, beyond):
+        await delete_document(connection, tenant, collection, row["document_id"])
+
+
+async def hold_upload(connection: asyncpg.Connection, tenant: str, key: UploadKey) -> None:
+    """Let nobody else begin an upload of the source before the caller's transaction ends. Raises UploadSuperseded when somebody did."""
+    if not await connection.fetchval(_HOLD_UPLOAD, tenant, key.collection, key.source, key.key):
+        raise UploadSuperseded
 
 
 async def _find(connection: asyncpg.Connection, tenant: str, collection: str, source: str) -> asyncpg.Record | None:

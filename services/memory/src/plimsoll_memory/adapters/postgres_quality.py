@@ -1,6 +1,6 @@
 """Quality in PostgreSQL: query sets, what was used of searches, windows of searches, and what drifts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -34,6 +34,24 @@ _PASSAGES = """
     left join chunks on chunks.tenant = $1 and chunks.chunk_id = passage.chunk_id
     where searches.tenant = $1 and search_id = $2
 """
+_RUN_PASSAGES = """
+    with latest as (
+        select search_id, passages from searches where tenant = $1 and run_id = $2 order by started_at desc limit $3
+    )
+    select latest.search_id, passage.chunk_id, coalesce(chunks.body, '') as body
+    from latest, unnest(latest.passages) as passage (chunk_id)
+    left join chunks on chunks.tenant = $1 and chunks.chunk_id = passage.chunk_id
+"""
+_KEEP_USE = """
+    with said as (
+        select array(select distinct one from unnest(case when $4 then used_passages || $3::text[] else $3::text[] end) as one) as ids
+        from searches where tenant = $1 and search_id = $2 for update
+    )
+    update searches set used_passages = said.ids, used = cardinality(said.ids) from said
+    where tenant = $1 and search_id = $2
+    returning used
+"""
+_RUN_SEARCHES = 20
 _WINDOW = """
     select count(*) as searches,
            coalesce(avg((returned = 0 and not failed)::int), 0)::float8 as empty,
@@ -119,9 +137,16 @@ class PostgresQuality:
             rows = await connection.fetch(_PASSAGES, tenant, search_id)
         return {row["chunk_id"]: row["body"] for row in rows} if known else None
 
-    async def keep_use(self, tenant: str, search_id: str, used: int) -> None:
+    async def run_passages(self, tenant: str, run_id: str) -> Mapping[str, SearchUse]:
+        found: dict[str, dict[str, str]] = {}
         async with working_for(self._pool, tenant) as connection:
-            await connection.execute("update searches set used = $3 where tenant = $1 and search_id = $2", tenant, search_id, used)
+            for row in await connection.fetch(_RUN_PASSAGES, tenant, run_id, _RUN_SEARCHES):
+                found.setdefault(row["search_id"], {})[row["chunk_id"]] = row["body"]
+        return found
+
+    async def keep_use(self, tenant: str, search_id: str, used: Sequence[str], *, add: bool) -> int:
+        async with working_for(self._pool, tenant) as connection:
+            return int(await connection.fetchval(_KEEP_USE, tenant, search_id, list(used), add) or 0)
 
     async def close_windows(self, now: datetime) -> Sequence[tuple[Drift, bool]]:
         with translating():

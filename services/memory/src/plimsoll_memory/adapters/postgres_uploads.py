@@ -1,29 +1,41 @@
-"""Uploads in PostgreSQL: how far they got."""
+"""Uploads in PostgreSQL: how far they got, and what waits for its part."""
 
 from datetime import datetime
 
 import asyncpg
 
-from plimsoll_memory.adapters.postgres_library import delete_document
-from plimsoll_memory.adapters.tenancy import working_for
-from plimsoll_memory.domain.upload import Mark, UploadKey
+from plimsoll_memory.adapters.postgres_library import forget_parts, hold_upload
+from plimsoll_memory.adapters.tenancy import filling_for, working_for
+from plimsoll_memory.domain.upload import Begun, Mark, UploadKey
+from plimsoll_memory.errors import UploadSuperseded
 
+_LEFT_DAYS = 7
+"""After that, nobody will come back for an upload."""
+
+_BEGIN = """
+    insert into uploads as old (tenant, collection, source, upload_key, stored, parts, chunks, changed, head, updated_at)
+    values ($1, $2, $3, $4, 0, 0, 0, 0, '', $5)
+    on conflict (tenant, collection, source) do update
+    set stored = 0, parts = 0, chunks = 0, changed = 0, head = '', done = false, upload_key = excluded.upload_key,
+        updated_at = excluded.updated_at
+    where old.upload_key <> excluded.upload_key or $6::boolean
+"""
 _FIND = """
-    select stored, parts, chunks, changed, head from uploads where tenant = $1 and collection = $2 and source = $3 and upload_key = $4
+    select stored, parts, chunks, changed, head, done from uploads where tenant = $1 and collection = $2 and source = $3 and upload_key = $4
 """
 _KEEP = """
-    insert into uploads (tenant, collection, source, upload_key, stored, parts, chunks, changed, head, updated_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-    on conflict (tenant, collection, source) do update
-    set upload_key = excluded.upload_key, stored = excluded.stored, parts = excluded.parts, chunks = excluded.chunks,
-        changed = excluded.changed, head = excluded.head, updated_at = excluded.updated_at
+    update uploads set stored = $5, parts = $6, chunks = $7, changed = $8, head = $9, updated_at = $10
+    where tenant = $1 and collection = $2 and source = $3 and upload_key = $4
+    returning true
 """
-_DONE = "delete from uploads where tenant = $1 and collection = $2 and source = $3"
-_SURPLUS = """
-    select document_id from documents
-    where tenant = $1 and collection = $2 and starts_with(source, $3 || '#') and metadata ->> 'part_of' = $3
-      and (metadata ->> 'part')::bigint > $4
+_DONE = """
+    update uploads set done = true, updated_at = $5 where tenant = $1 and collection = $2 and source = $3 and upload_key = $4 returning true
 """
+_LEFT = "delete from uploads where tenant = $1 and updated_at < $2::timestamptz - make_interval(days => $3)"
+_HOLD = "insert into upload_pieces (tenant, collection, source, at, content) values ($1, $2, $3, $4, $5) on conflict do nothing"
+_SIZES = "select at, octet_length(content) as size from upload_pieces where tenant = $1 and collection = $2 and source = $3 order by at"
+_PIECES = "select at, content from upload_pieces where tenant = $1 and collection = $2 and source = $3 order by at"
+_LET_GO = "delete from upload_pieces where tenant = $1 and collection = $2 and source = $3"
 
 
 class PostgresUploads:
@@ -32,30 +44,48 @@ class PostgresUploads:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def find_upload(self, tenant: str, key: UploadKey) -> Mark | None:
+    async def begin_upload(self, tenant: str, key: UploadKey, at: datetime, *, anew: bool = False) -> Begun:
+        place = (tenant, key.collection, key.source)
         async with working_for(self._pool, tenant) as connection:
-            row = await connection.fetchrow(_FIND, tenant, key.collection, key.source, key.key)
-        return Mark(**dict(row)) if row else None
+            await connection.execute(_LEFT, tenant, at, _LEFT_DAYS)
+            if await connection.execute(_BEGIN, *place, key.key, at, anew) != "INSERT 0 0":
+                await connection.execute(_LET_GO, *place)
+            row = await connection.fetchrow(_FIND, *place, key.key)
+            if row is None:  # superseded between the two statements
+                raise UploadSuperseded
+            done, held = row["done"], 0
+            mark = Mark(**{name: row[name] for name in ("stored", "parts", "chunks", "changed", "head")})
+            for size in await connection.fetch(_SIZES, *place):
+                held += size["size"] if size["at"] == mark.stored + held else 0
+        return Begun(mark=mark, held=held, done=done)
 
-    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, at: datetime) -> None:
+    async def hold(self, tenant: str, key: UploadKey, offset: int, content: bytes) -> None:
         async with working_for(self._pool, tenant) as connection:
-            await connection.execute(
-                _KEEP,
-                tenant,
-                key.collection,
-                key.source,
-                key.key,
-                mark.stored,
-                mark.parts,
-                mark.chunks,
-                mark.changed,
-                mark.head,
-                at,
-            )
+            await hold_upload(connection, tenant, key)
+            await connection.execute(_HOLD, tenant, key.collection, key.source, offset, content)
 
-    async def finish_upload(self, tenant: str, key: UploadKey, parts: int) -> None:
+    async def held(self, tenant: str, key: UploadKey, mark: Mark) -> bytes:
+        found = bytearray()
         async with working_for(self._pool, tenant) as connection:
-            rows = await connection.fetch(_SURPLUS, tenant, key.collection, key.source, parts)
-            for row in rows:
-                await delete_document(connection, tenant, key.collection, row["document_id"])
-            await connection.execute(_DONE, tenant, key.collection, key.source)
+            for row in await connection.fetch(_PIECES, tenant, key.collection, key.source):
+                if row["at"] == mark.stored + len(found):
+                    found += row["content"]
+        return bytes(found)
+
+    async def keep_upload(self, tenant: str, key: UploadKey, mark: Mark, held: bytes, at: datetime) -> None:
+        place = (tenant, key.collection, key.source)
+        async with working_for(self._pool, tenant) as connection:
+            figures = (mark.stored, mark.parts, mark.chunks, mark.changed, mark.head)
+            if not await connection.fetchval(_KEEP, *place, key.key, *figures, at):
+                raise UploadSuperseded
+            await connection.execute(_LET_GO, *place)
+            if held:
+                await connection.execute(_HOLD, *place, mark.stored, held)
+
+    async def finish_upload(self, tenant: str, key: UploadKey, parts: int, at: datetime) -> None:
+        place = (tenant, key.collection, key.source)
+        async with filling_for(self._pool, tenant) as connection:
+            if not await connection.fetchval(_DONE, *place, key.key, at):
+                raise UploadSuperseded
+            await connection.execute(_LET_GO, *place)
+            await forget_parts(connection, *place, beyond=parts)

@@ -12,7 +12,7 @@ from plimsoll_runtime.postgres import translating
 from plimsoll_memory.adapters.halfvec import halfvec_text, rows_of_halfvec
 from plimsoll_memory.adapters.postgres_library import PUT_LEARNED
 from plimsoll_memory.adapters.search_sql import place_of
-from plimsoll_memory.adapters.tenancy import working_for
+from plimsoll_memory.adapters.tenancy import filling_for, working_for
 from plimsoll_memory.domain.document import Vector
 from plimsoll_memory.domain.embedding import LATENT_DIMENSIONS, Corpus, Projections
 from plimsoll_memory.domain.upkeep import Chore, CollectionState
@@ -146,7 +146,7 @@ class PostgresWorkshop:
 
     async def put_learned(self, chore: Chore, embedder: str, projections: Projections) -> bool:
         """In one transaction, so that a space is whole or not there. Words that were forgotten meanwhile are left out."""
-        async with working_for(self._pool, chore.tenant) as connection:
+        async with filling_for(self._pool, chore.tenant) as connection:
             rows = rows_of_halfvec(projections.rows, LATENT_DIMENSIONS)
             for at in range(0, len(projections.lexemes), _BATCH):
                 lexemes = projections.lexemes[at : at + _BATCH]
@@ -164,18 +164,18 @@ class PostgresWorkshop:
         return [(row["chunk_id"], f"{row['context']}\n{row['body']}") for row in rows]
 
     async def put_vectors(self, chore: Chore, embedder: str, chunk_ids: Sequence[str], vectors: Sequence[Vector]) -> None:
-        async with working_for(self._pool, chore.tenant) as connection:
+        async with filling_for(self._pool, chore.tenant) as connection:
             texts = [halfvec_text(vector) for vector in vectors]
             await connection.execute(_PUT_VECTORS, chore.tenant, chore.collection, embedder, list(chunk_ids), texts)
 
     async def project(self, chore: Chore, embedder: str, chunk_ids: Sequence[str]) -> None:
-        async with working_for(self._pool, chore.tenant) as connection:
+        async with filling_for(self._pool, chore.tenant) as connection:
             await connection.execute(PUT_LEARNED, chore.tenant, chore.collection, embedder, list(chunk_ids), timeout=_STATEMENT_CAP_S)
 
     async def switch(self, chore: Chore, embedder: str) -> bool:
         """Holds the collection's row: who stores a document at this moment finds that another embedder serves, and begins anew."""
         key = (chore.tenant, chore.collection)
-        async with working_for(self._pool, chore.tenant) as connection:
+        async with filling_for(self._pool, chore.tenant) as connection:
             if await connection.fetchval(_LOCK, *key) != embedder or await connection.fetchrow(_MISSING, *key, embedder, 1):
                 return False
             await connection.execute(_SWITCH, *key)

@@ -3,7 +3,7 @@
 # words      what the query says, as the full text configuration reads it
 # asked      its words that the collection knows, how rare each is (BM25), and how many passages the rarer ones match
 # question   an OR of the rarer words, which says what to look at, and the weights of all words, which rank it
-# by_text    the best by BM25: the inner product of what a passage contributes (lexeme_weights) and what the query contributes
+# by_text    the best by BM25: the inner product of what a passage contributes (its weights) and what the query contributes
 # near       the nearest by cosine, all of those looked at
 # by_vector  those of them that are near enough to mean something
 # fused      what the answer can need: a passage in one list only, behind the rank that is kept, never gets into the answer

@@ -14,6 +14,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue, canonical, digest
 from plimsoll_memory.domain.chunking import Chunk
 from plimsoll_memory.domain.media import Format, parse_media_type
 from plimsoll_memory.domain.nesting import MOST_LEVELS, too_deep
+from plimsoll_memory.domain.upload import UploadKey
 from plimsoll_memory.errors import DocumentTooLarge, EmptyDocument, RequestRefused
 
 Vector: TypeAlias = Sequence[float]
@@ -101,6 +102,7 @@ class Draft:
 
     vectors  belong to `chunks` one by one; none when the embedder is one that the library learned
     target   what a new collection should be embedded with; empty for `embedder` itself
+    upload   what it is a part of; None for a document that came whole
     """
 
     document_id: str
@@ -113,6 +115,7 @@ class Draft:
     language: str
     made_at: datetime
     target: str = ""
+    upload: UploadKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ _STEM = 5  # characters: most inflection is behind them
 _GRAMS = (3, 4, 5)
 _GRAM_WEIGHT = 0.3  # beside 1 for the stem
 _SIGN = 1 << 31
+_GRAM_MARK = zlib.crc32(b"#")  # goes before every gram, so that none falls together with a stem
 _REMEMBERED = 30_000  # words, about 100 bytes each
 _STOP = (
     "a about above after again against all also am an and any are as at be because been before being below between both but by can"
@@ -64,11 +65,6 @@ def _words(text: str) -> list[str]:
 def _features(word: str) -> "array[int]":
     """The word's stem, then its character n-grams, each as a signed place in the vector."""
     marked = f"\x02{word}\x03"
-    grams = dict.fromkeys(marked[at : at + size] for size in _GRAMS for at in range(len(marked) - size + 1))
-    return array("h", [_place(word[:_STEM]), *(_place(f"#{gram}") for gram in grams)])
-
-
-def _place(feature: str) -> int:
-    number = zlib.crc32(feature.encode())
-    place = number % DIMENSIONS + 1
-    return place if number & _SIGN else -place
+    grams = dict.fromkeys([marked[at : at + size] for size in _GRAMS for at in range(len(marked) - size + 1)])
+    sums = [zlib.crc32(word[:_STEM].encode()), *[zlib.crc32(gram.encode(), _GRAM_MARK) for gram in grams]]
+    return array("h", [number % DIMENSIONS + 1 if number & _SIGN else -(number % DIMENSIONS + 1) for number in sums])

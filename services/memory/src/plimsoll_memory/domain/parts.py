@@ -42,6 +42,11 @@ class Cutter:
         """Whether the content may be cut."""
         return self.format.media_type in _SPLITTABLE and self.format.charset != "utf-16" and bytes(self._held[:2]) not in _UTF16
 
+    @property
+    def waiting(self) -> bytes:
+        """What was taken in and is in no part yet."""
+        return bytes(self._held)
+
     def take(self, piece: bytes) -> list[Part]:
         """The parts that are full now. Raises DocumentTooLarge or MalformedRecord."""
         self._held += piece

@@ -21,3 +21,18 @@ class Mark:
     chunks: int = 0
     changed: int = 0
     head: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An upload as it is when somebody begins it or goes on with it; `held` counts the bytes behind the mark that wait for their part,
+    `done` says that it came to its end."""
+
+    mark: Mark = field(default_factory=Mark)
+    held: int = 0
+    done: bool = False
+
+    @property
+    def expected(self) -> int:
+        """Where the next content begins."""
+        return self.mark.stored + self.held

@@ -21,6 +21,7 @@ from plimsoll_memory.domain.document import (
 )
 from plimsoll_memory.domain.embedding import HASHING, LATENT, is_learned
 from plimsoll_memory.domain.paging import PageRequest, page_token
+from plimsoll_memory.domain.upload import UploadKey
 from plimsoll_memory.errors import CollectionChanged, CollectionNotFound, DocumentNotFound, EmbedderMissing, RequestRefused
 from plimsoll_memory.ports import DocumentReader, Embedder, Embedders, Library, Rerankers
 
@@ -61,8 +62,11 @@ class Memory:
     clock: Clock
     ids: Ids
 
-    async def ingest(self, tenant: str, incoming: Incoming) -> Stored:
-        """Store a document in the place of what its source had before; the same again changes nothing. Raises DocumentRefused."""
+    async def ingest(self, tenant: str, incoming: Incoming, upload: UploadKey | None = None) -> Stored:
+        """Store a document, or a part of an upload, in the place of what its source had before; the same again changes nothing.
+
+        Raises DocumentRefused, or UploadSuperseded.
+        """
         fingerprint = incoming.fingerprint(self.defaults.recipe)
         known = await self.library.find_document(tenant, incoming.collection, incoming.source)
         if known is not None and known.fingerprint == fingerprint:
@@ -87,6 +91,7 @@ class Memory:
                 language=collection.language if collection else self.defaults.language,
                 made_at=self.clock.now(),
                 target=self.defaults.embedder,
+                upload=upload,
             )
             try:
                 return await self.library.store(tenant, draft)

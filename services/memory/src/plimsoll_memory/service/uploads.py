@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.errors import ErrorKind, PlimsollError
+from plimsoll_runtime.errors import ErrorKind, FieldProblem, PlimsollError
 from plimsoll_runtime.failures import Category, Failure, failure_from_error
+from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_memory.domain.document import accept
@@ -16,6 +17,8 @@ from plimsoll_memory.domain.upload import Mark, UploadKey
 from plimsoll_memory.errors import RequestRefused
 from plimsoll_memory.ports import UploadStore
 from plimsoll_memory.service.memory import Memory
+
+_KEY_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +77,36 @@ Told: TypeAlias = Begin | Progress | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """The next bytes of a document, from an offset; `last` says that it ends behind them."""
+
+    header: Header
+    offset: int
+    content: bytes = field(repr=False)
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Where the next content must begin, and how much is stored for good."""
+
+    offset: int
+    mark: Mark
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uploads:
-    """Takes streams of documents, one document at a time each: who sends faster than they are stored waits."""
+    """Takes documents in pieces, as streams or call by call; who sends faster than they are stored waits."""
 
     memory: Memory
     store: UploadStore
     limit_bytes: int
     clock: Clock
+    ids: Ids
 
     async def ingest(self, tenant: str, sent: AsyncIterator[Sent]) -> AsyncGenerator[Told, None]:
-        """Store what comes. Raises RequestRefused for content before any header."""
+        """Store what comes, one document at a time. Raises RequestRefused for content before any header."""
         upload: _Upload | None = None
         failed = False
         source = ""
@@ -97,7 +120,9 @@ class Uploads:
                         yield Begin(source=source, offset=upload.mark.stored)
                     case Piece(content) if upload:
                         for part in upload.cutter.take(content):
-                            yield Progress(source=source, mark=await self._store(tenant, upload, part), done=False)
+                            mark = await self._store(tenant, upload, part)
+                            await self.store.keep_upload(tenant, upload.key, mark, b"", self.clock.now())
+                            yield Progress(source=source, mark=mark, done=False)
                     case End() if upload:
                         yield Progress(source=source, mark=await self._finish(tenant, upload), done=True)
                         upload = None
@@ -109,19 +134,47 @@ class Uploads:
                 failed, upload = True, None
                 yield Failed(source=source, failure=_failure(error, source))
 
+    async def take(self, tenant: str, call: Call) -> Taken:
+        """Take the next bytes; those that were taken before are passed over, those behind a gap are left for the caller to send again.
+
+        Raises RequestRefused, DocumentRefused or UploadSuperseded.
+        """
+        if not call.header.key:
+            raise RequestRefused(problems=[FieldProblem("upload_key", "is missing", "name the bytes, for example by their digest")])
+        _check(call.header, self.limit_bytes)
+        key, end = _key(call.header, call.header.key), call.offset + len(call.content)
+        begun = await self.store.begin_upload(tenant, key, self.clock.now())
+        if begun.done and call.last and end == begun.mark.stored:  # whoever calls did not hear of it
+            return Taken(offset=end, mark=begun.mark, done=True)
+        if begun.done:
+            begun = await self.store.begin_upload(tenant, key, self.clock.now(), anew=True)
+        if not call.offset <= begun.expected <= end or (begun.expected == end and not call.last):
+            return Taken(offset=begun.expected, mark=begun.mark)
+        content = call.content[begun.expected - call.offset :]
+        upload = self._upload(call.header, key, begun.mark)
+        if not call.last and begun.held + len(content) <= upload.cutter.size:
+            await self.store.hold(tenant, key, begun.expected, content)
+            return Taken(offset=end, mark=begun.mark)
+        before = await self.store.held(tenant, key, begun.mark) if begun.held else b""
+        for part in upload.cutter.take(before + content):
+            mark = await self._store(tenant, upload, part)
+            await self.store.keep_upload(tenant, key, mark, upload.cutter.waiting, self.clock.now())
+        if call.last:
+            return Taken(offset=end, mark=await self._finish(tenant, upload), done=True)
+        if upload.mark == begun.mark:  # it cannot be cut
+            await self.store.hold(tenant, key, begun.expected, content)
+        return Taken(offset=end, mark=upload.mark)
+
     async def _begin(self, tenant: str, header: Header) -> "_Upload":
-        accept(  # its fields, before any content comes
-            collection=header.collection,
-            source=header.source,
-            media_type=header.media_type,
-            content=b" ",
-            metadata=header.metadata,
-            labels=header.labels,
-            limit_bytes=self.limit_bytes,
-        )
-        key = UploadKey(collection=header.collection, source=header.source, key=header.key)
-        found = await self.store.find_upload(tenant, key) if header.key else None
-        mark = found or Mark()
+        """From where it ended, or anew when it came to its end before. What waits from calls comes again."""
+        _check(header, self.limit_bytes)
+        key = _key(header, header.key or self.ids.new("upload"))
+        begun = await self.store.begin_upload(tenant, key, self.clock.now())
+        if begun.done:
+            begun = await self.store.begin_upload(tenant, key, self.clock.now(), anew=True)
+        return self._upload(header, key, begun.mark)
+
+    def _upload(self, header: Header, key: UploadKey, mark: Mark) -> "_Upload":
         cutter = Cutter(
             format=parse_media_type(header.media_type),
             limit=self.limit_bytes,
@@ -132,7 +185,7 @@ class Uploads:
         return _Upload(header=header, key=key, cutter=cutter, mark=mark)
 
     async def _store(self, tenant: str, upload: "_Upload", part: Part) -> Mark:
-        """Store a part as a document, then keep how far we are: killed between the two, the part is found stored when it comes again."""
+        """Store a part as a document; killed before its mark is kept, it is found stored when it comes again."""
         header, number = upload.header, upload.mark.parts + 1
         metadata: JsonObject = {**header.metadata, "part": number, "part_of": header.source} if number > 1 else header.metadata
         incoming = accept(
@@ -144,7 +197,7 @@ class Uploads:
             labels=header.labels,
             limit_bytes=self.limit_bytes,
         )
-        stored = await self.memory.ingest(tenant, incoming)
+        stored = await self.memory.ingest(tenant, incoming, upload.key)
         upload.mark = Mark(
             stored=part.ends,
             parts=number,
@@ -152,15 +205,14 @@ class Uploads:
             changed=upload.mark.changed + stored.changed,
             head=upload.cutter.head,
         )
-        if header.key:
-            await self.store.keep_upload(tenant, upload.key, upload.mark, self.clock.now())
         return upload.mark
 
     async def _finish(self, tenant: str, upload: "_Upload") -> Mark:
         """Store what is left, and forget parts that an earlier, longer content of the source had."""
         last = upload.cutter.end()
         mark = await self._store(tenant, upload, last) if last else upload.mark
-        await self.store.finish_upload(tenant, upload.key, mark.parts)
+        await self.store.keep_upload(tenant, upload.key, mark, b"", self.clock.now())
+        await self.store.finish_upload(tenant, upload.key, mark.parts, self.clock.now())
         return mark
 
 
@@ -178,3 +230,26 @@ def _failure(error: PlimsollError, source: str) -> Failure:
     if error.kind is ErrorKind.INVALID:
         return Failure(category=Category.INVALID_ARGUMENTS, reason=error.reason, message=told, where=source)
     return failure_from_error(error, source)
+
+
+def _key(header: Header, key: str) -> UploadKey:
+    return UploadKey(collection=header.collection, source=header.source, key=key)
+
+
+def _check(header: Header, limit_bytes: int) -> None:
+    """Its fields, before any content is taken."""
+    if len(header.key) > _KEY_LENGTH or not header.key.isprintable():
+        raise RequestRefused(
+            problems=[
+                FieldProblem("upload_key", "is too long or holds control characters", f"use up to {_KEY_LENGTH} printable characters")
+            ]
+        )
+    accept(
+        collection=header.collection,
+        source=header.source,
+        media_type=header.media_type,
+        content=b" ",
+        metadata=header.metadata,
+        labels=header.labels,
+        limit_bytes=limit_bytes,
+    )

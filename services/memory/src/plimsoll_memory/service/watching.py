@@ -28,6 +28,16 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UseReport:
+    """What was used of a search, or of all searches of a run: passages by id, or those that the answer draws on."""
+
+    search_id: str = ""
+    run_id: str = ""
+    chunk_ids: frozenset[str] = frozenset()
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """The verbs of live quality, and the loop that closes windows."""
 
@@ -35,20 +45,24 @@ class Watching:
     clock: Clock
     log: logs.Log
 
-    async def report_use(self, tenant: str, search_id: str, *, chunk_ids: Sequence[str], answer: str) -> Use:
-        """Keep which passages of a search the answer used. The answer is compared and not kept. Raises SearchNotFound, RequestRefused."""
-        if len(answer) > _ANSWER_LENGTH:
-            problem = f"has {len(answer):,} characters; the limit is {_ANSWER_LENGTH:,}"
-            raise RequestRefused(problems=[FieldProblem("answer", problem, "send the part that draws on the search")])
-        if not chunk_ids and not answer.strip():
-            raise RequestRefused(problems=[FieldProblem("chunk_ids", "are missing", "send them, or the answer")])
-        passages = await self.store.passages(tenant, search_id)
-        if passages is None:
-            raise SearchNotFound(f"there is no search {search_id[:80]!r}, or it is older than a week")
-        named = set(chunk_ids)
-        used = sum(chunk_id in named or bool(answer and uses(answer, text)) for chunk_id, text in passages.items())
-        await self.store.keep_use(tenant, search_id, used)
-        return Use(passages=len(passages), used=used)
+    async def report_use(self, tenant: str, report: "UseReport") -> Use:
+        """Keep which passages of a search, or of a run's searches, the answer used. The answer is compared and not kept.
+
+        Raises SearchNotFound for a search that is not known, RequestRefused.
+        """
+        _check(report)
+        if report.run_id:
+            searches = await self.store.run_passages(tenant, report.run_id)
+        else:
+            passages = await self.store.passages(tenant, report.search_id)
+            if passages is None:
+                raise SearchNotFound(f"there is no search {report.search_id[:80]!r}, or it is older than a week")
+            searches = {report.search_id: passages}
+        used = 0
+        for search_id, passages in searches.items():
+            found = [one for one, text in passages.items() if one in report.chunk_ids or (report.answer and uses(report.answer, text))]
+            used += await self.store.keep_use(tenant, search_id, found, add=bool(report.run_id))
+        return Use(passages=sum(map(len, searches.values())), used=used)
 
     async def quality(self, tenant: str, collection: str) -> tuple[Sequence[QualityWindow], Sequence[Drift]]:
         """The last windows of a collection, the open one too, and what drifts. Raises RequestRefused."""
@@ -79,3 +93,13 @@ class Watching:
                 self.log.info("quality.recovered", fields)
             else:
                 self.log.warning("quality.drifted", fields)
+
+
+def _check(report: UseReport) -> None:
+    if len(report.answer) > _ANSWER_LENGTH:
+        problem = f"has {len(report.answer):,} characters; the limit is {_ANSWER_LENGTH:,}"
+        raise RequestRefused(problems=[FieldProblem("answer", problem, "send the part that draws on the search")])
+    if not report.chunk_ids and not report.answer.strip():
+        raise RequestRefused(problems=[FieldProblem("chunk_ids", "are missing", "send them, or the answer")])
+    if bool(report.search_id) == bool(report.run_id):
+        raise RequestRefused(problems=[FieldProblem("search_id", "and run_id are both set, or none is", "name one of them")])

@@ -63,6 +63,11 @@ class MemoryHandler(rpc.MemoryServiceServicer):
             async for one in told:
                 yield upload_codec.told_to_proto(one)
 
+    async def UploadPart(self, request: pb.UploadPartRequest, context: Context) -> pb.UploadPartResponse:
+        """Takes the next bytes of a document of any size."""
+        part = upload_codec.call_from_proto(request)
+        return upload_codec.taken_to_proto(await self._uploads.take(current_caller().tenant, part))
+
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """The passages that answer a query best. What may succeed later comes back as a failure, a value that a graph routes on."""
         wanted = codec.search_from_proto(request)
@@ -130,10 +135,8 @@ class MemoryHandler(rpc.MemoryServiceServicer):
 
     async def ReportUse(self, request: pb.ReportUseRequest, context: Context) -> pb.ReportUseResponse:
         """Keeps which passages of a search the answer used."""
-        use = await self._watching.report_use(
-            current_caller().tenant, request.search_id, chunk_ids=request.chunk_ids, answer=request.answer
-        )
-        return quality_codec.use_to_proto(use)
+        report = quality_codec.report_from_proto(request)
+        return quality_codec.use_to_proto(await self._watching.report_use(current_caller().tenant, report))
 
     async def PutQuerySet(self, request: pb.PutQuerySetRequest, context: Context) -> pb.PutQuerySetResponse:
         """Stores labelled queries under a name."""

@@ -11,7 +11,7 @@ from plimsoll_memory.domain.measures import Comparison, Measure
 from plimsoll_memory.domain.quality import Drift, QualityWindow
 from plimsoll_memory.domain.query_set import Judgement, LabelledQuery, QuerySet, QuerySetSummary
 from plimsoll_memory.service.evaluating import Evaluation, Order, Outcome
-from plimsoll_memory.service.watching import Use
+from plimsoll_memory.service.watching import Use, UseReport
 from plimsoll_memory.transport.codec import configuration_from_proto
 
 QUALITY_MEASURED = "plimsoll.v1.memory.quality.measured"
@@ -84,6 +84,10 @@ def evaluation_to_proto(evaluation: Evaluation) -> pb.EvaluateResponse:
 
 def quality_to_proto(windows: Sequence[QualityWindow], drifts: Sequence[Drift]) -> pb.GetQualityResponse:
     return pb.GetQualityResponse(windows=map(_window_to_proto, windows), drifts=map(_drift_to_proto, drifts))
+
+
+def report_from_proto(request: pb.ReportUseRequest) -> UseReport:
+    return UseReport(search_id=request.search_id, run_id=request.run_id, chunk_ids=frozenset(request.chunk_ids), answer=request.answer)
 
 
 def use_to_proto(use: Use) -> pb.ReportUseResponse:

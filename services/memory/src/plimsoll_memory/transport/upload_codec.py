@@ -9,9 +9,10 @@ from plimsoll_runtime.wire import object_from_proto
 
 from plimsoll_memory.domain.upload import Mark
 from plimsoll_memory.errors import RequestRefused
-from plimsoll_memory.service.uploads import Begin, End, Failed, Header, Piece, Progress, Sent, Told
+from plimsoll_memory.service.uploads import Begin, Call, End, Failed, Header, Piece, Progress, Sent, Taken, Told
 
 _PIECE_BYTES = 1024 * 1024
+_CALL_BYTES = 8 * 1024 * 1024
 
 
 async def sent_from_proto(requests: AsyncIterator[pb.IngestDocumentsRequest]) -> AsyncIterator[Sent]:
@@ -21,10 +22,7 @@ async def sent_from_proto(requests: AsyncIterator[pb.IngestDocumentsRequest]) ->
             case "header":
                 yield _header(request.header)
             case "content":
-                if len(request.content) > _PIECE_BYTES:
-                    problem = FieldProblem("content", f"has {len(request.content):,} bytes", f"send pieces of up to {_PIECE_BYTES:,}")
-                    raise RequestRefused(problems=[problem])
-                yield Piece(request.content)
+                yield Piece(_fitting(request.content, _PIECE_BYTES))
             case "end":
                 yield End()
             case _:
@@ -41,6 +39,23 @@ def told_to_proto(told: Told) -> pb.IngestDocumentsResponse:
             return pb.IngestDocumentsResponse(source=told.source, progress=_progress(told.mark))
         case Failed():
             return pb.IngestDocumentsResponse(source=told.source, failure=failure_to_proto(told.failure))
+
+
+def call_from_proto(request: pb.UploadPartRequest) -> Call:
+    """Raises RequestRefused for content that is too large or an offset that is none, Invalid for metadata that is no JSON object."""
+    if request.offset < 0:
+        raise RequestRefused(problems=[FieldProblem("offset", f"is {request.offset}", "begin at 0, and go on where the answer says")])
+    return Call(header=_header(request.header), offset=request.offset, content=_fitting(request.content, _CALL_BYTES), last=request.last)
+
+
+def taken_to_proto(taken: Taken) -> pb.UploadPartResponse:
+    return pb.UploadPartResponse(offset=taken.offset, progress=_progress(taken.mark), done=taken.done)
+
+
+def _fitting(content: bytes, most: int) -> bytes:
+    if len(content) > most:
+        raise RequestRefused(problems=[FieldProblem("content", f"has {len(content):,} bytes", f"send pieces of up to {most:,}")])
+    return content
 
 
 def _header(message: pb.IngestHeader) -> Header:

@@ -1,5 +1,7 @@
 """A finished call as the row that the ledger's function takes, and back."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import asyncpg
@@ -9,8 +11,8 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
 from plimsoll_model_router.domain import plain, told
-from plimsoll_model_router.domain.calls import CompletedCall, KeptCall
-from plimsoll_model_router.domain.generation import Answer, Unanswered
+from plimsoll_model_router.domain.calls import CompletedCall, KeptBody, KeptCall
+from plimsoll_model_router.domain.generation import Answer, Purpose, Unanswered
 
 
 def row_of(call: CompletedCall, remembered_until: datetime | None) -> JsonObject:
@@ -33,7 +35,11 @@ def row_of(call: CompletedCall, remembered_until: datetime | None) -> JsonObject
         "provider": provider,
         "model": model,
         "rehearsal": isinstance(outcome, Answer) and outcome.rehearsal,
-        "prompt_name": generation.prompt.name if generation.prompt is not None else "",
+        "prompt_name": generation.prompt_name,
+        "prompt_version": call.prompt_version,
+        "model_digest": call.model_digest,
+        "purpose": generation.purpose.value,
+        "confidence": outcome.confidence if isinstance(outcome, Answer) else None,
         "prompt_digest": outcome.prompt_digest,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -57,7 +63,8 @@ def row_of(call: CompletedCall, remembered_until: datetime | None) -> JsonObject
     }
 
 
-def kept_call(row: asyncpg.Record) -> KeptCall:
+def kept_call(row: asyncpg.Record, encode_answer: Callable[[Answer], bytes]) -> KeptCall:
+    """The call, with its body when it still has one: the answer is kept there, or in the row, where a request key needs it."""
     failure = None
     if row["failure_category"] is not None:
         more = row["failure"] or {"message": "", "retryable": False, "where": ""}
@@ -91,7 +98,21 @@ def kept_call(row: asyncpg.Record) -> KeptCall:
         failure=failure,
         attempts=plain.attempts_from_plain(row["tried"]),
         choice=row["choice"],
+        purpose=Purpose(row["purpose"]),
+        prompt_version=row["prompt_version"],
+        model_digest=row["model_digest"],
+        confidence=row["confidence"],
+        rehearsal=row["rehearsal"],
+        cached=row["cached"],
+        body=_body(row, encode_answer) if row["body_question"] is not None else None,
     )
+
+
+def _body(row: asyncpg.Record, encode_answer: Callable[[Answer], bytes]) -> KeptBody:
+    answer = row["body_answer"] or b""
+    if row["answer"] is not None:
+        answer = encode_answer(replace(plain.answer_from_plain(row["answer"]), recorded=False, attempts=()))
+    return KeptBody(question=row["body_question"], answer=answer, until=row["keep_until"])
 
 
 def _asked(call: CompletedCall) -> tuple[str, str]:

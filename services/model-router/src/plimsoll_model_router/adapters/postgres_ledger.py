@@ -4,9 +4,8 @@ for repeats. What many calls want at the same time is one statement."""
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from datetime import datetime, timedelta
+from functools import partial
 
 import asyncpg
 from plimsoll_runtime import logs, telemetry
@@ -17,23 +16,29 @@ from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.retry import pause
 
+from plimsoll_model_router.adapters import ledger_rounds
 from plimsoll_model_router.adapters.call_rows import kept_call, row_of
+from plimsoll_model_router.adapters.late_settling import LateSettling
+from plimsoll_model_router.adapters.leases import Leases, Wish, asked
+from plimsoll_model_router.adapters.ledger_rounds import LEASE_S, Encoding, Settling
 from plimsoll_model_router.adapters.tenancy import working_for
 from plimsoll_model_router.domain import plain
-from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetScope, Estimate
-from plimsoll_model_router.domain.calls import Busy, CompletedCall, KeptCall, Opened, Opening, Opens, OverBudget
+from plimsoll_model_router.domain.budgets import Estimate
+from plimsoll_model_router.domain.calls import NO_BODY, CompletedCall, KeptCall, Opened, Opening, Opens, OverBudget
 from plimsoll_model_router.domain.generation import Answer
-from plimsoll_model_router.errors import RequestKeyReused, UnknownCall
+from plimsoll_model_router.errors import UnknownCall
 
 COMPLETED = "plimsoll.v1.model_router.call.completed"
-EncodeEvent: TypeAlias = Callable[[str, CompletedCall], bytes]
 
-_LEASE_S = 15.0
 _RENEW_EVERY_S = 5.0
 _FORGET_EVERY_S = 300.0
-_LATE_CAP = 10_000
-_LATE_RETRY_S = 1.0
-_LAST_CAP_S = 3.0
+_TEND_EVERY_S = 0.25
+_FORGET_ROUND = 1000  # what forget_answers takes at a time
+_BODY_CAP = 8 * 1024 * 1024  # a longer question is not kept for replays
+_GET = """
+    select c.*, b.question as body_question, b.answer as body_answer, b.keep_until
+    from calls c left join call_bodies b using (tenant, call_id) where c.tenant = $1 and c.call_id = $2
+"""
 _RECALL = "select fingerprint, answer from calls where tenant = $1 and request_key = $2 and answer is not null"
 _CACHED = """
     select answer from calls where tenant = $1 and cache_key = $2 and started_at >= $3 and answer is not null
@@ -41,25 +46,20 @@ _CACHED = """
 """
 _LAST_MODEL = """
     select provider || '/' || model from calls
-    where tenant = $1 and run_id = $2 and node = $3 and run_id <> '' and failure_category is null order by started_at desc limit 1
+    where tenant = $1 and run_id = $2 and node = $3 and run_id <> '' and failure_category is null and purpose = 'production'
+    order by started_at desc limit 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Settling:
-    row: JsonObject
-    payload: bytes
-    trace: str
-
-
 class PostgresCallLedger:
-    """`remember_s` is how long an answer is kept for repeats under its request key; `committed` is told of every new event.
+    """`remember_s` is how long an answer is kept for repeats under its request key, and question and answer for replays; `committed` is told
+    of every new event.
 
     Works inside `running`.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, encode: EncodeEvent, clock: Clock, log: logs.Log, *, remember_s: float, committed: Callable[[], None]
+        self, pool: asyncpg.Pool, encode: Encoding, clock: Clock, log: logs.Log, *, remember_s: float, committed: Callable[[], None]
     ) -> None:
         self._pool = pool
         self._encode = encode
@@ -68,47 +68,66 @@ class PostgresCallLedger:
         self._remember = timedelta(seconds=remember_s)
         self._committed = committed
         # One round at a time: what comes meanwhile is the next one. More rounds side by side would each be smaller, and cost more together.
-        self._opens: Batcher[JsonObject, JsonObject] = Batcher(self._flush_opens, flushers=1)
-        self._settles: Batcher[_Settling, JsonObject] = Batcher(self._flush_settles, flushers=1)
-        self._late: asyncio.Queue[CompletedCall] = asyncio.Queue(_LATE_CAP)
-        self._mine: set[str] = set()  # calls that are open here
+        self._opens: Batcher[JsonObject, JsonObject] = Batcher(partial(ledger_rounds.open_calls, pool), flushers=1)
+        self._settles: Batcher[Settling, JsonObject] = Batcher(partial(ledger_rounds.settle_calls, pool), flushers=1)
+        self._late = LateSettling(self._settle_all, self._lost, log)
+        self._leases, self._wished = Leases(clock), asyncio.Event()
+        self._asking: Wish | None = None
+        self._mine: set[str] = set()  # calls and leases that are open here
 
     async def open(self, opening: Opening) -> Opens:
-        self._mine.add(opening.call_id)
-        try:
-            told = await self._opens.submit(_asked(opening, opening.wanted, extends=False))
-            opens = _opens(told, opening)
-        except BaseException:
-            self._mine.discard(opening.call_id)
-            raise
-        if not isinstance(opens, Opened):
-            self._mine.discard(opening.call_id)
+        """A call without a request key may be covered by a lease: then the ledger hears of it when it is settled."""
+        if not opening.request_key and (covered := self._leases.take(opening)) is not None:
+            return covered
+        told, behind = await self._open(opening), self._late.is_behind
+        if told["state"] == "over" and behind:  # what finished calls held may be what is missing
+            await self._late.catch_up()
+            told = await self._open(opening)
+        opens = ledger_rounds.opens(told, opening)
+        if isinstance(opens, Opened):
+            self._mine.add(opening.call_id)
+            if not opening.request_key:
+                self._leases.note(opening, opens, ledger_rounds.room(told))
+                if self._leases.wishes:
+                    self._wished.set()
         return opens
 
+    async def _open(self, opening: Opening) -> JsonObject:
+        """Its lease is renewed from the first moment on, whoever waits for it."""
+        self._mine.add(opening.call_id)
+        try:
+            return await self._opens.submit(asked(opening, opening.wanted))
+        finally:
+            self._mine.discard(opening.call_id)
+
     async def extend(self, opening: Opening, more: Estimate) -> OverBudget | None:
-        told = _opens(await self._opens.submit(_asked(opening, more, extends=True)), opening)
-        return told if isinstance(told, OverBudget) else None
+        lease_id = self._leases.lease_of(opening.call_id)
+        if lease_id is not None and (not lease_id or self._leases.extend(opening.call_id, more)):
+            return None
+        wanted = asked(opening, more) | {"call_id": lease_id or opening.call_id, "extends": True}
+        told = ledger_rounds.opens(await self._opens.submit(wanted), opening)
+        if isinstance(told, OverBudget):
+            return told
+        if lease_id is not None:
+            self._leases.extended(opening.call_id, more)
+        return None
 
     async def record(self, call: CompletedCall) -> Answer | None:
         """A call that lost the race for its request key was paid for all the same: it is kept without its answer."""
-        event_id = f"{call.call_id}.completed"
-        row = row_of(call, self._remembered_until(call)) | {"event_id": event_id, "event_subject": COMPLETED}
-        told = await self._settles.submit(_Settling(row, self._encode(event_id, call), telemetry.outgoing()))
-        self._mine.discard(call.call_id)
-        self._committed()
-        return _same(told["fingerprint"], told["answer"], call.fingerprint) if told["state"] == "late" else None
+        told = await self._settles.submit(self._settling(call))
+        self._settled(call)
+        return ledger_rounds.same(told["fingerprint"], told["answer"], call.fingerprint) if told["state"] == "late" else None
+
+    async def settle(self, call: CompletedCall) -> None:
+        await self._late.put(call)
 
     def post(self, call: CompletedCall) -> None:
-        try:
-            self._late.put_nowait(call)
-        except asyncio.QueueFull:
-            self._mine.discard(call.call_id)  # its lease ends
-            self._log.error("ledger.call_lost", {"call": call.call_id, "cost_micros": call.outcome.usage.cost_micros})
+        self._late.put_nowait(call)
 
     async def recall(self, tenant: str, request_key: str, fingerprint: str) -> Answer | None:
         async with working_for(self._pool, tenant) as connection:
             row = await connection.fetchrow(_RECALL, tenant, request_key)
-        return _same(row["fingerprint"], row["answer"], fingerprint) if row is not None else None
+        return ledger_rounds.same(row["fingerprint"], row["answer"], fingerprint) if row is not None else None
 
     async def cached(self, tenant: str, cache_key: str, since: datetime) -> Answer | None:
         async with working_for(self._pool, tenant) as connection:
@@ -120,14 +139,16 @@ class PostgresCallLedger:
             return await connection.fetchval(_LAST_MODEL, tenant, run_id, node) or ""
 
     async def get(self, tenant: str, call_id: str) -> KeptCall:
+        if self._late.is_behind:
+            await self._late.catch_up()
         async with working_for(self._pool, tenant) as connection:
-            row = await connection.fetchrow("select * from calls where tenant = $1 and call_id = $2", tenant, call_id)
+            row = await connection.fetchrow(_GET, tenant, call_id)
         if row is None:
             raise UnknownCall(f"there is no call {call_id!r}", remedy="take the id from an answer; calls in flight are not there yet")
-        return kept_call(row)
+        return kept_call(row, self._encode.answer)
 
     async def forget(self) -> int:
-        """Drop answers whose time is over; returns how many."""
+        """Drop answers and bodies whose time is over, as many as one go takes; returns of how many calls."""
         with translating():
             return int(await self._pool.fetchval("select forget_answers($1)", self._clock.now()))
 
@@ -138,15 +159,51 @@ class PostgresCallLedger:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Calls are opened and settled inside the block; what was posted until its end is recorded, as far as there is time."""
+        """Calls are opened and settled inside the block; what was left for later is settled at its end, as far as there is time."""
         async with self._opens.running(), self._settles.running():
-            yield
-            over = asyncio.Event()
-            over.set()
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(self._late.run()), group.create_task(self._tend())]
+                try:
+                    yield
+                finally:
+                    for task in running:
+                        task.cancel()
+            await self._late.finish()
+            if self._asking is not None:  # the end came between asking and holding
+                self._leases.hold(self._asking)
+            await self._give_back(all_of_them=True)
+
+    async def _tend(self) -> None:
+        """Ask for the leases that calls would like to have, and give back those that have ended, for ever."""
+        while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_CAP_S):
-                    while not self._late.empty():
-                        await self._post(self._late.get_nowait(), over)
+                async with asyncio.timeout(_TEND_EVERY_S):
+                    await self._wished.wait()
+            self._wished.clear()
+            await self._hold()
+            await self._give_back()
+
+    async def _hold(self) -> None:
+        """A lease that cannot be had is asked for again by the calls that come."""
+        for payer, wish in list(self._leases.wishes.items()):
+            with suppress(PlimsollError):
+                self._asking = wish
+                told = await self._opens.submit(wish.asked()) if wish.opened.capped else {"state": "opened"}
+                self._asking = None
+                if told["state"] == "opened":
+                    lease = self._leases.hold(wish)
+                    self._mine |= {lease.lease_id} - {""}
+            del self._leases.wishes[payer]
+
+    async def _give_back(self, *, all_of_them: bool = False) -> None:
+        for lease in list(self._leases.over(all_of_them=all_of_them)):
+            left = Estimate(tokens=max(0, lease.tokens), cost_micros=max(0, lease.micros))
+            try:
+                await self._opens.submit(asked(lease.first, left) | {"call_id": lease.lease_id, "request_key": "", "closes": True})
+            except PlimsollError:
+                self._leases.not_over(lease)
+            else:
+                self._mine.discard(lease.lease_id)
 
     async def keep_house(self, stop: asyncio.Event) -> None:
         """Renew leases, release those of the dead, and forget old answers, until `stop` is set."""
@@ -155,38 +212,44 @@ class PostgresCallLedger:
             try:
                 if self._mine:
                     with translating():
-                        await self._pool.execute("select renew_calls($1, $2)", list(self._mine), _LEASE_S)
+                        await self._pool.execute("select renew_calls($1, $2)", list(self._mine), LEASE_S)
                 if released := await self.release():
                     self._log.warning("ledger.released", {"calls": released})
                 if self._clock.monotonic() >= forget_at:
-                    await self.forget()
+                    while await self.forget() >= _FORGET_ROUND and not stop.is_set():
+                        pass
                     forget_at = self._clock.monotonic() + _FORGET_EVERY_S
             except PlimsollError as error:
                 self._log.warning("ledger.house_not_kept", {"reason": error.reason})
             await pause(_RENEW_EVERY_S, stop)
 
-    async def post_late(self, stop: asyncio.Event) -> None:
-        """Record the calls that nobody waited for, until `stop` is set and all that came before is recorded or cannot be."""
-        async with asyncio.TaskGroup() as group:
-            stopped = group.create_task(stop.wait())
-            while True:
-                waiting = group.create_task(self._late.get())
-                await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
-                    waiting.cancel()
-                    return
-                await self._post(waiting.result(), stop)
+    async def _settle_all(self, calls: Sequence[CompletedCall]) -> None:
+        for told, call in zip(await ledger_rounds.settle_calls(self._pool, [self._settling(call) for call in calls]), calls, strict=True):
+            assert told["call_id"] == call.call_id
+            self._settled(call)
 
-    async def _post(self, call: CompletedCall, stop: asyncio.Event) -> None:
-        while True:
-            try:
-                await self.record(call)
-            except PlimsollError as error:
-                if error.retryable and not stop.is_set():
-                    await pause(_LATE_RETRY_S, stop)
-                    continue
-                self._log.error("ledger.call_lost", {"call": call.call_id, "reason": error.reason})
-            return
+    def _settling(self, call: CompletedCall) -> Settling:
+        event_id = f"{call.call_id}.completed"
+        row = row_of(call, self._remembered_until(call)) | {
+            "event_id": event_id,
+            "event_subject": COMPLETED,
+            "keep_until": (self._clock.now() + self._remember).isoformat(),
+            "lease": self._leases.lease_of(call.call_id) or "",
+        }
+        body = self._encode.body(call)
+        if len(body.question) + len(body.answer) > _BODY_CAP:
+            body = NO_BODY
+        return Settling(row, self._encode.event(event_id, call), telemetry.outgoing(), body)
+
+    def _settled(self, call: CompletedCall) -> None:
+        self._mine.discard(call.call_id)
+        self._leases.settled(call.call_id, call.outcome.usage)
+        self._committed()
+
+    def _lost(self, call: CompletedCall) -> None:
+        """What it held counts as spent when its lease ends."""
+        self._mine.discard(call.call_id)
+        self._leases.lost(call.call_id)
 
     def _remembered_until(self, call: CompletedCall) -> datetime | None:
         """The later of what the request key and the leave to cache ask for."""
@@ -194,73 +257,3 @@ class PostgresCallLedger:
         if call.cache_key and call.generation.cache is not None:
             lasting.append(timedelta(seconds=call.generation.cache.max_age_s))
         return self._clock.now() + max(lasting) if lasting else None
-
-    async def _flush_opens(self, batch: Sequence[JsonObject]) -> Sequence[JsonObject]:
-        with translating():
-            async with self._pool.acquire() as connection:
-                rows = await connection.fetch("select open_calls($1, $2)", list(batch), _LEASE_S)
-        return _in_order([row[0] for row in rows], [one["call_id"] for one in batch])
-
-    async def _flush_settles(self, batch: Sequence[_Settling]) -> Sequence[JsonObject]:
-        with translating():
-            async with self._pool.acquire() as connection:
-                rows = await connection.fetch(
-                    "select settle_calls($1, $2, $3)",
-                    [one.row for one in batch],
-                    [one.payload for one in batch],
-                    [one.trace for one in batch],
-                )
-        return _in_order([row[0] for row in rows], [one.row["call_id"] for one in batch])
-
-
-def _asked(opening: Opening, wanted: Estimate, *, extends: bool) -> JsonObject:
-    return {
-        "tenant": opening.tenant,
-        "call_id": opening.call_id,
-        "request_key": opening.request_key,
-        "fingerprint": opening.fingerprint,
-        "agent": opening.agent,
-        "key": opening.key,
-        "tokens": wanted.tokens,
-        "micros": wanted.cost_micros,
-        "extends": extends,
-    }
-
-
-def _in_order(told: Sequence[JsonObject], call_ids: Sequence[object]) -> list[JsonObject]:
-    """What came back, in the order of what was asked; a call may be asked about more than once in a batch."""
-    by_call: dict[object, list[JsonObject]] = {}
-    for one in told:
-        by_call.setdefault(one["call_id"], []).append(one)
-    return [by_call[call_id].pop(0) for call_id in call_ids]
-
-
-def _opens(told: JsonObject, opening: Opening) -> Opens:
-    match told["state"]:
-        case "opened":
-            return Opened(caps_tokens=bool(told["caps_tokens"]), caps_money=bool(told["caps_money"]))
-        case "recorded":
-            return _same(told["fingerprint"], told["answer"], opening.fingerprint)
-        case "busy":
-            if told["fingerprint"] != opening.fingerprint:
-                raise RequestKeyReused(_REUSED, remedy=_FRESH)
-            return Busy()
-        case _:
-            budget = Budget(scope=BudgetScope(str(told["scope"])), subject=str(told["subject"]), period=BudgetPeriod(str(told["period"])))
-            renews, tokens, micros = told["renews"], told["tokens"], told["micros"]
-            return OverBudget(
-                budget=str(budget),
-                room_tokens=tokens if isinstance(tokens, int) else None,
-                room_cost_micros=micros if isinstance(micros, int) else None,
-                renews_at=datetime.fromtimestamp(renews, UTC) if isinstance(renews, int | float) else None,
-            )
-
-
-_REUSED, _FRESH = "the request key was used for another question", "use a fresh key for every question"
-
-
-def _same(fingerprint: object, answer: object, asked: str) -> Answer:
-    if fingerprint != asked:
-        raise RequestKeyReused(_REUSED, remedy=_FRESH)
-    assert isinstance(answer, dict)
-    return plain.answer_from_plain(answer)

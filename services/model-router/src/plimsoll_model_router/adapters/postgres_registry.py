@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import asyncpg
+from plimsoll_runtime import audit
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.postgres import translating
@@ -100,7 +102,7 @@ class PostgresRegistryStore:
         async with working_for(self._pool, tenant) as connection:
             return [_entry(row) for row in await connection.fetch(_VERSIONS, tenant, kind, name, before, limit)]
 
-    async def move(self, tenant: str, move: Move) -> Move:
+    async def move(self, tenant: str, move: Move, *, audited: bool = False) -> Move:
         """One move at a time in the whole schema: positions are then committed in their order, and no replica misses one."""
         now, key = self._clock.now(), (tenant, move.kind, move.name, move.label)
         async with working_for(self._pool, tenant) as connection:
@@ -114,6 +116,8 @@ class PostgresRegistryStore:
             row = await connection.fetchrow(
                 _MOVE, *key, move.from_version, move.to_version, move.grounds, move.report_digest, move.reason, move.moved_by, now
             )
+            if audited:
+                await audit.append(connection, [_audit_record(tenant, move)])
         return _move(row)
 
     async def moves(self, tenant: str, kind: Kind, name: str, label: str, before: int, limit: int) -> Sequence[Move]:
@@ -144,6 +148,22 @@ def unknown(reference: EntryReference) -> UnknownPrompt | UnknownEntry:
     remedy = "register it, or name a version or label that exists"
     problem = FieldProblem(str(reference.kind), f"{reference.name}@{told} does not exist", remedy)
     return UnknownPrompt(problems=(problem,)) if reference.kind is Kind.PROMPT else UnknownEntry(problems=(problem,))
+
+
+def _audit_record(tenant: str, move: Move) -> AuditRecord:
+    return AuditRecord(
+        tenant=tenant,
+        actor=move.moved_by,
+        action="label.overridden" if move.grounds is Grounds.OVERRIDE else "label.moved",
+        subject=f"{move.kind}:{move.name}@{move.label}",
+        details={
+            "from_version": move.from_version,
+            "to_version": move.to_version,
+            "grounds": move.grounds.value,
+            "report_digest": move.report_digest,
+            "reason": move.reason,
+        },
+    )
 
 
 def _entry(row: asyncpg.Record) -> Entry:

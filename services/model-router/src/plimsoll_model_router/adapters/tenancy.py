@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
+from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
 from plimsoll_runtime.postgres import MigrationSet, translating
 
-MIGRATIONS = MigrationSet("model_router", "plimsoll_model_router.adapters")
+MIGRATIONS = (MigrationSet("model_router", "plimsoll_model_router.adapters"), OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS)
 _ACQUIRE_CAP_S = 10.0
 
 

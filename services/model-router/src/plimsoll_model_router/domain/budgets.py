@@ -21,6 +21,7 @@ class BudgetScope(StrEnum):
     TENANT = "tenant"
     AGENT = "agent"
     KEY = "key"
+    EVALUATION = "evaluation"  # all calls that judge prompts and models
 
 
 class BudgetPeriod(StrEnum):
@@ -33,7 +34,7 @@ class BudgetPeriod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A cap; 0 means none of that kind. `subject` is the agent's name or the key's id, empty for the tenant."""
+    """A cap; 0 means none of that kind. `subject` is the agent's name or the key's id, empty for the others."""
 
     scope: BudgetScope
     subject: str = ""
@@ -91,8 +92,9 @@ def fitting_output(input_tokens: int, room_tokens: int, room_micros: int | None,
 
 
 def _problems(budget: Budget) -> Iterator[FieldProblem]:
-    if bool(budget.subject) != (budget.scope is not BudgetScope.TENANT):
-        wanted = "leave it empty: the budget is the tenant's" if budget.scope is BudgetScope.TENANT else f"name the {budget.scope}"
+    named = budget.scope in {BudgetScope.AGENT, BudgetScope.KEY}
+    if bool(budget.subject) != named:
+        wanted = f"name the {budget.scope}" if named else f"leave it empty: the tenant has one budget of the scope {budget.scope}"
         yield FieldProblem("budget.subject", f"is {budget.subject!r}", wanted)
     if len(budget.subject) > _SUBJECT_CAP or not budget.subject.isprintable():
         yield FieldProblem("budget.subject", "is too long or not printable", "use the agent's name or the key's id")

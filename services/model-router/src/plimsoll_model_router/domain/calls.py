@@ -11,7 +11,7 @@ from plimsoll_runtime.work import WorkContext
 
 from plimsoll_model_router.domain.budgets import Estimate
 from plimsoll_model_router.domain.choice import Choice
-from plimsoll_model_router.domain.generation import Answer, Attempt, Generation, Outcome
+from plimsoll_model_router.domain.generation import Answer, Attempt, Generation, Outcome, Purpose
 
 NO_CHOICE = Choice()
 
@@ -27,6 +27,7 @@ class Opening:
     agent: str
     key: str
     wanted: Estimate
+    purpose: Purpose = Purpose.PRODUCTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,10 @@ class CompletedCall:
     """One finished call as the ledger keeps it and as the event tells it.
 
     Attributes:
-    key        the API key that it was made with
-    cache_key  what the answer may be found by again; empty when it is not to be
+    key             the API key that it was made with
+    cache_key       what the answer may be found by again; empty when it is not to be
+    prompt_version  0 without a prompt, and for one that is not registered
+    model_digest    of the model entry that answered; empty for models of the configuration
     """
 
     call_id: str
@@ -78,11 +81,33 @@ class CompletedCall:
     choice: Choice = NO_CHOICE
     key: str = ""
     cache_key: str = ""
+    prompt_version: int = 0
+    model_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What was asked and answered, as it crosses the wire; both empty when nothing of it is to be kept."""
+
+    question: bytes
+    answer: bytes
+
+
+NO_BODY = Body(question=b"", answer=b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBody:
+    """What was asked and answered, as it crossed the wire. `answer` is empty when there was none."""
+
+    question: bytes
+    answer: bytes
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptCall:
-    """What the ledger still knows of a call. `choice` is as it was recorded."""
+    """What the ledger still knows of a call. `choice` is as it was recorded; `body` is None once it is forgotten."""
 
     call_id: str
     task: str
@@ -98,3 +123,10 @@ class KeptCall:
     failure: Failure | None = None
     attempts: tuple[Attempt, ...] = ()
     choice: JsonObject = field(default_factory=dict)
+    purpose: Purpose = Purpose.PRODUCTION
+    prompt_version: int = 0
+    model_digest: str = ""
+    confidence: float | None = None
+    rehearsal: bool = False
+    cached: bool = False
+    body: KeptBody | None = None

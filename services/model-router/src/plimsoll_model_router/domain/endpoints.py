@@ -90,12 +90,16 @@ NO_CREDENTIAL = Credential(name="", secret=Secret(""))  # for servers that ask f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timers:
-    """Seconds: until the connection stands, until a stream says its first word, between two words of it, and for the whole answer."""
+    """Seconds: until the connection stands, until a stream says its first word, between two words of it, and for the whole answer.
+
+    `exact` when they were told for this very model: then they hold as they are, also while it thinks.
+    """
 
     connect_s: float = 5.0
     first_token_s: float = 15.0
     silence_s: float = 20.0
     total_s: float = 300.0
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

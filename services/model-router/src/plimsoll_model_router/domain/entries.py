@@ -9,9 +9,10 @@ from typing import TypeAlias
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
 
-from plimsoll_model_router.domain import prompts, routes
+from plimsoll_model_router.domain import own_timers, prompts, routes
 from plimsoll_model_router.domain.endpoints import USUAL, Feature
 from plimsoll_model_router.domain.names import NAME, NAME_REMEDY
+from plimsoll_model_router.domain.own_timers import NO_TIMERS, OwnTimers
 from plimsoll_model_router.domain.pricing import LongPrice, Price
 from plimsoll_model_router.domain.prompts import Example, Template
 from plimsoll_model_router.domain.routes import Route
@@ -31,8 +32,9 @@ class ModelEntry:
     """A model of a configured provider, and what is known of it: all that its digest covers, but for the description.
 
     Attributes:
-    model  the provider's own name for it
-    price  None: the price table's
+    model   the provider's own name for it
+    price   None: the price table's
+    timers  how long is waited for it, where that is told
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelEntry:
     max_output_tokens: int = 0
     features: frozenset[Feature] = USUAL
     price: Price | None = None
+    timers: OwnTimers = NO_TIMERS
 
 
 Content: TypeAlias = Template | ModelEntry | Route
@@ -124,6 +127,7 @@ def to_plain(content: Content) -> JsonObject:
                 "max_output_tokens": content.max_output_tokens,
                 "features": [feature.value for feature in sorted(content.features)],
                 "price": _price_to_plain(content.price),
+                **own_timers.to_plain(content.timers),
             }
 
 
@@ -146,6 +150,7 @@ def from_plain(kind: Kind, name: str, description: str, value: JsonObject) -> Co
                 max_output_tokens=_int(value["max_output_tokens"]),
                 features=frozenset(Feature(str(feature)) for feature in features),
                 price=_price_from_plain(value["price"]),
+                timers=own_timers.from_plain(value.get("timers")),
             )
 
 
@@ -213,3 +218,4 @@ def _model_problems(entry: ModelEntry, providers: frozenset[str]) -> Iterator[Fi
     price = entry.price
     if price is not None and min(price.input_micros, price.output_micros, price.cached_input_micros) < 0:
         yield FieldProblem("model.price", "is negative", "use micros of a US dollar per million tokens")
+    yield from own_timers.problems(entry.timers, "model.timers")

@@ -11,7 +11,14 @@ from plimsoll_runtime.work import WorkContext
 
 from plimsoll_model_router.domain.conversion import Conversion
 from plimsoll_model_router.domain.messages import ANY_SAMPLING, Effort, Message, Sampling, StopReason, ToolChoice, ToolDefinition
-from plimsoll_model_router.domain.prompts import PromptReference
+from plimsoll_model_router.domain.prompts import PromptReference, Template
+
+
+class Purpose(StrEnum):
+    """Why a question is asked."""
+
+    PRODUCTION = "production"
+    EVALUATION = "evaluation"  # to judge a prompt or a model: kept apart from everything that production is steered by
 
 
 class CacheScope(StrEnum):
@@ -47,6 +54,9 @@ class Generation:
     single_call      at most one tool call in an answer
     cache_prefix     ask the provider to keep the beginning of the conversation warm, where that is not automatic
     cache            None: ask anew
+    candidate        in place of `prompt`: a version that is not registered; for evaluations
+    model_digest     with `model` naming a model entry: this version of it, whatever its labels say
+    wire             the question as its caller wrote it, for what is kept of the call
     """
 
     request_key: str = ""
@@ -67,6 +77,16 @@ class Generation:
     cache_prefix: bool = False
     cache: CachePolicy | None = None
     work: WorkContext = field(default_factory=WorkContext)
+    purpose: Purpose = Purpose.PRODUCTION
+    candidate: Template | None = None
+    model_digest: str = ""
+    wire: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def prompt_name(self) -> str:
+        """Empty without a prompt."""
+        named = self.prompt or self.candidate
+        return named.name if named is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue, digest
 from plimsoll_runtime.usage import Usage
 
 from plimsoll_model_router.domain.conversion import Conversion, ConversionKind
-from plimsoll_model_router.domain.generation import Answer, Attempt, Generation
+from plimsoll_model_router.domain.generation import Answer, Attempt, Generation, Purpose
 from plimsoll_model_router.domain.messages import (
     Media,
     Message,
@@ -48,6 +48,9 @@ def _manner(generation: Generation) -> JsonObject:
         "effort": generation.effort.value if generation.effort is not None else None,
         "tool_name": generation.tool_name or None,
         "single_call": generation.single_call or None,
+        "purpose": generation.purpose.value if generation.purpose is not Purpose.PRODUCTION else None,
+        "candidate": generation.candidate.digest if generation.candidate is not None else None,
+        "model_digest": generation.model_digest or None,
     }
     return {name: value for name, value in told.items() if value is not None}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from plimsoll_runtime.errors import FieldProblem
 
-from plimsoll_model_router.domain.generation import CacheScope, Generation
+from plimsoll_model_router.domain.generation import CacheScope, Generation, Purpose
 from plimsoll_model_router.domain.messages import Message, Role, ToolChoice
 from plimsoll_model_router.errors import InvalidGeneration
 
@@ -19,12 +19,11 @@ _STOPS_CAP, _STOP_CHARACTERS = 4, 100
 
 def checked(generation: Generation) -> Generation:
     """The generation, when its own fields hold together. Raises InvalidGeneration with everything that is wrong."""
-    judges = (_key_problems, _task_problems, _limit_problems, _sampling_problems, _tool_problems, _choice_problems, _cache_problems)
+    judges = (
+        _key_problems, _task_problems, _limit_problems, _sampling_problems, _tool_problems, _choice_problems,
+        _cache_problems, _prompt_problems, _evaluation_problems,
+    )  # fmt: skip
     problems = [problem for judge in judges for problem in judge(generation)]
-    if generation.prompt is None and not generation.messages:
-        problems.append(FieldProblem("generation.prompt", "is missing, and there are no messages", "name a prompt or send messages"))
-    if generation.prompt is None and generation.variables:
-        problems.append(FieldProblem("generation.variables", "are given without a prompt", "name the prompt that they belong to"))
     if problems:
         raise InvalidGeneration(problems=problems)
     return generation
@@ -36,6 +35,24 @@ def asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         problem = FieldProblem("generation.messages", "hold nothing to answer", "add a user message, or a user template to the prompt")
         raise InvalidGeneration(problems=(problem,))
     return messages
+
+
+def _prompt_problems(generation: Generation) -> Iterator[FieldProblem]:
+    if generation.prompt_name:
+        return
+    if not generation.messages:
+        yield FieldProblem("generation.prompt", "is missing, and there are no messages", "name a prompt or send messages")
+    if generation.variables:
+        yield FieldProblem("generation.variables", "are given without a prompt", "name the prompt that they belong to")
+
+
+def _evaluation_problems(generation: Generation) -> Iterator[FieldProblem]:
+    if generation.candidate is not None and generation.prompt is not None:
+        yield FieldProblem("generation.candidate_prompt", "is given, and so is generation.prompt", "send one of the two")
+    if generation.candidate is not None and generation.purpose is not Purpose.EVALUATION:
+        yield FieldProblem("generation.candidate_prompt", "is not registered", "register it, or ask with the purpose EVALUATION")
+    if generation.model_digest and not generation.model:
+        yield FieldProblem("generation.model_digest", "is given without a model", "name the model entry that it is a version of")
 
 
 def _key_problems(generation: Generation) -> Iterator[FieldProblem]:

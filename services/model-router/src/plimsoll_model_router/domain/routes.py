@@ -8,7 +8,9 @@ from enum import StrEnum
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
+from plimsoll_model_router.domain import own_timers
 from plimsoll_model_router.domain.names import NAME, NAME_REMEDY
+from plimsoll_model_router.domain.own_timers import NO_TIMERS, OwnTimers
 from plimsoll_model_router.errors import InvalidRoute
 
 DEFAULT = "default"  # the route of tasks that have none of their own
@@ -53,6 +55,7 @@ class Route:
     hedge_after_s            after so long without a word a second candidate is asked too; 0 means never
     explore                  share of adaptive choices that is made evenly
     refusal_moves_on         a refusal is taken to the next candidate; otherwise it is the answer
+    timers                   for all candidates, before their own
     """
 
     name: str
@@ -65,11 +68,17 @@ class Route:
     hedge_after_s: float = 0.0
     explore: float = 0.0
     refusal_moves_on: bool = False
+    timers: OwnTimers = NO_TIMERS
 
 
 def checked(route: Route) -> Route:
     """The route, when it can be registered. Raises InvalidRoute with everything that is wrong with it."""
-    problems = [*_name_problems(route), *_candidate_problems(route), *_limit_problems(route)]
+    problems = [
+        *_name_problems(route),
+        *_candidate_problems(route),
+        *_limit_problems(route),
+        *own_timers.problems(route.timers, "route.timers"),
+    ]
     if problems:
         raise InvalidRoute(problems=problems)
     return route
@@ -89,6 +98,7 @@ def to_plain(route: Route) -> JsonObject:
         "hedge_after_s": route.hedge_after_s,
         "explore": route.explore,
         "refusal_moves_on": route.refusal_moves_on,
+        **own_timers.to_plain(route.timers),
     }
 
 
@@ -107,6 +117,7 @@ def from_plain(value: JsonObject, description: str) -> Route:
         hedge_after_s=_float(value["hedge_after_s"]),
         explore=_float(value["explore"]),
         refusal_moves_on=bool(value["refusal_moves_on"]),
+        timers=own_timers.from_plain(value.get("timers")),
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from plimsoll_runtime.errors import FieldProblem
 
-from plimsoll_model_router.domain.endpoints import USUAL, Dialect, Endpoint, Feature, ReasoningStyle
+from plimsoll_model_router.domain.endpoints import USUAL, Dialect, Endpoint, Feature, ReasoningStyle, Timers
+from plimsoll_model_router.domain.own_timers import NO_TIMERS, OwnTimers
 from plimsoll_model_router.domain.pricing import Price
 from plimsoll_model_router.domain.routes import CheapOrStrong, Route, RouteCandidate
 from plimsoll_model_router.errors import UnknownModel
@@ -32,6 +33,8 @@ class Model:
     rehearsal       it is the built-in rehearsal model, which is not a language model
     variants        further names that it answers to
     entry           the registry's name for it; empty for models of the configuration
+    digest          of that entry's version
+    timers          those that the entry tells
     """
 
     provider: str
@@ -47,6 +50,8 @@ class Model:
     rehearsal: bool = False
     variants: tuple[str, ...] = ()
     entry: str = ""
+    digest: str = ""
+    timers: OwnTimers = NO_TIMERS
 
     @property
     def full_name(self) -> str:
@@ -74,13 +79,23 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model to try, under the name to ask it by, with what its route says of it. `quality` is 0 when nobody evaluated it."""
+    """A model to try, under the name to ask it by, with what its route says of it.
+
+    Attributes:
+    quality  0 when nobody evaluated it
+    timers   those of the route: they come before the model's own
+    """
 
     model: Model
     ask_for: str
     weight: float = 1.0
     quality: float = 0.0
     tier: CheapOrStrong | None = None
+    timers: OwnTimers = NO_TIMERS
+
+    def waits(self, usual: Timers) -> Timers:
+        """How long is waited for it."""
+        return self.timers.over(self.model.timers.over(usual))
 
     @property
     def full_name(self) -> str:
@@ -104,7 +119,9 @@ def candidates(models: Sequence[Model], route: Route | None, *, wanted: str) -> 
 
 def _routed(models: Sequence[Model], route: Route, at: int, one: RouteCandidate) -> Candidate:
     found = _named(models, one.model, f"route {route.name}, candidates[{at}].model")
-    return Candidate(model=found.model, ask_for=found.ask_for, weight=one.weight or 1.0, quality=one.quality, tier=one.tier)
+    return Candidate(
+        model=found.model, ask_for=found.ask_for, weight=one.weight or 1.0, quality=one.quality, tier=one.tier, timers=route.timers
+    )
 
 
 def _named(models: Sequence[Model], wanted: str, field: str) -> Candidate:

@@ -100,7 +100,7 @@ class Attempts:
         except ProviderError as error:
             seconds = self._clock.monotonic() - started
             _end(one, inquiry, course, seconds, error.usage, error.failure)
-            await self._judge(entered, error, seconds)
+            await self._judge(one, entered, error, seconds, counts=inquiry.in_production)
             raise
         except (asyncio.CancelledError, GeneratorExit):
             usage = said.usage(inquiry) if entered is not None else Usage()
@@ -108,7 +108,8 @@ class Attempts:
             raise
         seconds = self._clock.monotonic() - started
         _end(one, inquiry, course, seconds, reply.usage, None, reply.report)
-        self._pace.note(one.where, seconds)
+        if inquiry.in_production:
+            self._pace.note(one.where, seconds)
         await self._gate.report(entered, Verdict.SUCCEEDED)
         yield reply, output
 
@@ -148,7 +149,7 @@ class Attempts:
         can_stream = Feature.STREAMING in one.candidate.model.features
         # Silence is noticed in streams only: while somebody else could answer, also those who want the whole are asked for one.
         streaming = inquiry.delivery is not Delivery.WHOLE or (can_stream and not one.last)
-        timers, left = self._timers, course.ends_at - self._clock.monotonic()
+        timers, left = one.candidate.waits(self._timers), course.ends_at - self._clock.monotonic()
         if not can_stream and not one.last:
             left *= 1 - _FOR_OTHERS
         ask = Ask(
@@ -158,7 +159,7 @@ class Attempts:
             timers=timers if left >= timers.total_s else replace(timers, total_s=max(0.001, left)),
             streaming=streaming,
         )
-        return ask, self._clock.monotonic() + left
+        return ask, self._clock.monotonic() + min(left, timers.total_s)
 
     async def _before(self, ends_at: float, step: Awaitable[T], where: str) -> T:
         """The upstream keeps to its own timers; this holds where it does not."""
@@ -168,15 +169,15 @@ class Attempts:
         except TimeoutError as error:
             raise failed(Category.TIMEOUT, "TOO_SLOW", "did not finish in the time that was left", where, Remedy.NEXT_PROVIDER) from error
 
-    async def _judge(self, entered: Entered | None, error: ProviderError, seconds: float) -> None:
+    async def _judge(self, one: Try, entered: Entered | None, error: ProviderError, seconds: float, *, counts: bool) -> None:
         """What a failure says about the upstream: silence and breakage count, a no to the question does not."""
         if entered is None:
             return
         failure = error.failure
-        if failure.category is Category.TIMEOUT:
+        if failure.category is Category.TIMEOUT and counts:
             self._pace.note(entered.upstream.name, seconds)
         hurried = (
-            failure.reason in {"NO_TIME_LEFT", "TOO_SLOW"} and seconds < self._timers.first_token_s
+            failure.reason in {"NO_TIME_LEFT", "TOO_SLOW"} and seconds < one.candidate.waits(self._timers).first_token_s
         )  # the caller's time, not the model's
         if hurried or failure.category in {Category.RATE_LIMITED, Category.BUDGET_EXCEEDED}:
             verdict = Verdict.NEUTRAL

@@ -98,7 +98,11 @@ class EmbeddingFailover:
             case Entered():
                 endpoint = candidate.model.endpoint(candidate.ask_for)
                 ask = EmbeddingAsk(
-                    texts=wish.texts, endpoint=endpoint, credential=credential, timers=self._timers, dimensions=wish.dimensions
+                    texts=wish.texts,
+                    endpoint=endpoint,
+                    credential=credential,
+                    timers=candidate.waits(self._timers),
+                    dimensions=wish.dimensions,
                 )
                 try:
                     made = await self._upstreams[endpoint.dialect].embed(ask)

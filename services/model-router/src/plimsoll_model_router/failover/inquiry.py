@@ -53,6 +53,7 @@ class Inquiry:
     affinity          calls of one conversation have the same: they keep to one credential
     hedge_after_s     0 means never
     refusal_moves_on  a refusal is taken to the next candidate
+    in_production     how long it takes counts for the choice of models
     """
 
     call_id: str
@@ -67,6 +68,7 @@ class Inquiry:
     affinity: str = ""
     hedge_after_s: float = 0.0
     refusal_moves_on: bool = False
+    in_production: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from plimsoll_model_router.domain.entries import Entry, Kind, ModelEntry
 from plimsoll_model_router.domain.labels import EntryReference
 from plimsoll_model_router.domain.names import NAME
 from plimsoll_model_router.domain.prices import PriceTable
-from plimsoll_model_router.domain.prompts import ByLabel, ByVersion, PromptReference, Selector
+from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, PromptReference, Selector
 from plimsoll_model_router.domain.registry_cache import Labelled, RegistryCache
 from plimsoll_model_router.domain.routes import DEFAULT, Route
 from plimsoll_model_router.domain.routing import Model, Supplier
@@ -70,8 +70,14 @@ class Catalogue:
         self._cache.refresh(tenant, reference, found, asked=asked)
         return found
 
-    async def models(self, tenant: str, wanted: str = "") -> Sequence[Model]:
-        """The registry's models that are served, then those of the configuration; `name@version` adds one version of an entry."""
+    async def models(self, tenant: str, wanted: str = "", digest: str = "") -> Sequence[Model]:
+        """The registry's models that are served, then those of the configuration; `name@version` adds one version of an entry.
+
+        With a digest, only that version of the entry `wanted`.
+        """
+        if digest:
+            pinned = EntryReference(kind=Kind.MODEL, name=wanted, selector=ByDigest(digest=digest))
+            return [self._model(await self.entry(tenant, pinned), wanted)]
         entries = await self._labelled(tenant, Kind.MODEL)
         named = _reference(wanted)
         versions = [self._model(await self.entry(tenant, named), wanted)] if named is not None else []
@@ -132,6 +138,8 @@ class Catalogue:
             price=told.price or base.price,
             price_source=str(entry) if told.price is not None else base.price_source,
             entry=name,
+            digest=entry.digest,
+            timers=told.timers,
         )
         return self._priced(made)
 

@@ -56,7 +56,7 @@ class Embedder:
         try:
             embedded = refusal or await self._failover.run(wish, candidates, call_id, tokens)
             outcome = embedded if isinstance(embedded, Unanswered) else _as_answer(embedded, call_id)
-            await self._ledger.record(completed(outcome))
+            await self._ledger.settle(completed(outcome))
         except BaseException:  # the caller left, or the ledger is away: it gets the call all the same
             gone = _unanswered("ABANDONED", Category.INTERNAL, "the caller left before the answer")
             self._ledger.post(completed(outcome or gone))

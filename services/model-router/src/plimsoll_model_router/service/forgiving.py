@@ -39,6 +39,9 @@ class ForgivingLedger:
             self._ledger.post(call)
             return None
 
+    async def settle(self, call: CompletedCall) -> None:
+        await self._ledger.settle(call)
+
     def post(self, call: CompletedCall) -> None:
         self._ledger.post(call)
 

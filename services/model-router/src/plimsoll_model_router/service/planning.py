@@ -12,7 +12,7 @@ from plimsoll_model_router.domain.calls import Opened, OverBudget
 from plimsoll_model_router.domain.choice import Aim, Choice, Standing, choose, of_route
 from plimsoll_model_router.domain.difficulty import difficulty
 from plimsoll_model_router.domain.features import needed
-from plimsoll_model_router.domain.generation import CacheScope, Generation, Question
+from plimsoll_model_router.domain.generation import CacheScope, Generation, Outcome, Purpose, Question
 from plimsoll_model_router.domain.messages import Message, Role
 from plimsoll_model_router.domain.pace import Pace
 from plimsoll_model_router.domain.routes import Route
@@ -33,6 +33,7 @@ class Plan:
     question: Question
     schema: CompiledSchema | None
     prompt_digest: str
+    prompt_version: int
     aim: Aim
     choice: Choice
     route: Route | None
@@ -52,6 +53,13 @@ class Plan:
     def asks_unpriced(self) -> bool:
         """Whether a candidate has no known price."""
         return any(one.model.price is None for one in self.choice.eligible)
+
+    def model_digest(self, outcome: Outcome) -> str:
+        """Of the model entry that was asked last; empty for a model of the configuration."""
+        last = outcome.attempts[-1] if outcome.attempts else None
+        asked = (one.candidate for one in self.choice.weighed)
+        found = (one.model.digest for one in asked if last is not None and (one.model.provider, one.ask_for) == (last.provider, last.model))
+        return next(found, "")
 
     def first_estimate(self) -> Estimate:
         """The most that the first attempt may consume."""
@@ -93,12 +101,16 @@ class Planner:
         self._is_open = is_open
 
     async def plan(self, tenant: str, generation: Generation, draw: float) -> Plan:
-        """Raises UnknownPrompt, InvalidVariables, InvalidGeneration or UnknownModel."""
+        """Raises UnknownPrompt, InvalidPrompt, InvalidVariables, InvalidGeneration, UnknownModel or UnknownEntry."""
         messages: tuple[Message, ...] = ()
-        prompt_digest = ""
-        if generation.prompt is not None:
+        prompt_digest, prompt_version = "", 0
+        if generation.candidate is not None:
+            template = prompts.checked(generation.candidate)
+            messages, prompt_digest = prompts.render(template, generation.variables), template.digest
+        elif generation.prompt is not None:
             prompt = await self._catalogue.prompt(tenant, generation.prompt)
-            messages, prompt_digest = prompts.render(prompt.template, generation.variables), prompt.digest
+            messages = prompts.render(prompt.template, generation.variables)
+            prompt_digest, prompt_version = prompt.digest, prompt.version
         question = _question(generation, questions.asked((*messages, *generation.messages)))
         aim = Aim(
             needs=needed(question),
@@ -109,7 +121,7 @@ class Planner:
         )
         routed = None if generation.model else await self._catalogue.route(tenant, generation.task)
         route = routed.route if routed is not None else None
-        models = await self._catalogue.models(tenant, generation.model)
+        models = await self._catalogue.models(tenant, generation.model, generation.model_digest)
         candidates = routing.candidates(models, route, wanted=generation.model)
         kept = await self._kept(tenant, generation, candidates)
         choice = choose(candidates, route, aim, self._standings(candidates), kept=kept, draw=draw)
@@ -119,6 +131,7 @@ class Planner:
             question=question,
             schema=schemas.compiled(generation.output_schema) if generation.output_schema is not None else None,
             prompt_digest=prompt_digest,
+            prompt_version=prompt_version,
             aim=aim,
             choice=choice,
             route=route,
@@ -154,7 +167,7 @@ class Planner:
         """The model that this tool loop began with; a conversation without tool results is not in one."""
         work = generation.work
         in_loop = any(message.role is Role.TOOL for message in generation.messages)
-        if not in_loop or not work.run_id or len(candidates) < 2:
+        if not in_loop or not work.run_id or len(candidates) < 2 or generation.purpose is not Purpose.PRODUCTION:
             return ""
         return await self._ledger.last_model(tenant, work.run_id, work.node)
 
@@ -184,6 +197,6 @@ def _cache_key(generation: Generation, question: Question, choice: Choice) -> st
     asked: JsonObject = {
         "scope": [generation.cache.scope.value, scopes[generation.cache.scope]],
         "candidates": [*candidates],
-        "asked": plain.fingerprint(replace(generation, prompt=None, variables={}, messages=question.messages)),
+        "asked": plain.fingerprint(replace(generation, prompt=None, candidate=None, variables={}, messages=question.messages)),
     }
     return digest(asked)

@@ -135,7 +135,8 @@ class Registry:
         return Grounds.REPORT
 
     async def _moved(self, tenant: str, move: Move) -> Move:
-        moved = await self._store.move(tenant, move)
+        audited = move.label in self._protected or move.grounds is Grounds.OVERRIDE
+        moved = await self._store.move(tenant, move, audited=audited)
         await self._announce(tenant, moved)
         return moved
 

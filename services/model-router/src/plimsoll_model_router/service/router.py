@@ -19,7 +19,7 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_model_router.domain import plain, questions
 from plimsoll_model_router.domain.calls import Busy, CompletedCall, KeptCall, Opened, Opening, OverBudget
 from plimsoll_model_router.domain.choice import Standing
-from plimsoll_model_router.domain.generation import Answer, Generation, Outcome, Progress, Unanswered
+from plimsoll_model_router.domain.generation import Answer, Generation, Outcome, Progress, Purpose, Unanswered
 from plimsoll_model_router.domain.routing import Model
 from plimsoll_model_router.errors import RequestKeyBusy
 from plimsoll_model_router.failover.delivery import buffered
@@ -121,6 +121,8 @@ class ModelRouter:
                 choice=call.plan.choice,
                 key=call.asker.key,
                 cache_key=call.plan.cache_key,
+                prompt_version=call.plan.prompt_version,
+                model_digest=call.plan.model_digest(result),
             )
 
         try:
@@ -165,6 +167,7 @@ class ModelRouter:
             affinity=call.generation.work.run_id,
             hedge_after_s=plan.hedge_after_s,
             refusal_moves_on=plan.refusal_moves_on,
+            in_production=call.generation.purpose is Purpose.PRODUCTION,
         )
         running = self._failover.run(inquiry, call.course)
         async with aclosing(buffered(running) if delivery is Delivery.BUFFERED else running) as steps:
@@ -184,6 +187,7 @@ class ModelRouter:
                 agent=generation.work.agent,
                 key=call.asker.key,
                 wanted=wanted,
+                purpose=generation.purpose,
             )
             opens = await self._ledger.open(opening)
             match opens:
@@ -203,7 +207,13 @@ class ModelRouter:
                     wait_s = min(_BUSY_MOST_S, wait_s * 2)
 
     async def _recorded(self, call: CompletedCall) -> Outcome:
-        """The outcome, kept; of two answers to one request key, the first one kept holds for both."""
+        """The outcome, kept; of two answers to one request key, the first one kept holds for both.
+
+        What nobody looks up at once is kept a little later: its caller does not wait for the disk.
+        """
+        if not (call.generation.request_key or call.cache_key or call.generation.work.run_id):
+            await self._ledger.settle(call)
+            return call.outcome
         earlier = await self._ledger.record(call)
         return call.outcome if earlier is None else earlier
 
@@ -234,6 +244,7 @@ class ModelRouter:
             duration_s=0.0,
             choice=call.plan.choice,
             key=call.asker.key,
+            prompt_version=call.plan.prompt_version,
         )
         self._ledger.post(told)
         return answer

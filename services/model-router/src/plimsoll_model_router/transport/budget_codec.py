@@ -19,7 +19,7 @@ _PERIODS: Mapping[int, BudgetPeriod] = MappingProxyType({code: period for period
 def scope_from_proto(code: int, field: str) -> BudgetScope:
     found = _SCOPES.get(code)
     if found is None:
-        raise InvalidBudget(problems=(FieldProblem(field, "is missing", "use TENANT, AGENT or KEY"),))
+        raise InvalidBudget(problems=(FieldProblem(field, "is missing", "use TENANT, AGENT, KEY or EVALUATION"),))
     return found
 
 

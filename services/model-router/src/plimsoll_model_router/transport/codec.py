@@ -1,6 +1,7 @@
 """Protobuf ↔ domain; the only place that knows both."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from plimsoll.model_router.v1 import model_events_pb2 as events
@@ -14,7 +15,7 @@ from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_t
 from plimsoll_runtime.work import work_from_proto, work_to_proto
 
 from plimsoll_model_router.domain import told
-from plimsoll_model_router.domain.calls import CompletedCall, KeptCall
+from plimsoll_model_router.domain.calls import NO_BODY, Body, CompletedCall, KeptBody, KeptCall
 from plimsoll_model_router.domain.embedding import Embedded, EmbeddingWish
 from plimsoll_model_router.domain.generation import (
     Answer,
@@ -24,12 +25,14 @@ from plimsoll_model_router.domain.generation import (
     Generation,
     Outcome,
     Progress,
+    Purpose,
     Unanswered,
 )
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, PromptReference, Selector
 from plimsoll_model_router.errors import InvalidGeneration
 from plimsoll_model_router.failover.inquiry import Delivery
 from plimsoll_model_router.transport import message_codec as messages
+from plimsoll_model_router.transport.registry_codec import template_from_proto
 
 _NO_CONFIDENCE = -1.0
 _SCOPES: Mapping[int, CacheScope] = MappingProxyType(
@@ -39,6 +42,10 @@ _SCOPES: Mapping[int, CacheScope] = MappingProxyType(
         pb.CACHE_SCOPE_AGENT: CacheScope.AGENT,
         pb.CACHE_SCOPE_RUN: CacheScope.RUN,
     }
+)
+_PURPOSE_CODES = {purpose: pb.Purpose.Value(f"PURPOSE_{purpose.name}") for purpose in Purpose}
+_PURPOSES: Mapping[int, Purpose] = MappingProxyType(
+    {pb.PURPOSE_UNSPECIFIED: Purpose.PRODUCTION, **{code: purpose for purpose, code in _PURPOSE_CODES.items()}}
 )
 _DELIVERIES: Mapping[int, Delivery] = MappingProxyType(
     {
@@ -52,6 +59,8 @@ _DELIVERIES: Mapping[int, Delivery] = MappingProxyType(
 
 def generation_from_proto(message: pb.Generation) -> Generation:
     """Raises Invalid, naming the field, for what cannot be read."""
+    if message.purpose not in _PURPOSES:
+        raise InvalidGeneration(problems=(FieldProblem("generation.purpose", f"is {message.purpose}", "use PRODUCTION or EVALUATION"),))
     return Generation(
         request_key=message.request_key,
         prompt=reference_from_proto(message.prompt, "generation.prompt") if message.HasField("prompt") else None,
@@ -71,7 +80,20 @@ def generation_from_proto(message: pb.Generation) -> Generation:
         cache_prefix=message.cache_prefix,
         cache=_cache_from_proto(message.cache) if message.HasField("cache") else None,
         work=work_from_proto(message.work),
+        purpose=_PURPOSES[message.purpose],
+        candidate=template_from_proto(message.candidate_prompt) if message.HasField("candidate_prompt") else None,
+        model_digest=message.model_digest,
+        wire=message.SerializeToString(),
     )
+
+
+def body_of(call: CompletedCall) -> Body:
+    """What is kept of the question, and of its answer without the attempts, which the ledger has."""
+    if not call.generation.wire:
+        return NO_BODY
+    outcome = call.outcome
+    answer = answer_to_bytes(replace(outcome, attempts=())) if isinstance(outcome, Answer) else b""
+    return Body(question=call.generation.wire, answer=answer)
 
 
 def _cache_from_proto(message: pb.CachePolicy) -> CachePolicy:
@@ -127,6 +149,10 @@ def answer_to_proto(answer: Answer) -> pb.Answer:
     return message
 
 
+def answer_to_bytes(answer: Answer) -> bytes:
+    return answer_to_proto(answer).SerializeToString()
+
+
 def unanswered_to_proto(outcome: Unanswered) -> pb.GenerationFailure:
     return pb.GenerationFailure(
         failure=failure_to_proto(outcome.failure),
@@ -169,7 +195,7 @@ def completed_to_bytes(event_id: str, call: CompletedCall) -> bytes:
         provider=answered.provider if answered is not None else asked,
         model=answered.model if answered is not None else last.model if last is not None else "",
         rehearsal=answered is not None and answered.rehearsal,
-        prompt_name=call.generation.prompt.name if call.generation.prompt is not None else "",
+        prompt_name=call.generation.prompt_name,
         prompt_digest=outcome.prompt_digest,
         usage=usage_to_proto(outcome.usage),
         start_time=timestamp_to_proto(call.started_at),
@@ -180,6 +206,9 @@ def completed_to_bytes(event_id: str, call: CompletedCall) -> bytes:
         cached=answered is not None and answered.cached,
         priced=outcome.priced,
         key=call.key,
+        purpose=_PURPOSE_CODES[call.generation.purpose],
+        prompt_version=call.prompt_version,
+        model_digest=call.model_digest,
     )
     if isinstance(outcome, Unanswered):
         event.failure.CopyFrom(failure_to_proto(outcome.failure))
@@ -206,7 +235,7 @@ def embedded_to_proto(outcome: Embedded | Unanswered) -> pb.EmbedResponse:
 
 
 def kept_to_proto(call: KeptCall) -> pb.GetCallResponse:
-    return pb.GetCallResponse(
+    message = pb.GetCallResponse(
         call_id=call.call_id,
         task=call.task,
         provider=call.provider,
@@ -221,7 +250,28 @@ def kept_to_proto(call: KeptCall) -> pb.GetCallResponse:
         work=work_to_proto(call.work),
         start_time=timestamp_to_proto(call.started_at),
         duration=duration_to_proto(call.duration_s),
+        purpose=_PURPOSE_CODES[call.purpose],
+        prompt_version=call.prompt_version,
+        confidence=call.confidence if call.confidence is not None else _NO_CONFIDENCE,
+        rehearsal=call.rehearsal,
+        cached=call.cached,
+        model_digest=call.model_digest,
     )
+    if call.body is not None:
+        _add_body(message, call.body)
+    return message
+
+
+def _add_body(message: pb.GetCallResponse, body: KeptBody) -> None:
+    """The question can be asked again as it is: it names the prompt's version, not its label, and no request key."""
+    message.generation.ParseFromString(body.question)
+    message.generation.request_key = ""
+    if message.generation.HasField("prompt"):
+        message.generation.prompt.digest = message.prompt_digest
+    if body.answer:
+        message.answer.ParseFromString(body.answer)
+        message.answer.call_id = message.call_id
+    message.keep_until_time.CopyFrom(timestamp_to_proto(body.until))
 
 
 def choice_to_proto(choice: JsonObject) -> routing_pb2.Choice:

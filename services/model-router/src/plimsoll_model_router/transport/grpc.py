@@ -12,7 +12,8 @@ from plimsoll_runtime.context import current_caller
 from plimsoll_runtime.errors import FieldProblem, Invalid
 
 from plimsoll_model_router.domain.entries import Kind
-from plimsoll_model_router.errors import OverrideDenied
+from plimsoll_model_router.domain.generation import Generation, Purpose
+from plimsoll_model_router.errors import EvaluationDenied, OverrideDenied
 from plimsoll_model_router.service.asker import Asker
 from plimsoll_model_router.service.budgets import Budgets
 from plimsoll_model_router.service.embedding import Embedder
@@ -22,6 +23,7 @@ from plimsoll_model_router.transport import budget_codec, codec, registry_codec
 
 _PAGE_DEFAULT, _PAGE_MOST = 50, 500
 _KEY_ID = re.compile(r"\((\S+)\)$")
+_MAY_EVALUATE = frozenset({"feedback", "insecure"})
 _MAY_OVERRIDE = frozenset({"gateway", "insecure"})  # it knows scopes; insecure is a test's own
 
 
@@ -45,10 +47,10 @@ class ModelRouterServicer(rpc.ModelRouterServiceServicer):
         self._budgets = verbs.budgets
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
-        return codec.outcome_to_proto(await self._router.generate(_asker(), codec.generation_from_proto(request.generation)))
+        return codec.outcome_to_proto(await self._router.generate(_asker(), generation_of(request.generation)))
 
     async def GenerateStream(self, request: pb.GenerateStreamRequest, context: Any) -> AsyncIterator[pb.GenerateStreamResponse]:
-        generation, delivery = codec.generation_from_proto(request.generation), codec.delivery_from_proto(request.delivery)
+        generation, delivery = generation_of(request.generation), codec.delivery_from_proto(request.delivery)
         async with aclosing(self._router.generate_stream(_asker(), generation, delivery)) as steps:
             async for step in steps:
                 yield codec.step_to_proto(step)
@@ -148,6 +150,14 @@ class ModelRouterServicer(rpc.ModelRouterServiceServicer):
 
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
         return codec.kept_to_proto(await self._router.get_call(_tenant(), request.call_id))
+
+
+def generation_of(message: pb.Generation) -> Generation:
+    """Raises EvaluationDenied for a purpose that would take a call out of its caller's budgets."""
+    generation = codec.generation_from_proto(message)
+    if generation.purpose is Purpose.EVALUATION and (service := current_caller().service) not in _MAY_EVALUATE:
+        raise EvaluationDenied(f"{service} may not ask questions as an evaluation", remedy="ask for an evaluation at feedback")
+    return generation
 
 
 def _tenant() -> str:

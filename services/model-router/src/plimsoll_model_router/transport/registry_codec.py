@@ -12,6 +12,7 @@ from plimsoll_model_router.domain.differences import Difference
 from plimsoll_model_router.domain.endpoints import USUAL, Feature
 from plimsoll_model_router.domain.entries import Entry, Kind, ModelEntry
 from plimsoll_model_router.domain.labels import EntryReference, Grounds, Move
+from plimsoll_model_router.domain.own_timers import OwnTimers
 from plimsoll_model_router.domain.pricing import Price
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, Example, Selector, Template
 from plimsoll_model_router.domain.routes import CheapOrStrong, Route, RouteCandidate, Strategy
@@ -114,6 +115,27 @@ def model_entry_from_proto(message: routing_pb2.ModelEntry) -> ModelEntry:
         max_output_tokens=message.max_output_tokens,
         features=frozenset(_FEATURES[code] for code in message.features) or USUAL,
         price=price,
+        timers=_timers_from_proto(message.timers),
+    )
+
+
+def _timers_from_proto(message: routing_pb2.ModelTimers) -> OwnTimers:
+    return OwnTimers(
+        connect_s=duration_from_proto(message.connect),
+        first_token_s=duration_from_proto(message.first_token),
+        silence_s=duration_from_proto(message.silence),
+        total_s=duration_from_proto(message.total),
+    )
+
+
+def _timers_to_proto(timers: OwnTimers) -> routing_pb2.ModelTimers | None:
+    if not timers:
+        return None
+    return routing_pb2.ModelTimers(
+        connect=duration_to_proto(timers.connect_s) if timers.connect_s else None,
+        first_token=duration_to_proto(timers.first_token_s) if timers.first_token_s else None,
+        silence=duration_to_proto(timers.silence_s) if timers.silence_s else None,
+        total=duration_to_proto(timers.total_s) if timers.total_s else None,
     )
 
 
@@ -141,6 +163,7 @@ def route_from_proto(message: routing_pb2.Route) -> Route:
         hedge_after_s=duration_from_proto(message.hedge_after),
         explore=message.explore,
         refusal_moves_on=message.refusal_moves_on,
+        timers=_timers_from_proto(message.timers),
     )
 
 
@@ -212,6 +235,7 @@ def _model_entry_to_proto(entry: ModelEntry) -> routing_pb2.ModelEntry:
         context_tokens=entry.context_tokens,
         max_output_tokens=entry.max_output_tokens,
         features=sorted(_FEATURE_CODES[feature] for feature in entry.features),
+        timers=_timers_to_proto(entry.timers),
     )
     if entry.price is not None:
         message.price.input_micros = entry.price.input_micros
@@ -235,4 +259,5 @@ def _route_to_proto(route: Route) -> routing_pb2.Route:
         hedge_after=duration_to_proto(route.hedge_after_s) if route.hedge_after_s else None,
         explore=route.explore,
         refusal_moves_on=route.refusal_moves_on,
+        timers=_timers_to_proto(route.timers),
     )

@@ -11,9 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from plimsoll_runtime import telemetry
+from plimsoll_runtime import audit, telemetry
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.batching import Batcher
+from plimsoll_runtime.failures import Category
 from plimsoll_runtime.json_types import dump_json
+from plimsoll_runtime.kept_connections import KeptConnections
 from plimsoll_runtime.outbox import OutboxEvent, add_events
 from plimsoll_runtime.postgres import MigrationSet, translating
 
@@ -25,6 +28,7 @@ from plimsoll_tool_dispatcher.adapters.postgres_rows import (
     kept_arguments,
     lease_of,
 )
+from plimsoll_tool_dispatcher.domain import deeds
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.ledger import (
@@ -47,6 +51,8 @@ _ACQUIRE_CAP_S = 5.0
 _LOOKS = 5  # at a call that another transaction is just writing
 _FLUSHERS = 2
 _BATCH_CAP = 128
+_LINGER_S = 0.003  # for which reads wait for company when there are hundreds a second
+_KEPT = 3  # of the pool's connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +66,33 @@ class _Ending:
     trace: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """A call that needed no reservation and has ended."""
+
+    reservation: Reservation
+    outcome: Outcome
+    completed: Completed
+    event: OutboxEvent
+    trace: str
+
+
 class PostgresCallLedger:
     """`announcement` turns a completed call into the event that is committed with it. Use it inside `running`."""
 
     def __init__(self, pool: asyncpg.Pool, announcement: Callable[[Completed], OutboxEvent]) -> None:
         self._pool = pool
+        self._kept = KeptConnections(pool, most=_KEPT)
         self._announcement = announcement
         self._beginnings: Batcher[Reservation, Reserved | None] = Batcher(self._begin, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
         self._endings: Batcher[_Ending, bool] = Batcher(self._end, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
+        self._look_ups: Batcher[Call, Found] = Batcher(self._look_up, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S)
+        self._readings: Batcher[_Reading, bool] = Batcher(self._record, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """What begins and ends is written inside the block."""
-        async with self._beginnings.running(), self._endings.running():
+        async with self._kept, self._beginnings.running(), self._endings.running(), self._look_ups.running(), self._readings.running():
             yield
 
     async def reserve(self, reservation: Reservation) -> Reserved:
@@ -87,13 +107,22 @@ class PostgresCallLedger:
             row = await connection.fetchrow(sql.FIND, call.tenant, call.key, call.work.run_id)
         return found_of(row, call)
 
+    async def look_up(self, call: Call) -> Found:
+        return await self._look_ups.submit(call)
+
+    async def record(self, reservation: Reservation, outcome: Outcome, completed: Completed) -> bool:
+        event, trace = self._announcement(completed), telemetry.outgoing()
+        return await self._readings.submit(
+            _Reading(reservation=reservation, outcome=outcome, completed=completed, event=event, trace=trace)
+        )
+
     async def labels(self, tenant: str, run_id: str) -> tuple[str, ...]:
         async with self._connection() as connection:
             return tuple(await connection.fetchval(sql.LABELS, tenant, run_id) or ())
 
     async def take_over(self, reservation: Reservation, entry: Unfinished) -> Claim | None:
         call, work, grant = reservation.call, reservation.call.work, reservation.grant
-        async with self._connection() as connection:
+        async with self._connection() as connection, connection.transaction():
             fence = await connection.fetchval(
                 sql.TAKE_OVER,
                 call.tenant,
@@ -111,6 +140,7 @@ class PostgresCallLedger:
                 kept_arguments(reservation),
                 grant.expires_at if grant else None,
             )
+            await audit.append(connection, _spent(reservation) if fence is not None else [])
         if fence is None:
             return None
         return Claim(tenant=call.tenant, call_key=call.key, call_id=entry.claim.call_id, fence=fence)
@@ -141,32 +171,45 @@ class PostgresCallLedger:
                 await add_events(connection, [self._announcement(completed)])
 
     async def announce(self, completed: Completed) -> None:
-        async with self._connection() as connection:
+        denied = completed.failure is not None and completed.failure.category is Category.POLICY_DENIED
+        async with self._connection() as connection, connection.transaction():
             await add_events(connection, [self._announcement(completed)])
+            await audit.append(connection, [deeds.call_denied(completed)] if denied else [])
 
-    async def revoke(self, tenant: str, grant_id: str) -> bool:
-        async with self._connection() as connection:
-            return bool(await connection.fetchval(sql.REVOKE, tenant, grant_id))
+    async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
+        async with self._connection() as connection, connection.transaction():
+            revoked = bool(await connection.fetchval(sql.REVOKE, tenant, grant_id))
+            await audit.append(connection, [deeds.grant_revoked(tenant, grant_id, by)] if revoked else [])
+        return revoked
 
     async def _begin(self, batch: Sequence[Reservation]) -> list[Reserved | None]:
         """One statement for all; None for a call that met another's in the middle of its transaction, and has to look again."""
-        async with self._connection() as connection:
-            rows = await connection.fetch(sql.RESERVE_MANY, *zip(*map(_beginning, range(len(batch)), batch), strict=True))
+        rows = await self._fetch(sql.RESERVE_MANY, *zip(*map(_beginning, range(len(batch)), batch), strict=True))
         return [_begun(row, reservation) for row, reservation in zip(rows, batch, strict=True)]
 
     async def _end(self, batch: Sequence[_Ending]) -> list[bool]:
         later = all(ending.completed.effect is EffectClass.READ_ONLY for ending in batch)
-        async with self._connection() as connection:
-            rows = await connection.fetch(sql.SETTLE_MANY, *zip(*map(_ended, range(len(batch)), batch), strict=True), later)
+        rows = await self._fetch(sql.SETTLE_MANY, *zip(*map(_ended, range(len(batch)), batch), strict=True), later)
         settled = {row["n"] for row in rows}
         return [number in settled for number in range(len(batch))]
+
+    async def _look_up(self, batch: Sequence[Call]) -> list[Found]:
+        columns = zip(*((n, call.tenant, call.key, call.work.run_id, call.work.epoch) for n, call in enumerate(batch)), strict=True)
+        rows = await self._fetch(sql.LOOK_UP_MANY, *columns)
+        return [found_of(row, call) for row, call in zip(rows, batch, strict=True)]
+
+    async def _record(self, batch: Sequence[_Reading]) -> list[bool]:
+        rows = await self._fetch(sql.RECORD_MANY, *zip(*map(_read, range(len(batch)), batch), strict=True))
+        recorded = {row["n"] for row in rows}
+        return [number in recorded for number in range(len(batch))]
 
     async def _reserve_alone(self, reservation: Reservation) -> Reserved:
         """One statement. What it meets in the middle of another's transaction it cannot see yet, and looks again."""
         call, grant = reservation.call, reservation.grant
         for _ in range(_LOOKS):
-            async with self._connection() as connection:
+            async with self._connection() as connection, connection.transaction():
                 row = await connection.fetchrow(sql.RESERVE, *_alone(reservation))
+                await audit.append(connection, _spent(reservation) if row["reserved_fence"] is not None else [])
             if row["reserved_fence"] is not None:
                 return Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=row["reserved_fence"])
             found = found_of(row, call)
@@ -180,6 +223,11 @@ class PostgresCallLedger:
                 return GrantExpired()
         return found
 
+    async def _fetch(self, statement: str, *columns: object) -> list[asyncpg.Record]:
+        """What batches do, on connections that stay with them."""
+        with translating():
+            return await self._kept.fetch(statement, *columns)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         with translating():
@@ -187,8 +235,13 @@ class PostgresCallLedger:
                 yield connection
 
 
-def _beginning(number: int, reservation: Reservation) -> tuple[Any, ...]:
-    """The columns of RESERVE_MANY."""
+def _spent(reservation: Reservation) -> list[AuditRecord]:
+    record = deeds.grant_spent(reservation)
+    return [record] if record else []
+
+
+def _asked(number: int, reservation: Reservation) -> tuple[Any, ...]:
+    """What RESERVE_MANY and RECORD_MANY keep about a call, up to its agent's version."""
     call, work, tool = reservation.call, reservation.call.work, reservation.tool
     return (
         number,
@@ -206,12 +259,24 @@ def _beginning(number: int, reservation: Reservation) -> tuple[Any, ...]:
         work.node,
         work.agent,
         work.agent_version,
-        lease_of(reservation),
-        reservation.ruling.policy,
-        ",".join(reservation.ruling.rules),
-        ",".join(tool.labels),
-        kept_arguments(reservation),
     )
+
+
+def _ruled(reservation: Reservation) -> tuple[Any, ...]:
+    """And what let it pass: policy, rules, labels, arguments."""
+    ruling = reservation.ruling
+    return ruling.policy, ",".join(ruling.rules), ",".join(reservation.tool.labels), kept_arguments(reservation)
+
+
+def _beginning(number: int, reservation: Reservation) -> tuple[Any, ...]:
+    """The columns of RESERVE_MANY."""
+    return *_asked(number, reservation), lease_of(reservation), *_ruled(reservation)
+
+
+def _read(number: int, reading: _Reading) -> tuple[Any, ...]:
+    """The columns of RECORD_MANY."""
+    ending = _outcome(reading.outcome, reading.completed, reading.event, reading.trace)
+    return *_asked(number, reading.reservation), *_ruled(reading.reservation), *ending
 
 
 def _begun(row: asyncpg.Record, reservation: Reservation) -> Reserved | None:
@@ -224,23 +289,30 @@ def _begun(row: asyncpg.Record, reservation: Reservation) -> Reserved | None:
 
 def _ended(number: int, ending: _Ending) -> tuple[Any, ...]:
     """The columns of SETTLE_MANY."""
-    claim, outcome, completed = ending.claim, ending.outcome, ending.completed
-    degraded = outcome.degraded if isinstance(outcome, Succeeded) else None
+    claim = ending.claim
     return (
         number,
         claim.tenant,
         claim.call_key,
         claim.fence,
+        *_outcome(ending.outcome, ending.completed, ending.event, ending.trace),
+    )
+
+
+def _outcome(outcome: Outcome, completed: Completed, event: OutboxEvent, trace: str) -> tuple[Any, ...]:
+    """State, result, failure, degraded, attempts, duration, and the announcement."""
+    degraded = outcome.degraded if isinstance(outcome, Succeeded) else None
+    return (
         state_of(outcome).value,
         dump_json(outcome.result) if isinstance(outcome, Succeeded) else None,
         dump_json(failure_to_row(outcome.failure)) if isinstance(outcome, Failed) else None,
         dump_json(degraded_to_row(degraded)) if degraded else None,
         completed.attempts,
         completed.duration_s,
-        ending.event.event_id,
-        ending.event.subject,
-        ending.event.payload,
-        ending.trace,
+        event.event_id,
+        event.subject,
+        event.payload,
+        trace,
     )
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
+from plimsoll_runtime import audit
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonValue, dump_json, parse_json
 from plimsoll_runtime.outbox import OutboxEvent, add_events
@@ -12,6 +13,7 @@ from plimsoll_runtime.postgres import translating
 
 from plimsoll_tool_dispatcher.adapters import postgres_statements as sql
 from plimsoll_tool_dispatcher.adapters.postgres_rows import completed_of, doubt_of, failure_to_row, unfinished_of
+from plimsoll_tool_dispatcher.domain import deeds
 from plimsoll_tool_dispatcher.domain.ledger import Acted, Completed, Doubt, Finding, NotActed, Unfinished
 
 _ACQUIRE_CAP_S = 5.0
@@ -61,6 +63,7 @@ class PostgresDoubtLedger:
                         await add_events(connection, [self._announcement(completed_of(row, None, event_id))])
                 case NotActed():
                     row = await connection.fetchrow(sql.SETTLE_NOT_ACTED, claim.tenant, claim.call_key, claim.fence, by)
+            await audit.append(connection, [deeds.call_resolved(doubt, finding, by)] if row is not None else [])
         return row is not None
 
     async def open_doubts(self, tenant: str, limit: int) -> Sequence[Doubt]:

@@ -7,8 +7,9 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject, dump_json, parse_json, parse_object
 from plimsoll_runtime.work import WorkContext
 
-from plimsoll_tool_dispatcher.domain.call import Call, Degraded, Failed, Succeeded
+from plimsoll_tool_dispatcher.domain.call import Call, Degraded, Failed, Outcome, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
+from plimsoll_tool_dispatcher.domain.history import KeptCall
 from plimsoll_tool_dispatcher.domain.ledger import (
     CallState,
     Claim,
@@ -24,6 +25,30 @@ from plimsoll_tool_dispatcher.domain.ledger import (
 )
 
 
+def kept_call_of(row: asyncpg.Record) -> KeptCall:
+    return KeptCall(
+        call_id=row["call_id"],
+        call_key=row["call_key"],
+        work=_work_of(row),
+        tool=row["tool"],
+        tool_digest=row["tool_digest"],
+        effect=EffectClass(row["effect"]),
+        state=CallState(row["state"]),
+        arguments=parse_object(row["arguments"]) if row["arguments"] is not None else None,
+        outcome=None if row["state"] in {CallState.RESERVED, CallState.DISPATCHED} else _outcome_of(row),
+        attempts=row["attempts"],
+        duration_s=row["duration_s"],
+        started_at=row["reserved_at"],
+        finished_at=row["finished_at"],
+        call_digest=row["call_digest"],
+        policy=row["policy"],
+        rules=_words(row["rules"], ","),
+        grant_id=row["grant_id"],
+        approved_by=_words(row["approved_by"], "\n"),
+        resolved_by=row["resolved_by"],
+    )
+
+
 def found_of(row: asyncpg.Record, call: Call) -> Found:
     """What a row tells about a call; `highest` is the epoch that acted for its run."""
     if row["highest"] is not None and row["highest"] > call.work.epoch:
@@ -34,11 +59,7 @@ def found_of(row: asyncpg.Record, call: Call) -> Found:
         return KeyTaken()
     if row["state"] in {CallState.RESERVED, CallState.DISPATCHED}:
         return unfinished_of(row, call.tenant, call.key)
-    degraded = degraded_of(row["degraded"])
-    outcome = (
-        Failed(failure=failure_of(row["failure"])) if row["failure"] else Succeeded(result=parse_json(row["result"]), degraded=degraded)
-    )
-    return Recorded(call_id=row["call_id"], outcome=outcome, attempts=row["attempts"], duration_s=row["duration_s"])
+    return Recorded(call_id=row["call_id"], outcome=_outcome_of(row), attempts=row["attempts"], duration_s=row["duration_s"])
 
 
 def unfinished_of(row: asyncpg.Record, tenant: str, call_key: str) -> Unfinished:
@@ -125,13 +146,19 @@ def degraded_of(row: JsonObject | None) -> Degraded | None:
     return None
 
 
-def kept_arguments(reservation: Reservation) -> str | None:
-    """The arguments, where somebody may have to find out what the call did."""
-    return dump_json(reservation.proposal.effective_arguments) if reservation.tool.effect is EffectClass.NON_IDEMPOTENT else None
+def kept_arguments(reservation: Reservation) -> str:
+    """The arguments, for who has to find out what the call did, and for who looks back."""
+    return dump_json(reservation.proposal.effective_arguments)
 
 
 def lease_of(reservation: Reservation) -> timedelta:
     return timedelta(seconds=reservation.lease_s)
+
+
+def _outcome_of(row: asyncpg.Record) -> Outcome:
+    if row["failure"]:
+        return Failed(failure=failure_of(row["failure"]))
+    return Succeeded(result=parse_json(row["result"]), degraded=degraded_of(row["degraded"]))
 
 
 def _words(text: str, separator: str) -> tuple[str, ...]:

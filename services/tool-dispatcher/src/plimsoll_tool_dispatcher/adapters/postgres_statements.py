@@ -27,7 +27,7 @@ raised as (
     from asked a left join seen s on s.nth = a.n left join lateral unnest(string_to_array(a.labels, ',')) label on true
     where s.nth is null or s.highest < a.epoch or (s.highest = a.epoch and not s.read @> string_to_array(a.labels, ','))
     group by a.tenant, a.run_id order by a.tenant, a.run_id
-    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch),
+    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch), touched_at = now(),
         labels = array(select distinct label from unnest(run_epochs.labels || excluded.labels) label order by label)
 ),
 reserved as (
@@ -50,6 +50,73 @@ left join seen s on s.nth = a.n
 left join entry on entry.nth = a.n
 order by a.n"""
 
+# What is known about calls that need no reservation, and the epochs of their runs raised: $1 number, $2 tenant, $3 call key, $4 run, $5 epoch.
+# Writes nothing, and so commits nothing, while a run's epoch stays.
+LOOK_UP_MANY = """
+with asked as (
+    select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[]) as a (n, tenant, call_key, run_id, epoch)
+),
+seen as (
+    select a.n as nth, e.epoch as highest from asked a join run_epochs e on e.tenant = a.tenant and e.run_id = a.run_id
+),
+raised as (
+    insert into run_epochs (tenant, run_id, epoch)
+    select a.tenant, a.run_id, max(a.epoch) from asked a left join seen s on s.nth = a.n
+    where s.nth is null or s.highest < a.epoch
+    group by a.tenant, a.run_id order by a.tenant, a.run_id
+    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch), touched_at = now()
+)
+select a.n, s.highest, set_config('synchronous_commit', 'off', true), c.call_id, c.state, c.request_digest, c.fence, c.tool, c.effect,
+       c.call_digest, c.lease_until > now() as held, c.degraded, c.failure, c.result, c.attempts, c.duration_s
+from asked a
+left join seen s on s.nth = a.n
+left join calls c on c.tenant = a.tenant and c.call_key = a.call_key
+order by a.n"""
+
+# Calls that needed no reservation and have ended, each with its announcement: the columns of RESERVE_MANY without the lease, then those
+# of SETTLE_MANY without what both have. The first to record a key wins; a run that a higher epoch acts for takes nothing from a lower one.
+RECORD_MANY = """
+with ended as (
+    select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
+                         $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                         $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::int[], $25::float8[],
+                         $26::text[], $27::text[], $28::bytea[], $29::text[])
+        as e (n, tenant, call_key, run_id, epoch, call_id, effect, tool, tool_digest, call_digest, request_digest, step, node, agent,
+              agent_version, policy, rules, labels, arguments, state, result, failure, degraded, attempts, duration_s, event_id, subject,
+              payload, trace)
+),
+seen as (
+    select e.n as nth, r.epoch as highest, r.labels as read
+    from ended e join run_epochs r on r.tenant = e.tenant and r.run_id = e.run_id
+),
+raised as (
+    insert into run_epochs (tenant, run_id, epoch, labels)
+    select e.tenant, e.run_id, max(e.epoch), array_remove(array_agg(distinct label), null)
+    from ended e left join seen s on s.nth = e.n left join lateral unnest(string_to_array(e.labels, ',')) label on true
+    where s.nth is null or s.highest < e.epoch or (s.highest = e.epoch and not s.read @> string_to_array(e.labels, ','))
+    group by e.tenant, e.run_id order by e.tenant, e.run_id
+    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch), touched_at = now(),
+        labels = array(select distinct label from unnest(run_epochs.labels || excluded.labels) label order by label)
+),
+recorded as (
+    insert into calls (tenant, call_key, call_id, state, effect, tool, tool_digest, call_digest, request_digest, run_id, step, node, agent,
+                       agent_version, epoch, lease_until, policy, rules, arguments, result, failure, degraded, attempts, duration_s,
+                       reserved_at, finished_at)
+    select e.tenant, e.call_key, e.call_id, e.state, e.effect, e.tool, e.tool_digest, e.call_digest, e.request_digest, e.run_id, e.step,
+           e.node, e.agent, e.agent_version, e.epoch, now(), e.policy, e.rules, e.arguments, e.result, e.failure::jsonb, e.degraded::jsonb,
+           e.attempts, e.duration_s, now() - make_interval(secs => e.duration_s), now()
+    from ended e left join seen s on s.nth = e.n
+    where s.highest is null or s.highest <= e.epoch
+    order by e.tenant, e.call_key
+    on conflict (tenant, call_key) do nothing
+    returning call_id
+),
+announced as (
+    insert into outbox (event_id, subject, tenant, payload, trace)
+    select event_id, subject, tenant, payload, trace from ended join recorded using (call_id) order by n
+)
+select n, set_config('synchronous_commit', 'off', true) from ended join recorded using (call_id)"""
+
 # As above for one call with a grant, or one that needs a look at what others do: $1 tenant, $2 call key, $3 run, $4 epoch, $5 grant or
 # null, $6 whether the call may begin here, $7 call id, $8 effect, $9 tool, $10 tool digest, $11 call digest, $12 request digest, $13 step,
 # $14 node, $15 agent, $16 agent version, $17 lease, $18 policy, $19 rules, $20 labels, $21 arguments, $22 when the grant expires or null,
@@ -61,7 +128,7 @@ raised as (
     insert into run_epochs (tenant, run_id, epoch, labels)
     select $1, $3, $4, coalesce(string_to_array(nullif($20, ''), ','), '{}')
     where not exists (select from seen where epoch > $4 or (epoch = $4 and labels @> coalesce(string_to_array(nullif($20, ''), ','), '{}')))
-    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch),
+    on conflict (tenant, run_id) do update set epoch = greatest(run_epochs.epoch, excluded.epoch), touched_at = now(),
         labels = array(select distinct label from unnest(run_epochs.labels || excluded.labels) label order by label)
 ),
 fresh as (select where $6 and not exists (select from entry) and not exists (select from seen where epoch > $4)),

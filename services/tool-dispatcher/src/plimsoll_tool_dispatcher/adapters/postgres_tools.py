@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
+from plimsoll_runtime import audit
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.json_types import JsonObject, dump_json, parse_object
 from plimsoll_runtime.postgres import translating
 
+from plimsoll_tool_dispatcher.domain import deeds
 from plimsoll_tool_dispatcher.domain.definition import definition_of
 from plimsoll_tool_dispatcher.domain.registry import KeptVersion, Standing
 from plimsoll_tool_dispatcher.domain.tool import Tool
@@ -17,7 +20,12 @@ _ACQUIRE_CAP_S = 5.0
 _KEEP = """
 insert into tool_versions (tenant, name, digest, version, origin, definition)
 select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-on conflict (tenant, name, digest) do nothing"""
+on conflict (tenant, name, digest) do nothing
+returning tenant, name, digest"""
+
+_ACCEPTED = """
+select tenant, name, accepted from tool_standings
+where (tenant, name) in (select * from unnest($1::text[], $2::text[])) and accepted <> ''"""
 
 _ACCEPT_FIRST = """
 insert into tool_standings (tenant, name, accepted, changed_by)
@@ -73,29 +81,34 @@ class PostgresToolShelf:
 
     async def keep(self, tools: Sequence[Tool], *, first_accepted: bool) -> None:
         async with self._connection() as connection, connection.transaction():
-            await _keep(connection, tools)
+            fresh = await _keep(connection, tools)
             if first_accepted and await connection.fetch(
                 _ACCEPT_FIRST, [tool.tenant for tool in tools], [tool.name for tool in tools], [tool.digest for tool in tools]
             ):
                 await connection.execute(_RISE)
+            if first_accepted and fresh:
+                await audit.append(connection, await _quarantined(connection, fresh))
 
-    async def register(self, tool: Tool, by: str) -> None:
+    async def register(self, tools: Sequence[Tool], by: str) -> None:
         async with self._connection() as connection, connection.transaction():
-            await _keep(connection, [tool])
-            await connection.execute(_REGISTER, tool.tenant, tool.name, tool.digest, by)
+            await _keep(connection, tools)
+            await connection.executemany(_REGISTER, [(tool.tenant, tool.name, tool.digest, by) for tool in tools])
             await connection.execute(_RISE)
+            await audit.append(connection, [deeds.registered(tool, by) for tool in tools])
 
-    async def unregister(self, tenant: str, name: str) -> bool:
+    async def unregister(self, tenant: str, name: str, by: str) -> bool:
         async with self._connection() as connection, connection.transaction():
             gone = await connection.fetchval("delete from registered_tools where tenant = $1 and name = $2 returning true", tenant, name)
             if gone:
                 await connection.execute(_RISE)
+                await audit.append(connection, [deeds.unregistered(tenant, name, by)])
         return bool(gone)
 
     async def decide(self, tenant: str, name: str, standing: Standing, by: str) -> None:
         async with self._connection() as connection, connection.transaction():
             await connection.execute(_DECIDE, tenant, name, standing.disabled, standing.pinned, standing.accepted, by)
             await connection.execute(_RISE)
+            await audit.append(connection, [deeds.decided(tenant, name, standing, by)])
 
     async def versions(self, tenant: str, name: str) -> Sequence[KeptVersion]:
         async with self._connection() as connection:
@@ -119,8 +132,17 @@ class PostgresToolShelf:
                 yield connection
 
 
-async def _keep(connection: asyncpg.Connection, tools: Sequence[Tool]) -> None:
-    await connection.execute(
+async def _quarantined(connection: asyncpg.Connection, tools: Sequence[Tool]) -> list[AuditRecord]:
+    """Of these new versions, those that differ from the accepted ones."""
+    rows = await connection.fetch(_ACCEPTED, [tool.tenant for tool in tools], [tool.name for tool in tools])
+    accepted = {(row["tenant"], row["name"]): row["accepted"] for row in rows}
+    found = [(tool, accepted.get((tool.tenant, tool.name), tool.digest)) for tool in tools]
+    return [deeds.quarantined(tool, digest) for tool, digest in found if digest != tool.digest]
+
+
+async def _keep(connection: asyncpg.Connection, tools: Sequence[Tool]) -> list[Tool]:
+    """Those of them that were never offered before."""
+    rows = await connection.fetch(
         _KEEP,
         [tool.tenant for tool in tools],
         [tool.name for tool in tools],
@@ -129,6 +151,8 @@ async def _keep(connection: asyncpg.Connection, tools: Sequence[Tool]) -> None:
         [tool.origin for tool in tools],
         [dump_json(definition_of(tool)) for tool in tools],
     )
+    fresh = {(row["tenant"], row["name"], row["digest"]) for row in rows}
+    return [tool for tool in tools if (tool.tenant, tool.name, tool.digest) in fresh]
 
 
 def _definition(row: asyncpg.Record) -> JsonObject:

@@ -16,7 +16,7 @@ from plimsoll_runtime.work import WorkContext
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Grant, Outcome, Proposal, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap, Move, move_after
 from plimsoll_tool_dispatcher.domain.policy import Ruling, Verb
-from plimsoll_tool_dispatcher.domain.tool import Tool
+from plimsoll_tool_dispatcher.domain.tool import OtherTool, Tool
 
 
 class CallState(StrEnum):
@@ -43,6 +43,17 @@ class Reservation:
     def may_begin(self) -> bool:
         """Whether this may be the first dispatch of the call; without a grant, one that people decide about can only be continued."""
         return self.grant is not None or self.ruling.verb is Verb.ALLOW
+
+    @property
+    def needs_none(self) -> bool:
+        """Whether the call may run without being reserved: running it twice does no harm, nobody's leave is spent, and no tool that may act
+        stands in for it. What it brings is recorded once, when it has ended."""
+        return (
+            self.tool.effect is EffectClass.READ_ONLY
+            and self.grant is None
+            and self.may_begin
+            and not isinstance(self.tool.fallback, OtherTool)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

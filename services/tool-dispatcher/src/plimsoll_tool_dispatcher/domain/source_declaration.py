@@ -21,7 +21,7 @@ _COMMON = ("source", "kind", "credentials", "networks", "timeout", "concurrency"
 _OWN = {
     "openapi": ("document", "server", "operations"),
     "grpc": ("address", "server_name", "tools"),
-    "mcp": ("url", "command", "environment", "tools"),
+    "mcp": ("url", "command", "environment", "memory_mib", "cpu_s", "tools"),
     "knowledge": ("tools",),
 }
 _LABELS: Mapping[str, tuple[str, ...]] = {"grpc": (), "knowledge": ("reads:private", "reads:untrusted")}
@@ -89,9 +89,13 @@ class DeclaredMcpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredMcpProcess:
+    """`memory_mib` is what it may write to and has not shared; `cpu_s` all the processor time that it gets before it is started anew."""
+
     settings: SourceSettings
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    memory_mib: int = 1024
+    cpu_s: int = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,13 @@ def _mcp(fields: Fields, stem: str, problems: list[FieldProblem]) -> DeclaredSou
         url = fields.text("url", r"https?://[^\s/?#@]+(/[^\s?#]*)?", "write the URL of the server, such as https://mcp.example.com/mcp")
         return DeclaredMcpServer(settings=_settings(fields, stem, "tools", [url], problems), url=url)
     settings = _settings(fields, stem, "tools", [], problems)
-    return DeclaredMcpProcess(settings=settings, command=_command(fields), environment=_environment(fields))
+    return DeclaredMcpProcess(
+        settings=settings,
+        command=_command(fields),
+        environment=_environment(fields),
+        memory_mib=fields.count("memory_mib", 1024, least=32, most=65536),
+        cpu_s=fields.count("cpu_s", 3600, least=1, most=31_536_000),
+    )
 
 
 def _knowledge(fields: Fields, stem: str, problems: list[FieldProblem]) -> DeclaredSource:

@@ -21,13 +21,15 @@ from plimsoll_tool_dispatcher.domain.call import (
     Succeeded,
     request_digest,
 )
+from plimsoll_tool_dispatcher.domain.history import KeptCall
 from plimsoll_tool_dispatcher.domain.ledger import Acted, Completed, Doubt, Finding, NotActed
 from plimsoll_tool_dispatcher.domain.registry import SHARED, Barred, KeptVersion, Standing
 from plimsoll_tool_dispatcher.domain.tool import Tool
-from plimsoll_tool_dispatcher.errors import InvalidResolution
+from plimsoll_tool_dispatcher.errors import InvalidLookup, InvalidResolution
 
 CALL_COMPLETED = "plimsoll.v1.tool_dispatcher.call.completed"
 CALL_ESCALATED = "plimsoll.v1.tool_dispatcher.call.escalated"
+_LONGEST_NUMBER = 19
 
 
 def call_from_proto(request: pb.DispatchRequest, caller: Caller, most_chars: int) -> Call:
@@ -151,6 +153,45 @@ def doubt_to_proto(doubt: Doubt) -> pb.UnknownCall:
     if doubt.arguments is not None:
         message.effective_arguments.text = canonical(doubt.arguments)
     return message
+
+
+def kept_call_to_proto(call: KeptCall) -> pb.ToolCall:
+    message = pb.ToolCall(
+        call_id=call.call_id,
+        call_key=call.call_key,
+        work=work_to_proto(call.work),
+        tool=call.tool,
+        tool_digest=call.tool_digest,
+        effect=tool_pb2.EffectClass.Value(f"EFFECT_CLASS_{call.effect.name}"),
+        state=pb.CallState.Value(f"CALL_STATE_{call.state.name}"),
+        attempts=call.attempts,
+        duration=duration_to_proto(call.duration_s),
+        start_time=timestamp_to_proto(call.started_at),
+        finish_time=timestamp_to_proto(call.finished_at) if call.finished_at else None,
+        call_digest=call.call_digest,
+        policy_digest=call.policy,
+        policy_rules=call.rules,
+        grant_id=call.grant_id,
+        approved_by=call.approved_by,
+        resolved_by=call.resolved_by,
+    )
+    if call.arguments is not None:
+        message.effective_arguments.CopyFrom(json_to_proto(call.arguments))
+    match call.outcome:
+        case Succeeded(result=result, degraded=degraded):
+            message.result.CopyFrom(json_to_proto(result))
+            if degraded is not None:
+                message.degraded.CopyFrom(degraded_to_proto(degraded))
+        case Failed(failure=failure):
+            message.failure.CopyFrom(failure_to_proto(failure))
+    return message
+
+
+def position_from_token(token: str) -> int:
+    """The position in the audit log that a page token names. Raises InvalidLookup."""
+    if token and not (token.isascii() and token.isdigit() and len(token) < _LONGEST_NUMBER):
+        raise InvalidLookup(problems=[FieldProblem("page_token", "is none of ours", "send next_page_token of the answer before")])
+    return int(token or 0)
 
 
 def finding_from_proto(request: pb.ResolveCallRequest) -> Finding:

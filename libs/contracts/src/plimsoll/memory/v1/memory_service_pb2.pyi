@@ -463,6 +463,70 @@ class IngestProgress(_message.Message):
 Global___IngestProgress: _TypeAlias = IngestProgress  # noqa: Y015
 
 @_typing.final
+class UploadPartRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Where in the document the content begins."""
+    content: _builtins.bytes
+    """At most 8 MiB. Without any, the call only asks where to go on."""
+    last: _builtins.bool
+    """The document ends behind the content."""
+    @_builtins.property
+    def header(self) -> Global___IngestHeader:
+        """With an upload key; the same in every call."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___IngestHeader | None = ...,
+        offset: _builtins.int = ...,
+        content: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "header", b"header", "last", b"last", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadPartRequest: _TypeAlias = UploadPartRequest  # noqa: Y015
+
+@_typing.final
+class UploadPartResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Where the next content must begin. Content that began behind it was not taken; what was there already is not taken again."""
+    done: _builtins.bool
+    """The document is whole and stored."""
+    @_builtins.property
+    def progress(self) -> Global___IngestProgress:
+        """Stored for good so far."""
+
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        progress: Global___IngestProgress | None = ...,
+        done: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "offset", b"offset", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadPartResponse: _TypeAlias = UploadPartResponse  # noqa: Y015
+
+@_typing.final
 class ConfigureCollectionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -843,9 +907,12 @@ class ReportUseRequest(_message.Message):
     SEARCH_ID_FIELD_NUMBER: _builtins.int
     CHUNK_IDS_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     answer: _builtins.str
     """Alternatively: the answer itself, compared with the passages and not kept."""
+    run_id: _builtins.str
+    """Instead of search_id: all searches of this run. Finding none is no error; what another answer of the run used stays used."""
     @_builtins.property
     def chunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Passages of that search that the answer quotes or cites."""
@@ -856,10 +923,11 @@ class ReportUseRequest(_message.Message):
         search_id: _builtins.str = ...,
         chunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         answer: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chunk_ids", b"chunk_ids", "search_id", b"search_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chunk_ids", b"chunk_ids", "run_id", b"run_id", "search_id", b"search_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -872,7 +940,7 @@ class ReportUseResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     passages: _builtins.int
-    """Passages of the search, and those of them that were used."""
+    """Passages of the search, or of all searches of the run, and those of them that were used."""
     used: _builtins.int
     def __init__(
         self,

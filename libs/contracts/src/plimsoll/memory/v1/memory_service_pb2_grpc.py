@@ -65,6 +65,11 @@ class MemoryServiceStub:
                 request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.FromString,
                 _registered_method=True)
+        self.UploadPart = channel.unary_unary(
+                '/plimsoll.memory.v1.MemoryService/UploadPart',
+                request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartResponse.FromString,
+                _registered_method=True)
         self.ConfigureCollection = channel.unary_unary(
                 '/plimsoll.memory.v1.MemoryService/ConfigureCollection',
                 request_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.ConfigureCollectionRequest.SerializeToString,
@@ -165,6 +170,13 @@ class MemoryServiceServicer:
 
     def IngestDocuments(self, request_iterator, context):
         """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadPart(self, request, context):
+        """Takes the next bytes of a document of any size, one call after the other; whoever was cut off asks where to go on and does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,6 +296,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.IngestDocuments,
                     request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.FromString,
                     response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.SerializeToString,
+            ),
+            'UploadPart': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadPart,
+                    request_deserializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartRequest.FromString,
+                    response_serializer=plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartResponse.SerializeToString,
             ),
             'ConfigureCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfigureCollection,
@@ -509,6 +526,33 @@ class MemoryService:
             '/plimsoll.memory.v1.MemoryService/IngestDocuments',
             plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsRequest.SerializeToString,
             plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.IngestDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadPart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.memory.v1.MemoryService/UploadPart',
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartRequest.SerializeToString,
+            plimsoll_dot_memory_dot_v1_dot_memory__service__pb2.UploadPartResponse.FromString,
             options,
             channel_credentials,
             insecure,

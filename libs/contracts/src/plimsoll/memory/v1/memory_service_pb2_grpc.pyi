@@ -42,6 +42,8 @@ class MemoryServiceStub:
     """Forgets a document: text, passages and vectors."""
     IngestDocuments: _grpc.StreamStreamMultiCallable[_memory_service_pb2.IngestDocumentsRequest, _memory_service_pb2.IngestDocumentsResponse]
     """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+    UploadPart: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.UploadPartRequest, _memory_service_pb2.UploadPartResponse]
+    """Takes the next bytes of a document of any size, one call after the other; whoever was cut off asks where to go on and does."""
     ConfigureCollection: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ConfigureCollectionRequest, _memory_service_pb2.ConfigureCollectionResponse]
     """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]
@@ -79,6 +81,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Forgets a document: text, passages and vectors."""
     IngestDocuments: _aio.StreamStreamMultiCallable[_memory_service_pb2.IngestDocumentsRequest, _memory_service_pb2.IngestDocumentsResponse]  # type: ignore[assignment]
     """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+    UploadPart: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.UploadPartRequest, _memory_service_pb2.UploadPartResponse]  # type: ignore[assignment]
+    """Takes the next bytes of a document of any size, one call after the other; whoever was cut off asks where to go on and does."""
     ConfigureCollection: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ConfigureCollectionRequest, _memory_service_pb2.ConfigureCollectionResponse]  # type: ignore[assignment]
     """Sets how a collection is embedded and reranked. A new embedder works in the background while the old one serves."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteCollectionRequest, _memory_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
@@ -149,6 +153,14 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_memory_service_pb2.IngestDocumentsResponse], _abc.AsyncIterator[_memory_service_pb2.IngestDocumentsResponse]]:
         """Stores many documents, of any size each, in pieces. What fails is named and the rest goes on; what was stored before is not sent again."""
+
+    @_abc_1.abstractmethod
+    def UploadPart(
+        self,
+        request: _memory_service_pb2.UploadPartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.UploadPartResponse, _abc.Awaitable[_memory_service_pb2.UploadPartResponse]]:
+        """Takes the next bytes of a document of any size, one call after the other; whoever was cut off asks where to go on and does."""
 
     @_abc_1.abstractmethod
     def ConfigureCollection(

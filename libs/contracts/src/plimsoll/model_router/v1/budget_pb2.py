@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%plimsoll/model_router/v1/budget.proto\x12\x18plimsoll.model_router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\x06\x42udget\x12\x34\n\x05scope\x18\x01 \x01(\x0e\x32%.plimsoll.model_router.v1.BudgetScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x36\n\x06period\x18\x03 \x01(\x0e\x32&.plimsoll.model_router.v1.BudgetPeriod\x12\x12\n\nmax_tokens\x18\x04 \x01(\x03\x12\x17\n\x0fmax_cost_micros\x18\x05 \x01(\x03\"\xdf\x01\n\x0c\x42udgetStatus\x12\x30\n\x06\x62udget\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Budget\x12\x14\n\x0cspent_tokens\x18\x02 \x01(\x03\x12\x19\n\x11spent_cost_micros\x18\x03 \x01(\x03\x12\x17\n\x0freserved_tokens\x18\x04 \x01(\x03\x12\x1c\n\x14reserved_cost_micros\x18\x05 \x01(\x03\x12\x35\n\x11period_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*r\n\x0b\x42udgetScope\x12\x1c\n\x18\x42UDGET_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_SCOPE_TENANT\x10\x01\x12\x16\n\x12\x42UDGET_SCOPE_AGENT\x10\x02\x12\x14\n\x10\x42UDGET_SCOPE_KEY\x10\x03*v\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%plimsoll/model_router/v1/budget.proto\x12\x18plimsoll.model_router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\x06\x42udget\x12\x34\n\x05scope\x18\x01 \x01(\x0e\x32%.plimsoll.model_router.v1.BudgetScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x36\n\x06period\x18\x03 \x01(\x0e\x32&.plimsoll.model_router.v1.BudgetPeriod\x12\x12\n\nmax_tokens\x18\x04 \x01(\x03\x12\x17\n\x0fmax_cost_micros\x18\x05 \x01(\x03\"\xdf\x01\n\x0c\x42udgetStatus\x12\x30\n\x06\x62udget\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Budget\x12\x14\n\x0cspent_tokens\x18\x02 \x01(\x03\x12\x19\n\x11spent_cost_micros\x18\x03 \x01(\x03\x12\x17\n\x0freserved_tokens\x18\x04 \x01(\x03\x12\x1c\n\x14reserved_cost_micros\x18\x05 \x01(\x03\x12\x35\n\x11period_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8f\x01\n\x0b\x42udgetScope\x12\x1c\n\x18\x42UDGET_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_SCOPE_TENANT\x10\x01\x12\x16\n\x12\x42UDGET_SCOPE_AGENT\x10\x02\x12\x14\n\x10\x42UDGET_SCOPE_KEY\x10\x03\x12\x1b\n\x17\x42UDGET_SCOPE_EVALUATION\x10\x04*v\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.model_router.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUDGETSCOPE']._serialized_start=509
-  _globals['_BUDGETSCOPE']._serialized_end=623
-  _globals['_BUDGETPERIOD']._serialized_start=625
-  _globals['_BUDGETPERIOD']._serialized_end=743
+  _globals['_BUDGETSCOPE']._serialized_start=510
+  _globals['_BUDGETSCOPE']._serialized_end=653
+  _globals['_BUDGETPERIOD']._serialized_start=655
+  _globals['_BUDGETPERIOD']._serialized_end=773
   _globals['_BUDGET']._serialized_start=101
   _globals['_BUDGET']._serialized_end=281
   _globals['_BUDGETSTATUS']._serialized_start=284

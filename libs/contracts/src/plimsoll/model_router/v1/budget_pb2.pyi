@@ -26,21 +26,25 @@ class _BudgetScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetSco
     DESCRIPTOR: _descriptor.EnumDescriptor
     BUDGET_SCOPE_UNSPECIFIED: _BudgetScope.ValueType  # 0
     BUDGET_SCOPE_TENANT: _BudgetScope.ValueType  # 1
-    """All calls of the tenant."""
+    """All calls of the tenant; those of evaluations only where they have no budget of their own."""
     BUDGET_SCOPE_AGENT: _BudgetScope.ValueType  # 2
     """The calls of one agent."""
     BUDGET_SCOPE_KEY: _BudgetScope.ValueType  # 3
     """The calls made with one API key."""
+    BUDGET_SCOPE_EVALUATION: _BudgetScope.ValueType  # 4
+    """All calls that judge prompts and models, in place of the budgets of the other scopes."""
 
 class BudgetScope(_BudgetScope, metaclass=_BudgetScopeEnumTypeWrapper): ...
 
 BUDGET_SCOPE_UNSPECIFIED: BudgetScope.ValueType  # 0
 BUDGET_SCOPE_TENANT: BudgetScope.ValueType  # 1
-"""All calls of the tenant."""
+"""All calls of the tenant; those of evaluations only where they have no budget of their own."""
 BUDGET_SCOPE_AGENT: BudgetScope.ValueType  # 2
 """The calls of one agent."""
 BUDGET_SCOPE_KEY: BudgetScope.ValueType  # 3
 """The calls made with one API key."""
+BUDGET_SCOPE_EVALUATION: BudgetScope.ValueType  # 4
+"""All calls that judge prompts and models, in place of the budgets of the other scopes."""
 Global___BudgetScope: _TypeAlias = BudgetScope  # noqa: Y015
 
 class _BudgetPeriod:
@@ -81,7 +85,7 @@ class Budget(_message.Message):
     MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
     scope: Global___BudgetScope.ValueType
     subject: _builtins.str
-    """The agent's name or the key's id; empty for the tenant."""
+    """The agent's name or the key's id; empty for the tenant and for evaluation."""
     period: Global___BudgetPeriod.ValueType
     max_tokens: _builtins.int
     """Input and output together; zero means no cap."""

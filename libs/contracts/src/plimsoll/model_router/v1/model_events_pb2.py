@@ -27,16 +27,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage__pb2
 from plimsoll.common.v1 import work_pb2 as plimsoll_dot_common_dot_v1_dot_work__pb2
+from plimsoll.model_router.v1 import model_router_service_pb2 as plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2
 from plimsoll.model_router.v1 import routing_pb2 as plimsoll_dot_model__router_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+plimsoll/model_router/v1/model_events.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a&plimsoll/model_router/v1/routing.proto\"\x9e\x04\n\x12ModelCallCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12-\n\x04work\x18\x04 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x11\n\trehearsal\x18\x08 \x01(\x08\x12\x13\n\x0bprompt_name\x18\t \x01(\t\x12\x15\n\rprompt_digest\x18\n \x01(\t\x12(\n\x05usage\x18\x0b \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x12\n\nconfidence\x18\x0f \x01(\x01\x12\x10\n\x08\x61ttempts\x18\x10 \x01(\x05\x12\x30\n\x06\x63hoice\x18\x14 \x01(\x0b\x32 .plimsoll.model_router.v1.Choice\x12\x0e\n\x06\x63\x61\x63hed\x18\x15 \x01(\x08\x12\x0e\n\x06priced\x18\x16 \x01(\x08\x12\x0b\n\x03key\x18\x17 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+plimsoll/model_router/v1/model_events.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1eplimsoll/common/v1/usage.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a\x33plimsoll/model_router/v1/model_router_service.proto\x1a&plimsoll/model_router/v1/routing.proto\"\x80\x05\n\x12ModelCallCompleted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12-\n\x04work\x18\x04 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x11\n\trehearsal\x18\x08 \x01(\x08\x12\x13\n\x0bprompt_name\x18\t \x01(\t\x12\x15\n\rprompt_digest\x18\n \x01(\t\x12(\n\x05usage\x18\x0b \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x12\n\nconfidence\x18\x0f \x01(\x01\x12\x10\n\x08\x61ttempts\x18\x10 \x01(\x05\x12\x30\n\x06\x63hoice\x18\x14 \x01(\x0b\x32 .plimsoll.model_router.v1.Choice\x12\x0e\n\x06\x63\x61\x63hed\x18\x15 \x01(\x08\x12\x0e\n\x06priced\x18\x16 \x01(\x08\x12\x0b\n\x03key\x18\x17 \x01(\t\x12\x32\n\x07purpose\x18\x18 \x01(\x0e\x32!.plimsoll.model_router.v1.Purpose\x12\x16\n\x0eprompt_version\x18\x19 \x01(\x03\x12\x14\n\x0cmodel_digest\x18\x1a \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.model_router.v1.model_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELCALLCOMPLETED']._serialized_start=276
-  _globals['_MODELCALLCOMPLETED']._serialized_end=818
+  _globals['_MODELCALLCOMPLETED']._serialized_start=329
+  _globals['_MODELCALLCOMPLETED']._serialized_end=969
 # @@protoc_insertion_point(module_scope)

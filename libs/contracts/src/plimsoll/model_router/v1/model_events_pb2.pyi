@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import usage_pb2 as _usage_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
+from plimsoll.model_router.v1 import model_router_service_pb2 as _model_router_service_pb2
 from plimsoll.model_router.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
 import sys
@@ -48,6 +49,9 @@ class ModelCallCompleted(_message.Message):
     CACHED_FIELD_NUMBER: _builtins.int
     PRICED_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    PROMPT_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     tenant: _builtins.str
     call_id: _builtins.str
@@ -66,6 +70,11 @@ class ModelCallCompleted(_message.Message):
     """False when an attempt has no known price: cost_micros then counts nothing for it."""
     key: _builtins.str
     """Who asked at the front door; empty for the mesh's own work."""
+    purpose: _model_router_service_pb2.Purpose.ValueType
+    prompt_version: _builtins.int
+    """Of the prompt; zero without one, and for one that is not registered."""
+    model_digest: _builtins.str
+    """Digest of the model entry that answered; empty for models of the configuration."""
     @_builtins.property
     def work(self) -> _work_pb2.WorkContext: ...
     @_builtins.property
@@ -105,10 +114,13 @@ class ModelCallCompleted(_message.Message):
         cached: _builtins.bool = ...,
         priced: _builtins.bool = ...,
         key: _builtins.str = ...,
+        purpose: _model_router_service_pb2.Purpose.ValueType = ...,
+        prompt_version: _builtins.int = ...,
+        model_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "duration", b"duration", "failure", b"failure", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "call_id", b"call_id", "choice", b"choice", "confidence", b"confidence", "duration", b"duration", "event_id", b"event_id", "failure", b"failure", "key", b"key", "model", b"model", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "provider", b"provider", "rehearsal", b"rehearsal", "start_time", b"start_time", "task", b"task", "tenant", b"tenant", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "call_id", b"call_id", "choice", b"choice", "confidence", b"confidence", "duration", b"duration", "event_id", b"event_id", "failure", b"failure", "key", b"key", "model", b"model", "model_digest", b"model_digest", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "prompt_version", b"prompt_version", "provider", b"provider", "purpose", b"purpose", "rehearsal", b"rehearsal", "start_time", b"start_time", "task", b"task", "tenant", b"tenant", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,6 +57,32 @@ CACHE_SCOPE_RUN: CacheScope.ValueType  # 3
 """Answers given in the same run."""
 Global___CacheScope: _TypeAlias = CacheScope  # noqa: Y015
 
+class _Purpose:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
+    """As PRODUCTION."""
+    PURPOSE_PRODUCTION: _Purpose.ValueType  # 1
+    PURPOSE_EVALUATION: _Purpose.ValueType  # 2
+    """To judge a prompt or a model. Billed to the budgets of the scope EVALUATION, or the tenant's where there is none; it is never
+    mixed with production: not in the pace of models, not in sticky choices, not in cached answers.
+    """
+
+class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
+    """Why a question is asked."""
+
+PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
+"""As PRODUCTION."""
+PURPOSE_PRODUCTION: Purpose.ValueType  # 1
+PURPOSE_EVALUATION: Purpose.ValueType  # 2
+"""To judge a prompt or a model. Billed to the budgets of the scope EVALUATION, or the tenant's where there is none; it is never
+mixed with production: not in the pace of models, not in sticky choices, not in cached answers.
+"""
+Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
+
 class _Delivery:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -136,6 +162,9 @@ class Generation(_message.Message):
     SINGLE_TOOL_CALL_FIELD_NUMBER: _builtins.int
     CACHE_PREFIX_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_PROMPT_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     request_key: _builtins.str
     """Fixed by the caller before the first try; empty means every call is a new one."""
     tool_choice: _message_pb2.ToolChoice.ValueType
@@ -153,6 +182,10 @@ class Generation(_message.Message):
     """At most one tool call in an answer."""
     cache_prefix: _builtins.bool
     """Ask the provider to keep the beginning of the conversation warm, where that is not automatic."""
+    purpose: Global___Purpose.ValueType
+    """EVALUATION is for feedback."""
+    model_digest: _builtins.str
+    """In place of `model`: asks for exactly this version of a model entry, by its digest, whatever its labels say."""
     @_builtins.property
     def prompt(self) -> _prompt_pb2.PromptReference: ...
     @_builtins.property
@@ -177,6 +210,10 @@ class Generation(_message.Message):
     def cache(self) -> Global___CachePolicy:
         """Absent means: ask anew."""
 
+    @_builtins.property
+    def candidate_prompt(self) -> _prompt_pb2.Prompt:
+        """In place of `prompt`: a version that is not registered, with its name, templates, variables and examples. With EVALUATION."""
+
     def __init__(
         self,
         *,
@@ -198,10 +235,13 @@ class Generation(_message.Message):
         single_tool_call: _builtins.bool = ...,
         cache_prefix: _builtins.bool = ...,
         cache: Global___CachePolicy | None = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        candidate_prompt: _prompt_pb2.Prompt | None = ...,
+        model_digest: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "output_schema", b"output_schema", "prompt", b"prompt", "sampling", b"sampling", "variables", b"variables", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "candidate_prompt", b"candidate_prompt", "output_schema", b"output_schema", "prompt", b"prompt", "sampling", b"sampling", "variables", b"variables", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_prefix", b"cache_prefix", "effort", b"effort", "max_cost_micros", b"max_cost_micros", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "prompt", b"prompt", "request_key", b"request_key", "sampling", b"sampling", "single_tool_call", b"single_tool_call", "task", b"task", "tool_choice", b"tool_choice", "tool_choice_name", b"tool_choice_name", "tools", b"tools", "variables", b"variables", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_prefix", b"cache_prefix", "candidate_prompt", b"candidate_prompt", "effort", b"effort", "max_cost_micros", b"max_cost_micros", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "model_digest", b"model_digest", "output_schema", b"output_schema", "prompt", b"prompt", "purpose", b"purpose", "request_key", b"request_key", "sampling", b"sampling", "single_tool_call", b"single_tool_call", "task", b"task", "tool_choice", b"tool_choice", "tool_choice_name", b"tool_choice_name", "tools", b"tools", "variables", b"variables", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1463,6 +1503,15 @@ class GetCallResponse(_message.Message):
     WORK_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    PROMPT_VERSION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    KEEP_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    REHEARSAL_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     task: _builtins.str
     provider: _builtins.str
@@ -1470,6 +1519,15 @@ class GetCallResponse(_message.Message):
     prompt_name: _builtins.str
     prompt_digest: _builtins.str
     priced: _builtins.bool
+    purpose: Global___Purpose.ValueType
+    prompt_version: _builtins.int
+    """Of the prompt; zero without one, and for one that is not registered."""
+    confidence: _builtins.float
+    """0 to 1; negative when the provider gave none."""
+    rehearsal: _builtins.bool
+    cached: _builtins.bool
+    model_digest: _builtins.str
+    """Digest of the model entry that answered; empty for models of the configuration."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage: ...
     @_builtins.property
@@ -1486,6 +1544,18 @@ class GetCallResponse(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def generation(self) -> Global___Generation:
+        """The question, ready to be asked again: its prompt is named by the digest, and it has no request_key. Absent once it is forgotten."""
+
+    @_builtins.property
+    def answer(self) -> Global___Answer:
+        """What was answered; absent when nothing was, or it is forgotten. Its attempts are those of this message."""
+
+    @_builtins.property
+    def keep_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when `generation` and `answer` are kept; absent when they are not."""
+
     def __init__(
         self,
         *,
@@ -1503,10 +1573,19 @@ class GetCallResponse(_message.Message):
         work: _work_pb2.WorkContext | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        prompt_version: _builtins.int = ...,
+        generation: Global___Generation | None = ...,
+        answer: Global___Answer | None = ...,
+        keep_until_time: _timestamp_pb2.Timestamp | None = ...,
+        confidence: _builtins.float = ...,
+        rehearsal: _builtins.bool = ...,
+        cached: _builtins.bool = ...,
+        model_digest: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "duration", b"duration", "failure", b"failure", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "choice", b"choice", "duration", b"duration", "failure", b"failure", "generation", b"generation", "keep_until_time", b"keep_until_time", "start_time", b"start_time", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "call_id", b"call_id", "choice", b"choice", "duration", b"duration", "failure", b"failure", "model", b"model", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "provider", b"provider", "start_time", b"start_time", "task", b"task", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempts", b"attempts", "cached", b"cached", "call_id", b"call_id", "choice", b"choice", "confidence", b"confidence", "duration", b"duration", "failure", b"failure", "generation", b"generation", "keep_until_time", b"keep_until_time", "model", b"model", "model_digest", b"model_digest", "priced", b"priced", "prompt_digest", b"prompt_digest", "prompt_name", b"prompt_name", "prompt_version", b"prompt_version", "provider", b"provider", "purpose", b"purpose", "rehearsal", b"rehearsal", "start_time", b"start_time", "task", b"task", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -270,7 +270,7 @@ class ModelRouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCall(self, request, context):
-        """What is kept of one call: what it consumed, and how its model was chosen.
+        """What is kept of one call: what it consumed, how its model was chosen, and for a while what was asked and answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

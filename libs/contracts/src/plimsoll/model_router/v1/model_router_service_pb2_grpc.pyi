@@ -67,7 +67,7 @@ class ModelRouterServiceStub:
     DeleteBudget: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.DeleteBudgetRequest, _model_router_service_pb2.DeleteBudgetResponse]
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.ListBudgetsRequest, _model_router_service_pb2.ListBudgetsResponse]
     GetCall: _grpc.UnaryUnaryMultiCallable[_model_router_service_pb2.GetCallRequest, _model_router_service_pb2.GetCallResponse]
-    """What is kept of one call: what it consumed, and how its model was chosen."""
+    """What is kept of one call: what it consumed, how its model was chosen, and for a while what was asked and answered."""
 
 @_typing.type_check_only
 class ModelRouterServiceAsyncStub(ModelRouterServiceStub):
@@ -108,7 +108,7 @@ class ModelRouterServiceAsyncStub(ModelRouterServiceStub):
     DeleteBudget: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.DeleteBudgetRequest, _model_router_service_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
     ListBudgets: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.ListBudgetsRequest, _model_router_service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
     GetCall: _aio.UnaryUnaryMultiCallable[_model_router_service_pb2.GetCallRequest, _model_router_service_pb2.GetCallResponse]  # type: ignore[assignment]
-    """What is kept of one call: what it consumed, and how its model was chosen."""
+    """What is kept of one call: what it consumed, how its model was chosen, and for a while what was asked and answered."""
 
 class ModelRouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Any model provider behind one neutral contract."""
@@ -266,6 +266,6 @@ class ModelRouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_router_service_pb2.GetCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_router_service_pb2.GetCallResponse, _abc.Awaitable[_model_router_service_pb2.GetCallResponse]]:
-        """What is kept of one call: what it consumed, and how its model was chosen."""
+        """What is kept of one call: what it consumed, how its model was chosen, and for a while what was asked and answered."""
 
 def add_ModelRouterServiceServicer_to_server(servicer: ModelRouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,29 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/model_router/v1/routing.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\"f\n\nModelPrice\x12\x14\n\x0cinput_micros\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_micros\x18\x02 \x01(\x03\x12\x15\n\routput_micros\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\"\xf2\x01\n\nModelEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x03\x12\x38\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0e\x32&.plimsoll.model_router.v1.ModelFeature\x12\x33\n\x05price\x18\x08 \x01(\x0b\x32$.plimsoll.model_router.v1.ModelPrice\"s\n\x0eRouteCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\x0f\n\x07quality\x18\x03 \x01(\x01\x12\x31\n\x04tier\x18\x04 \x01(\x0e\x32#.plimsoll.model_router.v1.RouteTier\"\xe6\x02\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12<\n\ncandidates\x18\x03 \x03(\x0b\x32(.plimsoll.model_router.v1.RouteCandidate\x12\x39\n\x08strategy\x18\x04 \x01(\x0e\x32\'.plimsoll.model_router.v1.RouteStrategy\x12\x31\n\x0elatency_target\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x17max_output_price_micros\x18\x06 \x01(\x03\x12\x12\n\nhard_above\x18\x07 \x01(\x01\x12.\n\x0bhedge_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x65xplore\x18\t \x01(\x01\x12\x18\n\x10refusal_moves_on\x18\n \x01(\x08\"\x90\x01\n\x06\x43hoice\x12\r\n\x05route\x18\x01 \x01(\t\x12\x14\n\x0croute_digest\x18\x02 \x01(\t\x12\x12\n\ndifficulty\x18\x03 \x01(\x01\x12\x0e\n\x06sticky\x18\x04 \x01(\x08\x12=\n\ncandidates\x18\x05 \x03(\x0b\x32).plimsoll.model_router.v1.ChoiceCandidate\"\x96\x01\n\x0f\x43hoiceCandidate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x10\n\x08\x65xcluded\x18\x04 \x01(\t\x12\x0f\n\x07quality\x18\x05 \x01(\x01\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration*\xd3\x02\n\x0cModelFeature\x12\x1d\n\x19MODEL_FEATURE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_FEATURE_TOOLS\x10\x01\x12 \n\x1cMODEL_FEATURE_PARALLEL_TOOLS\x10\x02\x12\x18\n\x14MODEL_FEATURE_IMAGES\x10\x03\x12\x1b\n\x17MODEL_FEATURE_DOCUMENTS\x10\x04\x12\x1f\n\x1bMODEL_FEATURE_OUTPUT_SCHEMA\x10\x05\x12\x1d\n\x19MODEL_FEATURE_JSON_OUTPUT\x10\x06\x12\x1b\n\x17MODEL_FEATURE_REASONING\x10\x07\x12\x1a\n\x16MODEL_FEATURE_SAMPLING\x10\x08\x12\x1b\n\x17MODEL_FEATURE_STREAMING\x10\t\x12\x1c\n\x18MODEL_FEATURE_EMBEDDINGS\x10\n*\x83\x01\n\rRouteStrategy\x12\x1e\n\x1aROUTE_STRATEGY_UNSPECIFIED\x10\x00\x12\x18\n\x14ROUTE_STRATEGY_ORDER\x10\x01\x12\x1b\n\x17ROUTE_STRATEGY_WEIGHTED\x10\x02\x12\x1b\n\x17ROUTE_STRATEGY_ADAPTIVE\x10\x03*T\n\tRouteTier\x12\x1a\n\x16ROUTE_TIER_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUTE_TIER_CHEAP\x10\x01\x12\x15\n\x11ROUTE_TIER_STRONG\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plimsoll/model_router/v1/routing.proto\x12\x18plimsoll.model_router.v1\x1a\x1egoogle/protobuf/duration.proto\"f\n\nModelPrice\x12\x14\n\x0cinput_micros\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_micros\x18\x02 \x01(\x03\x12\x15\n\routput_micros\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\"\xbf\x01\n\x0bModelTimers\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07silence\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa9\x02\n\nModelEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x03\x12\x38\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0e\x32&.plimsoll.model_router.v1.ModelFeature\x12\x33\n\x05price\x18\x08 \x01(\x0b\x32$.plimsoll.model_router.v1.ModelPrice\x12\x35\n\x06timers\x18\x14 \x01(\x0b\x32%.plimsoll.model_router.v1.ModelTimers\"s\n\x0eRouteCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\x0f\n\x07quality\x18\x03 \x01(\x01\x12\x31\n\x04tier\x18\x04 \x01(\x0e\x32#.plimsoll.model_router.v1.RouteTier\"\x9d\x03\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12<\n\ncandidates\x18\x03 \x03(\x0b\x32(.plimsoll.model_router.v1.RouteCandidate\x12\x39\n\x08strategy\x18\x04 \x01(\x0e\x32\'.plimsoll.model_router.v1.RouteStrategy\x12\x31\n\x0elatency_target\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x17max_output_price_micros\x18\x06 \x01(\x03\x12\x12\n\nhard_above\x18\x07 \x01(\x01\x12.\n\x0bhedge_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x65xplore\x18\t \x01(\x01\x12\x18\n\x10refusal_moves_on\x18\n \x01(\x08\x12\x35\n\x06timers\x18\x14 \x01(\x0b\x32%.plimsoll.model_router.v1.ModelTimers\"\x90\x01\n\x06\x43hoice\x12\r\n\x05route\x18\x01 \x01(\t\x12\x14\n\x0croute_digest\x18\x02 \x01(\t\x12\x12\n\ndifficulty\x18\x03 \x01(\x01\x12\x0e\n\x06sticky\x18\x04 \x01(\x08\x12=\n\ncandidates\x18\x05 \x03(\x0b\x32).plimsoll.model_router.v1.ChoiceCandidate\"\x96\x01\n\x0f\x43hoiceCandidate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x10\n\x08\x65xcluded\x18\x04 \x01(\t\x12\x0f\n\x07quality\x18\x05 \x01(\x01\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration*\xd3\x02\n\x0cModelFeature\x12\x1d\n\x19MODEL_FEATURE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_FEATURE_TOOLS\x10\x01\x12 \n\x1cMODEL_FEATURE_PARALLEL_TOOLS\x10\x02\x12\x18\n\x14MODEL_FEATURE_IMAGES\x10\x03\x12\x1b\n\x17MODEL_FEATURE_DOCUMENTS\x10\x04\x12\x1f\n\x1bMODEL_FEATURE_OUTPUT_SCHEMA\x10\x05\x12\x1d\n\x19MODEL_FEATURE_JSON_OUTPUT\x10\x06\x12\x1b\n\x17MODEL_FEATURE_REASONING\x10\x07\x12\x1a\n\x16MODEL_FEATURE_SAMPLING\x10\x08\x12\x1b\n\x17MODEL_FEATURE_STREAMING\x10\t\x12\x1c\n\x18MODEL_FEATURE_EMBEDDINGS\x10\n*\x83\x01\n\rRouteStrategy\x12\x1e\n\x1aROUTE_STRATEGY_UNSPECIFIED\x10\x00\x12\x18\n\x14ROUTE_STRATEGY_ORDER\x10\x01\x12\x1b\n\x17ROUTE_STRATEGY_WEIGHTED\x10\x02\x12\x1b\n\x17ROUTE_STRATEGY_ADAPTIVE\x10\x03*T\n\tRouteTier\x12\x1a\n\x16ROUTE_TIER_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUTE_TIER_CHEAP\x10\x01\x12\x15\n\x11ROUTE_TIER_STRONG\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.model_router.v1.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELFEATURE']._serialized_start=1228
-  _globals['_MODELFEATURE']._serialized_end=1567
-  _globals['_ROUTESTRATEGY']._serialized_start=1570
-  _globals['_ROUTESTRATEGY']._serialized_end=1701
-  _globals['_ROUTETIER']._serialized_start=1703
-  _globals['_ROUTETIER']._serialized_end=1787
+  _globals['_MODELFEATURE']._serialized_start=1532
+  _globals['_MODELFEATURE']._serialized_end=1871
+  _globals['_ROUTESTRATEGY']._serialized_start=1874
+  _globals['_ROUTESTRATEGY']._serialized_end=2005
+  _globals['_ROUTETIER']._serialized_start=2007
+  _globals['_ROUTETIER']._serialized_end=2091
   _globals['_MODELPRICE']._serialized_start=100
   _globals['_MODELPRICE']._serialized_end=202
-  _globals['_MODELENTRY']._serialized_start=205
-  _globals['_MODELENTRY']._serialized_end=447
-  _globals['_ROUTECANDIDATE']._serialized_start=449
-  _globals['_ROUTECANDIDATE']._serialized_end=564
-  _globals['_ROUTE']._serialized_start=567
-  _globals['_ROUTE']._serialized_end=925
-  _globals['_CHOICE']._serialized_start=928
-  _globals['_CHOICE']._serialized_end=1072
-  _globals['_CHOICECANDIDATE']._serialized_start=1075
-  _globals['_CHOICECANDIDATE']._serialized_end=1225
+  _globals['_MODELTIMERS']._serialized_start=205
+  _globals['_MODELTIMERS']._serialized_end=396
+  _globals['_MODELENTRY']._serialized_start=399
+  _globals['_MODELENTRY']._serialized_end=696
+  _globals['_ROUTECANDIDATE']._serialized_start=698
+  _globals['_ROUTECANDIDATE']._serialized_end=813
+  _globals['_ROUTE']._serialized_start=816
+  _globals['_ROUTE']._serialized_end=1229
+  _globals['_CHOICE']._serialized_start=1232
+  _globals['_CHOICE']._serialized_end=1376
+  _globals['_CHOICECANDIDATE']._serialized_start=1379
+  _globals['_CHOICECANDIDATE']._serialized_end=1529
 # @@protoc_insertion_point(module_scope)

@@ -142,6 +142,48 @@ class ModelPrice(_message.Message):
 Global___ModelPrice: _TypeAlias = ModelPrice  # noqa: Y015
 
 @_typing.final
+class ModelTimers(_message.Message):
+    """How long is waited for a model; what is absent is left to the route, then to the model, then to the configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECT_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def connect(self) -> _duration_pb2.Duration:
+        """Until the connection stands."""
+
+    @_builtins.property
+    def first_token(self) -> _duration_pb2.Duration:
+        """Until a streamed answer begins."""
+
+    @_builtins.property
+    def silence(self) -> _duration_pb2.Duration:
+        """Between two words of a streamed answer."""
+
+    @_builtins.property
+    def total(self) -> _duration_pb2.Duration:
+        """For one attempt as a whole."""
+
+    def __init__(
+        self,
+        *,
+        connect: _duration_pb2.Duration | None = ...,
+        first_token: _duration_pb2.Duration | None = ...,
+        silence: _duration_pb2.Duration | None = ...,
+        total: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "silence", b"silence", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "silence", b"silence", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTimers: _TypeAlias = ModelTimers  # noqa: Y015
+
+@_typing.final
 class ModelEntry(_message.Message):
     """An immutable model entry: a model of a configured provider, and what is known of it."""
 
@@ -155,6 +197,7 @@ class ModelEntry(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """How routes and callers name it."""
     description: _builtins.str
@@ -174,6 +217,8 @@ class ModelEntry(_message.Message):
     def price(self) -> Global___ModelPrice:
         """Absent means the price table's."""
 
+    @_builtins.property
+    def timers(self) -> Global___ModelTimers: ...
     def __init__(
         self,
         *,
@@ -185,10 +230,11 @@ class ModelEntry(_message.Message):
         max_output_tokens: _builtins.int = ...,
         features: _abc.Iterable[Global___ModelFeature.ValueType] | None = ...,
         price: Global___ModelPrice | None = ...,
+        timers: Global___ModelTimers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "timers", b"timers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "description", b"description", "features", b"features", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "price", b"price", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "description", b"description", "features", b"features", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "price", b"price", "provider", b"provider", "timers", b"timers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -241,6 +287,7 @@ class Route(_message.Message):
     HEDGE_AFTER_FIELD_NUMBER: _builtins.int
     EXPLORE_FIELD_NUMBER: _builtins.int
     REFUSAL_MOVES_ON_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The task, or `default` for tasks without a route of their own."""
     description: _builtins.str
@@ -263,6 +310,10 @@ class Route(_message.Message):
     def hedge_after(self) -> _duration_pb2.Duration:
         """After this long without a word a second candidate is asked as well; whoever answers first wins. Absent means never."""
 
+    @_builtins.property
+    def timers(self) -> Global___ModelTimers:
+        """For all its candidates, before their own."""
+
     def __init__(
         self,
         *,
@@ -276,10 +327,11 @@ class Route(_message.Message):
         hedge_after: _duration_pb2.Duration | None = ...,
         explore: _builtins.float = ...,
         refusal_moves_on: _builtins.bool = ...,
+        timers: Global___ModelTimers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "latency_target", b"latency_target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "latency_target", b"latency_target", "timers", b"timers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "description", b"description", "explore", b"explore", "hard_above", b"hard_above", "hedge_after", b"hedge_after", "latency_target", b"latency_target", "max_output_price_micros", b"max_output_price_micros", "name", b"name", "refusal_moves_on", b"refusal_moves_on", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "description", b"description", "explore", b"explore", "hard_above", b"hard_above", "hedge_after", b"hedge_after", "latency_target", b"latency_target", "max_output_price_micros", b"max_output_price_micros", "name", b"name", "refusal_moves_on", b"refusal_moves_on", "strategy", b"strategy", "timers", b"timers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

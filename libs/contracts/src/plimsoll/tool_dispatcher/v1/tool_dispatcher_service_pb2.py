@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from plimsoll.common.v1 import audit_pb2 as plimsoll_dot_common_dot_v1_dot_audit__pb2
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.common.v1 import work_pb2 as plimsoll_dot_common_dot_v1_dot_work__pb2
 from plimsoll.tool_dispatcher.v1 import tool_pb2 as plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9plimsoll/tool_dispatcher/v1/tool_dispatcher_service.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"\xc6\x01\n\x0f\x44ispatchRequest\x12\x10\n\x08\x63\x61ll_key\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x30\n\targuments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x04work\x18\x04 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x32\n\x06grants\x18\x05 \x03(\x0b\x32\".plimsoll.tool_dispatcher.v1.Grant\"\xdd\x02\n\x10\x44ispatchResponse\x12/\n\x06result\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12.\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1b.plimsoll.common.v1.FailureH\x00\x12\x42\n\x11\x61pproval_required\x18\x03 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.ProposalH\x00\x12\x10\n\x08recorded\x18\x04 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63\x61ll_id\x18\x07 \x01(\t\x12\x37\n\x08\x64\x65graded\x18\x08 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.DegradedB\t\n\x07outcome\"l\n\x08\x44\x65graded\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x0fGetToolResponse\x12/\n\x04tool\x18\x01 \x01(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"!\n\x10ListToolsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"E\n\x11ListToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"D\n\x14RegisterToolsRequest\x12,\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"I\n\x15RegisterToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"%\n\x15UnregisterToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16UnregisterToolResponse\"\'\n\x17ListToolVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x93\x01\n\x18ListToolVersionsResponse\x12:\n\x08versions\x18\x01 \x03(\x0b\x32(.plimsoll.tool_dispatcher.v1.ToolVersion\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"c\n\x16SetToolStandingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"\x19\n\x17SetToolStandingResponse\"&\n\x12RevokeGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\"&\n\x13RevokeGrantResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\"\xa0\x02\n\x0bUnknownCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x02 \x01(\t\x12-\n\x04work\x18\x03 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x04 \x01(\t\x12\x13\n\x0btool_digest\x18\x05 \x01(\t\x12:\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\nsince_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05tries\x18\t \x01(\x05\x12\x11\n\tescalated\x18\n \x01(\x08\",\n\x17ListUnknownCallsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\"S\n\x18ListUnknownCallsResponse\x12\x37\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32(.plimsoll.tool_dispatcher.v1.UnknownCall\"v\n\x12ResolveCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x13\n\tnot_acted\x18\x03 \x01(\x08H\x00\x42\t\n\x07\x66inding\"\x15\n\x13ResolveCallResponse2\xd9\t\n\x15ToolDispatcherService\x12l\n\x08\x44ispatch\x12,.plimsoll.tool_dispatcher.v1.DispatchRequest\x1a-.plimsoll.tool_dispatcher.v1.DispatchResponse\"\x03\x90\x02\x02\x12i\n\x07GetTool\x12+.plimsoll.tool_dispatcher.v1.GetToolRequest\x1a,.plimsoll.tool_dispatcher.v1.GetToolResponse\"\x03\x90\x02\x01\x12o\n\tListTools\x12-.plimsoll.tool_dispatcher.v1.ListToolsRequest\x1a..plimsoll.tool_dispatcher.v1.ListToolsResponse\"\x03\x90\x02\x01\x12{\n\rRegisterTools\x12\x31.plimsoll.tool_dispatcher.v1.RegisterToolsRequest\x1a\x32.plimsoll.tool_dispatcher.v1.RegisterToolsResponse\"\x03\x90\x02\x02\x12~\n\x0eUnregisterTool\x12\x32.plimsoll.tool_dispatcher.v1.UnregisterToolRequest\x1a\x33.plimsoll.tool_dispatcher.v1.UnregisterToolResponse\"\x03\x90\x02\x02\x12\x84\x01\n\x10ListToolVersions\x12\x34.plimsoll.tool_dispatcher.v1.ListToolVersionsRequest\x1a\x35.plimsoll.tool_dispatcher.v1.ListToolVersionsResponse\"\x03\x90\x02\x01\x12\x81\x01\n\x0fSetToolStanding\x12\x33.plimsoll.tool_dispatcher.v1.SetToolStandingRequest\x1a\x34.plimsoll.tool_dispatcher.v1.SetToolStandingResponse\"\x03\x90\x02\x02\x12u\n\x0bRevokeGrant\x12/.plimsoll.tool_dispatcher.v1.RevokeGrantRequest\x1a\x30.plimsoll.tool_dispatcher.v1.RevokeGrantResponse\"\x03\x90\x02\x02\x12\x84\x01\n\x10ListUnknownCalls\x12\x34.plimsoll.tool_dispatcher.v1.ListUnknownCallsRequest\x1a\x35.plimsoll.tool_dispatcher.v1.ListUnknownCallsResponse\"\x03\x90\x02\x01\x12p\n\x0bResolveCall\x12/.plimsoll.tool_dispatcher.v1.ResolveCallRequest\x1a\x30.plimsoll.tool_dispatcher.v1.ResolveCallResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9plimsoll/tool_dispatcher/v1/tool_dispatcher_service.proto\x12\x1bplimsoll.tool_dispatcher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eplimsoll/common/v1/audit.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1dplimsoll/common/v1/work.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"\xc6\x01\n\x0f\x44ispatchRequest\x12\x10\n\x08\x63\x61ll_key\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x30\n\targuments\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x04work\x18\x04 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x32\n\x06grants\x18\x05 \x03(\x0b\x32\".plimsoll.tool_dispatcher.v1.Grant\"\xdd\x02\n\x10\x44ispatchResponse\x12/\n\x06result\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12.\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1b.plimsoll.common.v1.FailureH\x00\x12\x42\n\x11\x61pproval_required\x18\x03 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.ProposalH\x00\x12\x10\n\x08recorded\x18\x04 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63\x61ll_id\x18\x07 \x01(\t\x12\x37\n\x08\x64\x65graded\x18\x08 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.DegradedB\t\n\x07outcome\"l\n\x08\x44\x65graded\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x0fGetToolResponse\x12/\n\x04tool\x18\x01 \x01(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"!\n\x10ListToolsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"E\n\x11ListToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"D\n\x14RegisterToolsRequest\x12,\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"I\n\x15RegisterToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"%\n\x15UnregisterToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16UnregisterToolResponse\"\'\n\x17ListToolVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x93\x01\n\x18ListToolVersionsResponse\x12:\n\x08versions\x18\x01 \x03(\x0b\x32(.plimsoll.tool_dispatcher.v1.ToolVersion\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"c\n\x16SetToolStandingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"\x19\n\x17SetToolStandingResponse\"&\n\x12RevokeGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\"&\n\x13RevokeGrantResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\"\xa0\x02\n\x0bUnknownCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x02 \x01(\t\x12-\n\x04work\x18\x03 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x04 \x01(\t\x12\x13\n\x0btool_digest\x18\x05 \x01(\t\x12:\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\nsince_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05tries\x18\t \x01(\x05\x12\x11\n\tescalated\x18\n \x01(\x08\",\n\x17ListUnknownCallsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\"S\n\x18ListUnknownCallsResponse\x12\x37\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32(.plimsoll.tool_dispatcher.v1.UnknownCall\"v\n\x12ResolveCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x13\n\tnot_acted\x18\x03 \x01(\x08H\x00\x42\t\n\x07\x66inding\"\x15\n\x13ResolveCallResponse\"\xe0\x05\n\x08ToolCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61ll_key\x18\x02 \x01(\t\x12-\n\x04work\x18\x03 \x01(\x0b\x32\x1f.plimsoll.common.v1.WorkContext\x12\x0c\n\x04tool\x18\x04 \x01(\t\x12\x13\n\x0btool_digest\x18\x05 \x01(\t\x12\x38\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x0e\x32(.plimsoll.tool_dispatcher.v1.EffectClass\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.plimsoll.tool_dispatcher.v1.CallState\x12:\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x08 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x06result\x18\t \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12,\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12\x37\n\x08\x64\x65graded\x18\x0b \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.Degraded\x12\x10\n\x08\x61ttempts\x18\x0c \x01(\x05\x12+\n\x08\x64uration\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61ll_digest\x18\x10 \x01(\t\x12\x15\n\rpolicy_digest\x18\x11 \x01(\t\x12\x14\n\x0cpolicy_rules\x18\x12 \x03(\t\x12\x10\n\x08grant_id\x18\x13 \x01(\t\x12\x13\n\x0b\x61pproved_by\x18\x14 \x03(\t\x12\x13\n\x0bresolved_by\x18\x15 \x01(\t\"\"\n\x0eGetCallRequest\x12\x10\n\x08\x63\x61ll_key\x18\x01 \x01(\t\"F\n\x0fGetCallResponse\x12\x33\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32%.plimsoll.tool_dispatcher.v1.ToolCall\"\\\n\x10ListCallsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tcall_keys\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x11ListCallsResponse\x12\x34\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32%.plimsoll.tool_dispatcher.v1.ToolCall\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06shared\x18\x05 \x01(\x08\"d\n\x18ListAuditEntriesResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.plimsoll.common.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x12VerifyAuditRequest\x12\x11\n\tknown_seq\x18\x01 \x01(\x03\x12\x12\n\nknown_hash\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\"H\n\x13VerifyAuditResponse\x12\x31\n\x07verdict\x18\x01 \x01(\x0b\x32 .plimsoll.common.v1.AuditVerdict*\xa4\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_STATE_RESERVED\x10\x01\x12\x19\n\x15\x43\x41LL_STATE_DISPATCHED\x10\x02\x12\x18\n\x14\x43\x41LL_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11\x43\x41LL_STATE_FAILED\x10\x04\x12\x16\n\x12\x43\x41LL_STATE_UNKNOWN\x10\x05\x32\xb3\r\n\x15ToolDispatcherService\x12l\n\x08\x44ispatch\x12,.plimsoll.tool_dispatcher.v1.DispatchRequest\x1a-.plimsoll.tool_dispatcher.v1.DispatchResponse\"\x03\x90\x02\x02\x12i\n\x07GetTool\x12+.plimsoll.tool_dispatcher.v1.GetToolRequest\x1a,.plimsoll.tool_dispatcher.v1.GetToolResponse\"\x03\x90\x02\x01\x12o\n\tListTools\x12-.plimsoll.tool_dispatcher.v1.ListToolsRequest\x1a..plimsoll.tool_dispatcher.v1.ListToolsResponse\"\x03\x90\x02\x01\x12{\n\rRegisterTools\x12\x31.plimsoll.tool_dispatcher.v1.RegisterToolsRequest\x1a\x32.plimsoll.tool_dispatcher.v1.RegisterToolsResponse\"\x03\x90\x02\x02\x12~\n\x0eUnregisterTool\x12\x32.plimsoll.tool_dispatcher.v1.UnregisterToolRequest\x1a\x33.plimsoll.tool_dispatcher.v1.UnregisterToolResponse\"\x03\x90\x02\x02\x12\x84\x01\n\x10ListToolVersions\x12\x34.plimsoll.tool_dispatcher.v1.ListToolVersionsRequest\x1a\x35.plimsoll.tool_dispatcher.v1.ListToolVersionsResponse\"\x03\x90\x02\x01\x12\x81\x01\n\x0fSetToolStanding\x12\x33.plimsoll.tool_dispatcher.v1.SetToolStandingRequest\x1a\x34.plimsoll.tool_dispatcher.v1.SetToolStandingResponse\"\x03\x90\x02\x02\x12u\n\x0bRevokeGrant\x12/.plimsoll.tool_dispatcher.v1.RevokeGrantRequest\x1a\x30.plimsoll.tool_dispatcher.v1.RevokeGrantResponse\"\x03\x90\x02\x02\x12\x84\x01\n\x10ListUnknownCalls\x12\x34.plimsoll.tool_dispatcher.v1.ListUnknownCallsRequest\x1a\x35.plimsoll.tool_dispatcher.v1.ListUnknownCallsResponse\"\x03\x90\x02\x01\x12p\n\x0bResolveCall\x12/.plimsoll.tool_dispatcher.v1.ResolveCallRequest\x1a\x30.plimsoll.tool_dispatcher.v1.ResolveCallResponse\x12i\n\x07GetCall\x12+.plimsoll.tool_dispatcher.v1.GetCallRequest\x1a,.plimsoll.tool_dispatcher.v1.GetCallResponse\"\x03\x90\x02\x01\x12o\n\tListCalls\x12-.plimsoll.tool_dispatcher.v1.ListCallsRequest\x1a..plimsoll.tool_dispatcher.v1.ListCallsResponse\"\x03\x90\x02\x01\x12\x84\x01\n\x10ListAuditEntries\x12\x34.plimsoll.tool_dispatcher.v1.ListAuditEntriesRequest\x1a\x35.plimsoll.tool_dispatcher.v1.ListAuditEntriesResponse\"\x03\x90\x02\x01\x12u\n\x0bVerifyAudit\x12/.plimsoll.tool_dispatcher.v1.VerifyAuditRequest\x1a\x30.plimsoll.tool_dispatcher.v1.VerifyAuditResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,50 +56,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['RevokeGrant']._serialized_options = b'\220\002\002'
   _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListUnknownCalls']._loaded_options = None
   _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListUnknownCalls']._serialized_options = b'\220\002\001'
-  _globals['_DISPATCHREQUEST']._serialized_start=292
-  _globals['_DISPATCHREQUEST']._serialized_end=490
-  _globals['_DISPATCHRESPONSE']._serialized_start=493
-  _globals['_DISPATCHRESPONSE']._serialized_end=842
-  _globals['_DEGRADED']._serialized_start=844
-  _globals['_DEGRADED']._serialized_end=952
-  _globals['_GETTOOLREQUEST']._serialized_start=954
-  _globals['_GETTOOLREQUEST']._serialized_end=984
-  _globals['_GETTOOLRESPONSE']._serialized_start=986
-  _globals['_GETTOOLRESPONSE']._serialized_end=1052
-  _globals['_LISTTOOLSREQUEST']._serialized_start=1054
-  _globals['_LISTTOOLSREQUEST']._serialized_end=1087
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=1089
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=1158
-  _globals['_REGISTERTOOLSREQUEST']._serialized_start=1160
-  _globals['_REGISTERTOOLSREQUEST']._serialized_end=1228
-  _globals['_REGISTERTOOLSRESPONSE']._serialized_start=1230
-  _globals['_REGISTERTOOLSRESPONSE']._serialized_end=1303
-  _globals['_UNREGISTERTOOLREQUEST']._serialized_start=1305
-  _globals['_UNREGISTERTOOLREQUEST']._serialized_end=1342
-  _globals['_UNREGISTERTOOLRESPONSE']._serialized_start=1344
-  _globals['_UNREGISTERTOOLRESPONSE']._serialized_end=1368
-  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_start=1370
-  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_end=1409
-  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_start=1412
-  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_end=1559
-  _globals['_SETTOOLSTANDINGREQUEST']._serialized_start=1561
-  _globals['_SETTOOLSTANDINGREQUEST']._serialized_end=1660
-  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_start=1662
-  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_end=1687
-  _globals['_REVOKEGRANTREQUEST']._serialized_start=1689
-  _globals['_REVOKEGRANTREQUEST']._serialized_end=1727
-  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1729
-  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1767
-  _globals['_UNKNOWNCALL']._serialized_start=1770
-  _globals['_UNKNOWNCALL']._serialized_end=2058
-  _globals['_LISTUNKNOWNCALLSREQUEST']._serialized_start=2060
-  _globals['_LISTUNKNOWNCALLSREQUEST']._serialized_end=2104
-  _globals['_LISTUNKNOWNCALLSRESPONSE']._serialized_start=2106
-  _globals['_LISTUNKNOWNCALLSRESPONSE']._serialized_end=2189
-  _globals['_RESOLVECALLREQUEST']._serialized_start=2191
-  _globals['_RESOLVECALLREQUEST']._serialized_end=2309
-  _globals['_RESOLVECALLRESPONSE']._serialized_start=2311
-  _globals['_RESOLVECALLRESPONSE']._serialized_end=2332
-  _globals['_TOOLDISPATCHERSERVICE']._serialized_start=2335
-  _globals['_TOOLDISPATCHERSERVICE']._serialized_end=3576
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['GetCall']._loaded_options = None
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['GetCall']._serialized_options = b'\220\002\001'
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListCalls']._loaded_options = None
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListCalls']._serialized_options = b'\220\002\001'
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListAuditEntries']._loaded_options = None
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['ListAuditEntries']._serialized_options = b'\220\002\001'
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['VerifyAudit']._loaded_options = None
+  _globals['_TOOLDISPATCHERSERVICE'].methods_by_name['VerifyAudit']._serialized_options = b'\220\002\001'
+  _globals['_CALLSTATE']._serialized_start=3776
+  _globals['_CALLSTATE']._serialized_end=3940
+  _globals['_DISPATCHREQUEST']._serialized_start=324
+  _globals['_DISPATCHREQUEST']._serialized_end=522
+  _globals['_DISPATCHRESPONSE']._serialized_start=525
+  _globals['_DISPATCHRESPONSE']._serialized_end=874
+  _globals['_DEGRADED']._serialized_start=876
+  _globals['_DEGRADED']._serialized_end=984
+  _globals['_GETTOOLREQUEST']._serialized_start=986
+  _globals['_GETTOOLREQUEST']._serialized_end=1016
+  _globals['_GETTOOLRESPONSE']._serialized_start=1018
+  _globals['_GETTOOLRESPONSE']._serialized_end=1084
+  _globals['_LISTTOOLSREQUEST']._serialized_start=1086
+  _globals['_LISTTOOLSREQUEST']._serialized_end=1119
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=1121
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=1190
+  _globals['_REGISTERTOOLSREQUEST']._serialized_start=1192
+  _globals['_REGISTERTOOLSREQUEST']._serialized_end=1260
+  _globals['_REGISTERTOOLSRESPONSE']._serialized_start=1262
+  _globals['_REGISTERTOOLSRESPONSE']._serialized_end=1335
+  _globals['_UNREGISTERTOOLREQUEST']._serialized_start=1337
+  _globals['_UNREGISTERTOOLREQUEST']._serialized_end=1374
+  _globals['_UNREGISTERTOOLRESPONSE']._serialized_start=1376
+  _globals['_UNREGISTERTOOLRESPONSE']._serialized_end=1400
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_start=1402
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_end=1441
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_start=1444
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_end=1591
+  _globals['_SETTOOLSTANDINGREQUEST']._serialized_start=1593
+  _globals['_SETTOOLSTANDINGREQUEST']._serialized_end=1692
+  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_start=1694
+  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_end=1719
+  _globals['_REVOKEGRANTREQUEST']._serialized_start=1721
+  _globals['_REVOKEGRANTREQUEST']._serialized_end=1759
+  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1761
+  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1799
+  _globals['_UNKNOWNCALL']._serialized_start=1802
+  _globals['_UNKNOWNCALL']._serialized_end=2090
+  _globals['_LISTUNKNOWNCALLSREQUEST']._serialized_start=2092
+  _globals['_LISTUNKNOWNCALLSREQUEST']._serialized_end=2136
+  _globals['_LISTUNKNOWNCALLSRESPONSE']._serialized_start=2138
+  _globals['_LISTUNKNOWNCALLSRESPONSE']._serialized_end=2221
+  _globals['_RESOLVECALLREQUEST']._serialized_start=2223
+  _globals['_RESOLVECALLREQUEST']._serialized_end=2341
+  _globals['_RESOLVECALLRESPONSE']._serialized_start=2343
+  _globals['_RESOLVECALLRESPONSE']._serialized_end=2364
+  _globals['_TOOLCALL']._serialized_start=2367
+  _globals['_TOOLCALL']._serialized_end=3103
+  _globals['_GETCALLREQUEST']._serialized_start=3105
+  _globals['_GETCALLREQUEST']._serialized_end=3139
+  _globals['_GETCALLRESPONSE']._serialized_start=3141
+  _globals['_GETCALLRESPONSE']._serialized_end=3211
+  _globals['_LISTCALLSREQUEST']._serialized_start=3213
+  _globals['_LISTCALLSREQUEST']._serialized_end=3305
+  _globals['_LISTCALLSRESPONSE']._serialized_start=3307
+  _globals['_LISTCALLSRESPONSE']._serialized_end=3405
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=3407
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=3520
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=3522
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=3622
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=3624
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=3699
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=3701
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=3773
+  _globals['_TOOLDISPATCHERSERVICE']._serialized_start=3943
+  _globals['_TOOLDISPATCHERSERVICE']._serialized_end=5658
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from plimsoll.common.v1 import audit_pb2 as _audit_pb2
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
 from plimsoll.common.v1 import work_pb2 as _work_pb2
@@ -23,6 +25,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CallState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALL_STATE_UNSPECIFIED: _CallState.ValueType  # 0
+    CALL_STATE_RESERVED: _CallState.ValueType  # 1
+    """Begun; nothing was sent that would have to be accounted for."""
+    CALL_STATE_DISPATCHED: _CallState.ValueType  # 2
+    """About to be sent, or sent."""
+    CALL_STATE_SUCCEEDED: _CallState.ValueType  # 3
+    CALL_STATE_FAILED: _CallState.ValueType  # 4
+    CALL_STATE_UNKNOWN: _CallState.ValueType  # 5
+    """It may have acted, and nobody knows."""
+
+class CallState(_CallState, metaclass=_CallStateEnumTypeWrapper):
+    """How far a call has come."""
+
+CALL_STATE_UNSPECIFIED: CallState.ValueType  # 0
+CALL_STATE_RESERVED: CallState.ValueType  # 1
+"""Begun; nothing was sent that would have to be accounted for."""
+CALL_STATE_DISPATCHED: CallState.ValueType  # 2
+"""About to be sent, or sent."""
+CALL_STATE_SUCCEEDED: CallState.ValueType  # 3
+CALL_STATE_FAILED: CallState.ValueType  # 4
+CALL_STATE_UNKNOWN: CallState.ValueType  # 5
+"""It may have acted, and nobody knows."""
+Global___CallState: _TypeAlias = CallState  # noqa: Y015
 
 @_typing.final
 class DispatchRequest(_message.Message):
@@ -562,3 +594,309 @@ class ResolveCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveCallResponse: _TypeAlias = ResolveCallResponse  # noqa: Y015
+
+@_typing.final
+class ToolCall(_message.Message):
+    """A call in the ledger. A call that was refused before it began has no entry; a read_only one has one when it has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    CALL_KEY_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    TOOL_DIGEST_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    CALL_DIGEST_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    POLICY_RULES_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    call_key: _builtins.str
+    tool: _builtins.str
+    tool_digest: _builtins.str
+    effect: _tool_pb2.EffectClass.ValueType
+    state: Global___CallState.ValueType
+    attempts: _builtins.int
+    call_digest: _builtins.str
+    """Over tenant, run, call key, tool digest, effective arguments, policy digest and credential version."""
+    policy_digest: _builtins.str
+    """Digest of the policy that let it pass, and the names of the rules that decided."""
+    grant_id: _builtins.str
+    resolved_by: _builtins.str
+    """Who settled an outcome that had been unknown: a person, or reconcile."""
+    @_builtins.property
+    def work(self) -> _work_pb2.WorkContext: ...
+    @_builtins.property
+    def effective_arguments(self) -> _json_pb2.JsonValue:
+        """After defaults, as the tool got them."""
+
+    @_builtins.property
+    def result(self) -> _json_pb2.JsonValue:
+        """Present when it succeeded."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Present when it failed, or when its outcome is unknown."""
+
+    @_builtins.property
+    def degraded(self) -> Global___Degraded:
+        """Present when the result is not the tool's own."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """Absent while it runs."""
+
+    @_builtins.property
+    def policy_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        call_key: _builtins.str = ...,
+        work: _work_pb2.WorkContext | None = ...,
+        tool: _builtins.str = ...,
+        tool_digest: _builtins.str = ...,
+        effect: _tool_pb2.EffectClass.ValueType = ...,
+        state: Global___CallState.ValueType = ...,
+        effective_arguments: _json_pb2.JsonValue | None = ...,
+        result: _json_pb2.JsonValue | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        degraded: Global___Degraded | None = ...,
+        attempts: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        call_digest: _builtins.str = ...,
+        policy_digest: _builtins.str = ...,
+        policy_rules: _abc.Iterable[_builtins.str] | None = ...,
+        grant_id: _builtins.str = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        resolved_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "duration", b"duration", "effective_arguments", b"effective_arguments", "failure", b"failure", "finish_time", b"finish_time", "result", b"result", "start_time", b"start_time", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "attempts", b"attempts", "call_digest", b"call_digest", "call_id", b"call_id", "call_key", b"call_key", "degraded", b"degraded", "duration", b"duration", "effect", b"effect", "effective_arguments", b"effective_arguments", "failure", b"failure", "finish_time", b"finish_time", "grant_id", b"grant_id", "policy_digest", b"policy_digest", "policy_rules", b"policy_rules", "resolved_by", b"resolved_by", "result", b"result", "start_time", b"start_time", "state", b"state", "tool", b"tool", "tool_digest", b"tool_digest", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
+
+@_typing.final
+class GetCallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_KEY_FIELD_NUMBER: _builtins.int
+    call_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        call_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_key", b"call_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallRequest: _TypeAlias = GetCallRequest  # noqa: Y015
+
+@_typing.final
+class GetCallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def call(self) -> Global___ToolCall: ...
+    def __init__(
+        self,
+        *,
+        call: Global___ToolCall | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallResponse: _TypeAlias = GetCallResponse  # noqa: Y015
+
+@_typing.final
+class ListCallsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALL_KEYS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Either a run, or up to 200 call keys; of keys that are not known nothing is told."""
+    page_size: _builtins.int
+    """At the most; 0 means 100. Arguments and results are part of the answer: ask for few where they are large."""
+    page_token: _builtins.str
+    """From the answer before."""
+    @_builtins.property
+    def call_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        call_keys: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_keys", b"call_keys", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCallsRequest: _TypeAlias = ListCallsRequest  # noqa: Y015
+
+@_typing.final
+class ListCallsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]: ...
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___ToolCall] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCallsResponse: _TypeAlias = ListCallsResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At the most; 0 means 100."""
+    page_token: _builtins.str
+    """From the answer before."""
+    action: _builtins.str
+    """Only of this action, such as tool.registered; empty means all."""
+    subject: _builtins.str
+    """Only about this, such as tool:find_account; empty means all."""
+    shared: _builtins.bool
+    """The log of what concerns all tenants (shared tools whose source offers another definition) instead of the tenant's own."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        action: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "page_size", b"page_size", "page_token", b"page_token", "shared", b"shared", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesRequest: _TypeAlias = ListAuditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_audit_pb2.AuditEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_audit_pb2.AuditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesResponse: _TypeAlias = ListAuditEntriesResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_SEQ_FIELD_NUMBER: _builtins.int
+    KNOWN_HASH_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    known_seq: _builtins.int
+    """An entry that is known from before: the log has to hold it still. 0 means none is."""
+    known_hash: _builtins.str
+    shared: _builtins.bool
+    """The log of what concerns all tenants instead of the tenant's own."""
+    def __init__(
+        self,
+        *,
+        known_seq: _builtins.int = ...,
+        known_hash: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_hash", b"known_hash", "known_seq", b"known_seq", "shared", b"shared"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditRequest: _TypeAlias = VerifyAuditRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def verdict(self) -> _audit_pb2.AuditVerdict: ...
+    def __init__(
+        self,
+        *,
+        verdict: _audit_pb2.AuditVerdict | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditResponse: _TypeAlias = VerifyAuditResponse  # noqa: Y015

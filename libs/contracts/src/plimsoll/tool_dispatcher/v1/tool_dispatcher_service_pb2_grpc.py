@@ -85,6 +85,26 @@ class ToolDispatcherServiceStub:
                 request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.FromString,
                 _registered_method=True)
+        self.GetCall = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/GetCall',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallResponse.FromString,
+                _registered_method=True)
+        self.ListCalls = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListCalls',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListAuditEntries',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/VerifyAudit',
+                request_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
 
 
 class ToolDispatcherServiceServicer:
@@ -159,6 +179,34 @@ class ToolDispatcherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCall(self, request, context):
+        """One call as the ledger knows it: what was asked, what became of it, and who allowed it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalls(self, request, context):
+        """The calls of a run, oldest first, or those of the given call keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEntries(self, request, context):
+        """What was done or refused by whose leave, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Whether the audit log of the caller's tenant is as it was written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolDispatcherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -211,6 +259,26 @@ def add_ToolDispatcherServiceServicer_to_server(servicer, server):
                     servicer.ResolveCall,
                     request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.FromString,
                     response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.SerializeToString,
+            ),
+            'GetCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCall,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallResponse.SerializeToString,
+            ),
+            'ListCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalls,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -484,6 +552,114 @@ class ToolDispatcherService:
             '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ResolveCall',
             plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallRequest.SerializeToString,
             plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ResolveCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/GetCall',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.GetCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListCalls',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/ListAuditEntries',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.tool_dispatcher.v1.ToolDispatcherService/VerifyAudit',
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditRequest.SerializeToString,
+            plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2.VerifyAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,14 @@ class ToolDispatcherServiceStub:
     """Calls with an unknown outcome that nobody has settled, oldest first."""
     ResolveCall: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ResolveCallRequest, _tool_dispatcher_service_pb2.ResolveCallResponse]
     """A person says what became of a call with an unknown outcome."""
+    GetCall: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.GetCallRequest, _tool_dispatcher_service_pb2.GetCallResponse]
+    """One call as the ledger knows it: what was asked, what became of it, and who allowed it."""
+    ListCalls: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListCallsRequest, _tool_dispatcher_service_pb2.ListCallsResponse]
+    """The calls of a run, oldest first, or those of the given call keys."""
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListAuditEntriesRequest, _tool_dispatcher_service_pb2.ListAuditEntriesResponse]
+    """What was done or refused by whose leave, newest first."""
+    VerifyAudit: _grpc.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.VerifyAuditRequest, _tool_dispatcher_service_pb2.VerifyAuditResponse]
+    """Whether the audit log of the caller's tenant is as it was written."""
 
 @_typing.type_check_only
 class ToolDispatcherServiceAsyncStub(ToolDispatcherServiceStub):
@@ -75,6 +83,14 @@ class ToolDispatcherServiceAsyncStub(ToolDispatcherServiceStub):
     """Calls with an unknown outcome that nobody has settled, oldest first."""
     ResolveCall: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ResolveCallRequest, _tool_dispatcher_service_pb2.ResolveCallResponse]  # type: ignore[assignment]
     """A person says what became of a call with an unknown outcome."""
+    GetCall: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.GetCallRequest, _tool_dispatcher_service_pb2.GetCallResponse]  # type: ignore[assignment]
+    """One call as the ledger knows it: what was asked, what became of it, and who allowed it."""
+    ListCalls: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListCallsRequest, _tool_dispatcher_service_pb2.ListCallsResponse]  # type: ignore[assignment]
+    """The calls of a run, oldest first, or those of the given call keys."""
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.ListAuditEntriesRequest, _tool_dispatcher_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """What was done or refused by whose leave, newest first."""
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_tool_dispatcher_service_pb2.VerifyAuditRequest, _tool_dispatcher_service_pb2.VerifyAuditResponse]  # type: ignore[assignment]
+    """Whether the audit log of the caller's tenant is as it was written."""
 
 class ToolDispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
     """Validates, authorises, records and executes tool calls."""
@@ -156,5 +172,37 @@ class ToolDispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tool_dispatcher_service_pb2.ResolveCallResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ResolveCallResponse]]:
         """A person says what became of a call with an unknown outcome."""
+
+    @_abc_1.abstractmethod
+    def GetCall(
+        self,
+        request: _tool_dispatcher_service_pb2.GetCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.GetCallResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.GetCallResponse]]:
+        """One call as the ledger knows it: what was asked, what became of it, and who allowed it."""
+
+    @_abc_1.abstractmethod
+    def ListCalls(
+        self,
+        request: _tool_dispatcher_service_pb2.ListCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.ListCallsResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ListCallsResponse]]:
+        """The calls of a run, oldest first, or those of the given call keys."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _tool_dispatcher_service_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.ListAuditEntriesResponse]]:
+        """What was done or refused by whose leave, newest first."""
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _tool_dispatcher_service_pb2.VerifyAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_dispatcher_service_pb2.VerifyAuditResponse, _abc.Awaitable[_tool_dispatcher_service_pb2.VerifyAuditResponse]]:
+        """Whether the audit log of the caller's tenant is as it was written."""
 
 def add_ToolDispatcherServiceServicer_to_server(servicer: ToolDispatcherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -141,7 +141,7 @@ def _together(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 def _timers(ask: Ask) -> Timers:
     """Those of the ask, with time to think where the model does; not every provider shows that it is at it."""
-    if Feature.REASONING not in ask.endpoint.features or ask.question.effort is Effort.NONE:
+    if ask.timers.exact or Feature.REASONING not in ask.endpoint.features or ask.question.effort is Effort.NONE:
         return ask.timers
     return replace(ask.timers, first_token_s=ask.timers.first_token_s * _THINKING, silence_s=ask.timers.silence_s * _THINKING)
 

@@ -54,6 +54,7 @@ class ToolFiles:
         self._seen: dict[Path, Stamp] = {}
         self._offered: dict[Path, Version] = {}
         self._tools: dict[str, Tool] = {}
+        self._codes: dict[str, CategoryCode] = {}
 
     def find(self, tenant: str, name: str) -> Tool | None:
         return self._tools.get(name)
@@ -63,8 +64,7 @@ class ToolFiles:
 
     def code(self, path: str) -> CategoryCode | None:
         """The present code of a file of handlers."""
-        version = self._offered.get(Path(path).with_suffix(_SUFFIX))
-        return version.code if version else None
+        return self._codes.get(path)
 
     async def scan(self, check: Check | None = None) -> None:
         """Read what is new or changed. With `check`, code that replaces good code is tried before it does."""
@@ -120,6 +120,7 @@ class ToolFiles:
                 taken = {"tool": tool.name, "file": str(path), "taken_by": str(owners[tool.name])}
                 self._log.error("tools.name_taken", taken | {"remedy": "rename one of the two tools"})
         self._tools = tools
+        self._codes = {version.code.path: version.code for version in self._offered.values() if version.code is not None}
 
     def _report(self, path: Path, version: Version, *, kept: bool) -> None:
         for problem in version.problems[:_REPORTED_PROBLEMS]:

@@ -112,14 +112,16 @@ class Worker:
         try:
             async with asyncio.timeout(invocation.timeout_s):
                 await self._say(call)
-                return await asyncio.shield(reply)
+                return await reply
         except TimeoutError:
+            reply = self._pending[call.id] = _unless_there(reply)
             await self._stop(call.id, reply)
             late = None if reply.cancelled() else reply.result()
             if late is None or isinstance(late, frames.Stopped):
                 raise CallTimedOut from None
             return late
         except asyncio.CancelledError:
+            reply = self._pending[call.id] = _unless_there(reply)
             self._group.create_task(self._stop(call.id, reply), name="stop a call")
             raise
         finally:
@@ -191,12 +193,14 @@ class Worker:
         self._forget(call_id)
 
     async def _say(self, message: frames.Message, *, within_s: float | None = None) -> None:
-        if self._process.writer.is_closing():
+        writer = self._process.writer
+        if writer.is_closing():
             return
         with suppress(ConnectionError, TimeoutError):  # a process that is gone is noticed by who listens to it
-            async with asyncio.timeout(within_s):
-                self._process.writer.write(frames.encode(message))
-                await self._process.writer.drain()
+            writer.write(frames.encode(message))
+            if writer.transport.get_write_buffer_size():  # the pipe is full
+                async with asyncio.timeout(within_s):
+                    await writer.drain()
 
     async def _hear(self) -> frames.Message | None:
         try:
@@ -208,3 +212,8 @@ class Worker:
         self._pending.pop(call_id, None)
         if not self._pending:
             self._idle.set()
+
+
+def _unless_there(reply: "asyncio.Future[frames.Reply]") -> "asyncio.Future[frames.Reply]":
+    """The reply when it came in the last moment, else a new place for it: the one that was waited for ended with the waiting."""
+    return asyncio.get_running_loop().create_future() if reply.cancelled() or not reply.done() else reply

@@ -1,9 +1,11 @@
 """How the MCP library reaches a server that is a process: lines of JSON over its standard input and output, bounded both ways."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +23,17 @@ Streams: TypeAlias = tuple[MemoryObjectReceiveStream[SessionMessage | Exception]
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _QUEUE = 16
+_OPEN_FILES, _FILE_BYTES = 256, 256 * 1024 * 1024
+# Runs between our process and the server's own: limits are set in the process that they bind, after the fork and before its code.
+# RLIMIT_DATA, not RLIMIT_AS: some run-times reserve far more addresses than they ever use. The processor time ends a process that spins.
+_CONFINED = """
+import os, resource, sys
+for name, limit in zip(("DATA", "CPU", "NOFILE", "FSIZE", "CORE"), (*map(int, sys.argv[1:5]), 0)):
+    hard = resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1]
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (limit, limit))
+os.execv(sys.argv[5], sys.argv[5:])
+"""
 _END_GRACE_S = 2.0
 _LINES_AT_ONCE, _LINES_PER_S = 2000.0, 500.0  # a server that talks without end must not have this process to itself
 
@@ -35,6 +48,8 @@ class ServerProcess:
     credentials: Mapping[str, str]
     given: Mapping[str, str]
     line_bytes: int
+    memory_bytes: int
+    cpu_s: int
 
 
 @asynccontextmanager
@@ -104,9 +119,12 @@ async def _say(
 
 def _spawn(server: ServerProcess) -> "subprocess.Popen[bytes]":
     """By `subprocess`, which uses vfork: the event loop would fork a process with gRPC's threads in it."""
+    if not os.access(server.command[0], os.X_OK):
+        raise FileNotFoundError(errno.ENOENT, "there is no such program", server.command[0])
     kept = {name: server.given[name] for name in _KEPT_VARIABLES if name in server.given}
+    limits = map(str, (server.memory_bytes, server.cpu_s, _OPEN_FILES, _FILE_BYTES))
     return subprocess.Popen(  # noqa: S603 - the operator's own command, by absolute path and without a shell
-        list(server.command),
+        [sys.executable, "-I", "-S", "-c", _CONFINED, *limits, *server.command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

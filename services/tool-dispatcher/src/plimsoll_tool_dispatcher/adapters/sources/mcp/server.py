@@ -202,6 +202,8 @@ class McpServer:
             credentials=self._shown,
             given=environment,
             line_bytes=settings.answer_bytes,
+            memory_bytes=declared.memory_mib * 1024 * 1024,
+            cpu_s=declared.cpu_s,
         )
         async with self._client(process_transport(process, self._connections.lost, log)) as client:
             yield client
