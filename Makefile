@@ -56,6 +56,11 @@ e2e-compose: $(STAMP) ## run the tests in containers on a mesh that docker compo
 images: ## build the images of the services; on hosts that cannot pull, those of base and servers too
 	@deploy/images/build
 
+chart-check: $(STAMP) ## check the Helm chart: lint, rendering, Kubernetes' own schemas
+	@test -x .plimsoll/chart/bin/python || $(PYTHON) -m venv .plimsoll/chart
+	@$(BIN)/uv pip sync --quiet --python .plimsoll/chart/bin/python --require-hashes deploy/helm/requirements.lock
+	@.plimsoll/chart/bin/python deploy/helm/check.py
+
 compose-up: $(STAMP) images ## start the whole mesh in containers, and show where it is
 	@$(BIN)/plimsoll secrets deploy/secrets
 	@docker compose --file deploy/compose.yaml up --detach --wait

@@ -27,6 +27,7 @@ nodes:
   wait: {wait: {signal: go, expires: 24h}, next: end}
 """
 _NOWHERE = "127.0.0.1:9"
+_WIDE = dict.fromkeys(("LIMIT_KEY_REQUESTS", "LIMIT_TENANT_REQUESTS", "BACKLOG_RUNS", "BACKLOG_TENANT_RUNS"), "1000000")
 _RUNS, _AT_ONCE = 6000, 64
 _CALLS = 600
 _STREAMS = 2000
@@ -75,10 +76,7 @@ async def mesh(servers: Servers, **settings: str) -> AsyncIterator[Mesh]:
                     ADMIN_LISTEN=f"127.0.0.1:{admin}",
                     REDIS_URL=servers.redis.url("gateway"),
                     BOOTSTRAP_KEY_FILE=str(folder / "key"),
-                    LIMIT_KEY_REQUESTS="100000",
-                    LIMIT_TENANT_REQUESTS="100000",
-                    BACKLOG_RUNS="10000000",
-                    **{"BACKLOG_TENANT_RUNS": "10000000", **settings},
+                    **{**_WIDE, **settings},
                     ORCHESTRATOR_ADDRESS=f"127.0.0.1:{api}",
                     **{f"{peer}_ADDRESS": _NOWHERE for peer in ("MODEL_ROUTER", "TOOL_DISPATCHER", "MEMORY", "FEEDBACK")},
                 ),

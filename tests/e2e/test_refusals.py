@@ -52,7 +52,11 @@ async def test_a_graph_with_mistakes_is_refused_with_their_lines_and_changes_not
     async with http.post("/v1/agents", json={"source": BAD_GRAPH, "sourceName": "bad.yaml"}) as response:
         body = await response.json()
         assert (response.status, body["reason"]) == (400, "INVALID_GRAPH")
-        assert {violation["field"] for violation in body["violations"]} == {"bad.yaml:6: nodes.one.set.x", "bad.yaml:6: nodes.one.next"}
+        assert {violation["field"] for violation in body["violations"]} == {
+            "bad.yaml:6:15: nodes.one.set.x",
+            "bad.yaml:6:28: nodes.one.set.x",
+            "bad.yaml:6:32: nodes.one.next",
+        }
     async with http.get("/v1/agents/bad") as response:
         assert response.status == 404
     (tmp_path / "agent.yaml").write_text("agent: [broken")

@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +14,7 @@ import pytest_asyncio
 from doors import Door, cli, ended, get, reasons, submit
 from plimsoll_client import connect
 from plimsoll_client.mesh import Mesh as Client
-from plimsoll_client.models import ApprovalStatus
+from plimsoll_client.models import ApprovalStatus, RunStatus
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_runtime.errors import Denied
 from plimsoll_runtime.json_types import JsonObject
@@ -61,6 +63,18 @@ rules:
     when: arguments.city == "Bremen"
     then: deny
     message: nobody asks about Bremen
+"""
+
+
+HURRIED = """
+policy: hurried
+rules:
+  - name: decide-at-once
+    tools: [refund_till]
+    when: arguments.amount_cents == 5001
+    then: approve
+    message: decide at once
+    approval: {quorum: 1, expires: 5s}
 """
 
 
@@ -224,6 +238,39 @@ async def test_an_approval_that_is_taken_back_before_the_call_stops_it(
     run = await ended(http, run_id)
     assert run["output"] == {"paid": 0, "problem": "approval_rejected"}
     assert (await get(http, f"/v1/approvals?runId={run_id}"))["approvals"]
+
+
+async def test_an_approval_whose_time_is_over_when_the_call_is_made_allows_nothing(
+    http: aiohttp.ClientSession, client: Client, beside: Path
+) -> None:
+    put(beside, "till", TILL, TILL_CODE)
+    await live(client, "refund_till")
+    policy = beside / "policies" / "hurried.yaml"
+    policy.write_text(HURRIED)
+    try:
+
+        async def asked() -> str:
+            """A run that asks, once the policy is in force."""
+            run_id = await submit(http, "till", {"amount_cents": 5_001})
+            return run_id if await eventually(partial(settled, client, run_id), within_s=_LIVE_S) is RunStatus.WAITING else ""
+
+        run_id = await eventually(asked, within_s=_LIVE_S)
+        await client.runs.pause(run_id)
+        [question] = await client.approvals.list(status=ApprovalStatus.PENDING, run_id=run_id)
+        approved = await client.approvals.approve(question.id)
+        assert approved.status is ApprovalStatus.APPROVED
+        await eventually(lambda: datetime.now(UTC) > question.expires_at, within_s=10)
+        await client.runs.resume(run_id)
+        run = await ended(http, run_id)
+        assert run["output"] == {"paid": 0, "problem": "policy_denied"}
+    finally:
+        policy.unlink()
+
+
+async def settled(client: Client, run_id: str) -> RunStatus | None:
+    """What a run came to: it waits, or has ended."""
+    status = (await client.runs.get(run_id)).status
+    return status if status is RunStatus.WAITING or status.is_final else None
 
 
 async def test_a_call_that_a_person_puts_otherwise_is_asked_about_anew_and_made_so(

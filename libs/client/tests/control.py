@@ -27,6 +27,7 @@ class FakeControl:
         async def _begin(self, run: run_pb2.Run) -> None: ...
 
     def __init__(self) -> None:
+        super().__init__()
         self.obstacles: list[run_pb2.Obstacle] = []
         self.queried: JsonValue = None
         self.sent: list[control_pb2.SignalRunRequest] = []

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 from client_control import FakeControl
+from client_knowledge import FakeKnowledge
 from grpc_status import rpc_status
-from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, memory_pb2, models_pb2, runs_pb2, tools_pb2
+from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, models_pb2, runs_pb2, tools_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
-from plimsoll.memory.v1 import document_pb2, quality_pb2
 from plimsoll.orchestrator.v1 import agent_pb2, orchestrator_service_pb2, run_events_pb2, run_pb2
 from plimsoll_runtime.errors import Conflict, FieldProblem, Invalid, NotFound, PlimsollError, Unauthenticated
 from plimsoll_runtime.json_types import JsonObject, JsonValue, parse_object
@@ -75,7 +75,7 @@ class FakeRun:
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
-class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
+class FakeGateway(FakeControl, FakeKnowledge, rpc.GatewayServiceServicer):
     """`scripts` says what runs of an agent do; `refusals` fails the next calls of a method; `cuts` ends streams after so many entries."""
 
     def __init__(self) -> None:
@@ -93,9 +93,7 @@ class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
         self.by_key: dict[str, str] = {}
         self.approvals: dict[str, run_pb2.Approval] = {}
         self.prompts: dict[str, models_pb2.RegisterPromptRequest] = {}
-        self.documents: dict[tuple[str, str], memory_pb2.IngestDocumentRequest] = {}
         self.signals: list[feedback_pb2.RecordSignalRequest] = []
-        self.evaluated: list[memory_pb2.EvaluateCollectionRequest] = []
 
     def add_agent(self, name: str, *, script: Sequence[run_events_pb2.RunEvent] = (), accepts: agent_pb2.FileMapping | None = None) -> None:
         """Register an agent and what its runs do."""
@@ -244,53 +242,6 @@ class FakeGateway(FakeControl, rpc.GatewayServiceServicer):
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Context) -> models_pb2.ListModelsResponse:
         await self._enter("ListModels", context)
         return models_pb2.ListModelsResponse()
-
-    async def IngestDocument(self, request: memory_pb2.IngestDocumentRequest, context: Context) -> memory_pb2.IngestDocumentResponse:
-        await self._enter("IngestDocument", context)
-        key = (request.collection, request.source)
-        changed = self.documents.get(key) != request
-        self.documents[key] = request
-        document = document_pb2.Document(collection=request.collection, source=request.source, version=1, chunks=1)
-        return memory_pb2.IngestDocumentResponse(document=document, changed=changed)
-
-    async def SearchCollection(self, request: memory_pb2.SearchCollectionRequest, context: Context) -> memory_pb2.SearchCollectionResponse:
-        await self._enter("SearchCollection", context)
-        found = [kept for (collection, _), kept in self.documents.items() if collection == request.collection]
-        passages = [document_pb2.Passage(source=kept.source, text=kept.content.decode(), score=0.5) for kept in found[: request.limit]]
-        return memory_pb2.SearchCollectionResponse(
-            passages=passages, receipt=document_pb2.Receipt(requested=request.limit, returned=len(passages))
-        )
-
-    async def EvaluateCollection(
-        self, request: memory_pb2.EvaluateCollectionRequest, context: Context
-    ) -> memory_pb2.EvaluateCollectionResponse:
-        await self._enter("EvaluateCollection", context)
-        self.evaluated.append(request)
-        evaluation = quality_pb2.Evaluation(
-            collection=request.collection,
-            embedder="latent-128-v1.1",
-            queries=len(request.queries),
-            measures=[quality_pb2.Measure(name="ndcg", k=10, value=0.5, low=0.4, high=0.6)],
-            worst=[quality_pb2.QueryOutcome(query_id="1")],
-            left_out=["2: nothing is judged relevant"],
-        )
-        if request.HasField("baseline"):
-            evaluation.comparisons.add(name="ndcg", k=10, difference=0.1, low=0.05, high=0.2, wins=3, verdict="better")
-        return memory_pb2.EvaluateCollectionResponse(evaluation=evaluation)
-
-    async def ListCollections(self, request: memory_pb2.ListCollectionsRequest, context: Context) -> memory_pb2.ListCollectionsResponse:
-        await self._enter("ListCollections", context)
-        return memory_pb2.ListCollectionsResponse(
-            collections=[document_pb2.Collection(name=name) for name in {key[0] for key in self.documents}]
-        )
-
-    async def ListDocuments(self, request: memory_pb2.ListDocumentsRequest, context: Context) -> memory_pb2.ListDocumentsResponse:
-        await self._enter("ListDocuments", context)
-        return memory_pb2.ListDocumentsResponse()
-
-    async def DeleteDocument(self, request: memory_pb2.DeleteDocumentRequest, context: Context) -> memory_pb2.DeleteDocumentResponse:
-        await self._enter("DeleteDocument", context)
-        return memory_pb2.DeleteDocumentResponse()
 
     async def ListOperations(self, request: feedback_pb2.ListOperationsRequest, context: Context) -> feedback_pb2.ListOperationsResponse:
         await self._enter("ListOperations", context)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+import asyncpg
 from plimsoll.feedback.v1 import feedback_service_pb2_grpc as rpc
 from plimsoll_feedback.config import Settings
 from plimsoll_feedback.main import build
@@ -107,3 +108,9 @@ async def _connect(app: App, stack: AsyncExitStack, client: TlsSettings) -> Stub
     port = await eventually(lambda: server.port)
     channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}", client, "feedback"))
     return rpc.FeedbackServiceStub(channel)
+
+
+async def settled(pool: asyncpg.Pool) -> None:
+    """Until whatever was stored so far can be followed: transactions of other tests on the same server hold followers up as well."""
+    stored = await pool.fetchval("select pg_current_xact_id()::text")
+    await eventually(lambda: pool.fetchval("select pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", stored), within_s=30)

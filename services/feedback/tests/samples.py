@@ -7,7 +7,7 @@ from plimsoll.common.v1 import failure_pb2, json_pb2, usage_pb2, work_pb2
 from plimsoll.memory.v1 import document_pb2, memory_events_pb2
 from plimsoll.model_router.v1 import model_events_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2, run_pb2
-from plimsoll.tool_dispatcher.v1 import tool_events_pb2
+from plimsoll.tool_dispatcher.v1 import tool_events_pb2, tool_pb2
 from plimsoll_feedback.domain.operation import Operation, OperationId, OperationKind, Run, RunId
 from plimsoll_feedback.domain.signal import Judged, Signal, SignalDraft, SignalId, SignalValue, Verdict
 from plimsoll_runtime.failures import Category, Failure
@@ -174,6 +174,24 @@ def journal(run_id: str = "run_1", *, tenant: str = ACME) -> Sequence[run_events
         ),
     ]
     return [stamped(entry, seq, run_id=run_id, tenant=tenant) for seq, entry in enumerate(entries, start=1)]
+
+
+def approval(run_id: str = "run_1") -> tuple[run_events_pb2.RunEvent, run_events_pb2.RunEvent]:
+    """A question with the exact call in it, and the answer of two people: no, less."""
+    proposal = tool_pb2.Proposal(tool="refund", effective_arguments=json_pb2.JsonValue(text='{"amount":500}'), call_digest="cd")
+    question = run_pb2.Approval(approval_id="apr_1", node="refund", summary="refund 500?", proposal=proposal)
+    answer = run_events_pb2.ApprovalDecided(
+        approval_id="apr_1",
+        node="refund",
+        status=run_pb2.APPROVAL_STATUS_REJECTED,
+        decided_by="grace",
+        approved_by=["ada", "grace"],
+        comment="too much",
+        arguments=json_pb2.JsonValue(text='{"amount":5}'),
+        duration=duration_to_proto(2),
+    )
+    asked = run_events_pb2.RunEvent(approval_asked=run_events_pb2.ApprovalAsked(approval=question))
+    return stamped(asked, 4, run_id=run_id), stamped(run_events_pb2.RunEvent(approval_decided=answer), 5, run_id=run_id)
 
 
 def stamped(

@@ -1,5 +1,6 @@
 """The real gateway in the test's own loop, with stand-ins behind it and two keys made for it."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import aiohttp
+import asyncpg
 import grpc
 from gateway_peers import SERVICES, Peer
 from plimsoll_gateway.adapters.postgres_keys import PostgresKeyStore
-from plimsoll_gateway.config import BoundSettings, HttpSettings, Settings
+from plimsoll_gateway.config import BacklogSettings, BoundSettings, HttpSettings, JwtSettings, LimitSettings, Settings
 from plimsoll_gateway.domain.scopes import ROLES
 from plimsoll_gateway.main import build
 from plimsoll_gateway.service.keys import KeyRequest, KeyRing
@@ -22,10 +24,14 @@ from plimsoll_runtime.json_types import dump_json
 from plimsoll_runtime.lifecycle import App
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.rpc_server import RpcServer
-from plimsoll_runtime.settings import PostgresSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_runtime.settings import PostgresSettings, RedisSettings, Secret, ServerSettings, TlsSettings
 
 _HTTP = HttpSettings()
 _BOUND = BoundSettings()
+_LIMIT = LimitSettings()
+_BACKLOG = BacklogSettings()
+_JWT = JwtSettings()
+_NO_REDIS = "redis://127.0.0.1:9/0"  # nothing listens there: limits are the process's own
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class Door:
     grpc_address: str
     peers: Mapping[str, Peer]
     ring: KeyRing
+    pool: asyncpg.Pool
     key: str
     rest: aiohttp.ClientSession
     channel: grpc.aio.Channel
@@ -52,10 +59,15 @@ class Door:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """How a test wants its gateway. `absent` gives addresses of services that shall not be served here."""
+    """How a test wants its gateway. `absent` gives addresses of services that shall not be served here, `loops` runs those of the app."""
 
     http: HttpSettings = _HTTP
     bound: BoundSettings = _BOUND
+    limit: LimitSettings = _LIMIT
+    backlog: BacklogSettings = _BACKLOG
+    jwt: JwtSettings = _JWT
+    redis_url: str = _NO_REDIS
+    loops: bool = False
     request_cap_s: float = 60.0
     bootstrap_key_file: str = ""
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +82,10 @@ def door_settings(dsn: str, addresses: Mapping[str, str], wish: Wish) -> Setting
         postgres=PostgresSettings(dsn=Secret(dsn)),
         http=wish.http,
         bound=wish.bound,
+        limit=wish.limit,
+        backlog=wish.backlog,
+        jwt=wish.jwt,
+        redis=RedisSettings(url=Secret(wish.redis_url)),
         bootstrap_key_file=wish.bootstrap_key_file,
         orchestrator_address=addresses["orchestrator"],
         tool_dispatcher_address=addresses["tool_dispatcher"],
@@ -90,6 +106,11 @@ async def open_door(dsn: str, wish: Wish = _PLAIN) -> AsyncIterator[Door]:
         for server in app.servers:
             await server.start()
             stack.push_async_callback(server.stop, 0.0)
+        if wish.loops:
+            stop, group = asyncio.Event(), await stack.enter_async_context(asyncio.TaskGroup())
+            for loop in app.loops.values():
+                group.create_task(loop(stop))
+            stack.callback(stop.set)
         rpc, web = app.servers
         assert isinstance(rpc, RpcServer)
         assert isinstance(web, HttpServer)
@@ -100,4 +121,4 @@ async def open_door(dsn: str, wish: Wish = _PLAIN) -> AsyncIterator[Door]:
         session = aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {key}"}, json_serialize=dump_json)
         rest = await stack.enter_async_context(session)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
-        yield Door(app=app, url=url, grpc_address=address, peers=peers, ring=ring, key=key, rest=rest, channel=channel)
+        yield Door(app=app, url=url, grpc_address=address, peers=peers, ring=ring, pool=pool, key=key, rest=rest, channel=channel)

@@ -84,7 +84,7 @@ class Peer:
         request, response = message_factory.GetMessageClass(method.input_type), message_factory.GetMessageClass(method.output_type)
         make: Callable[..., grpc.RpcMethodHandler]
         if method.server_streaming:
-            make, behaviour = grpc.unary_stream_rpc_method_handler, self._stream
+            make, behaviour = grpc.unary_stream_rpc_method_handler, partial(self._stream, method.name)
         else:
             make, behaviour = grpc.unary_unary_rpc_method_handler, partial(self._answer, method.name, response())
         return make(behaviour, request.FromString, response.SerializeToString)
@@ -93,14 +93,14 @@ class Peer:
         self.heard.append(Heard(method=name, request=request, caller=current_caller(), left_s=remaining_s()))
         return await _given(self.answers.get(name, empty)) or empty
 
-    async def _stream(self, request: Message, _: object) -> AsyncIterator[Message]:
-        self.heard.append(Heard(method="FollowRun", request=request, caller=current_caller(), left_s=remaining_s()))
+    async def _stream(self, name: str, request: Message, _: object) -> AsyncIterator[Message]:
+        self.heard.append(Heard(method=name, request=request, caller=current_caller(), left_s=remaining_s()))
         stream = Stream(request)
         self.streams.append(stream)
         try:
             for given in self.journal:
                 entry = await _given(given)
-                if entry is not None and entry.event.seq > request.after_seq:
+                if entry is not None and (name != "FollowRun" or entry.event.seq > request.after_seq):
                     yield entry
         finally:
             stream.open = False

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
 from plimsoll.common.v1 import json_pb2, work_pb2
@@ -18,6 +19,7 @@ from plimsoll_runtime.lifecycle import serve
 from plimsoll_runtime.rpc_client import open_channel
 from plimsoll_runtime.rpc_server import RpcServer
 from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_testkit.upstream import ScriptedUpstream
 from plimsoll_testkit.waiting import eventually
 
 Stub: TypeAlias = "rpc.ModelRouterServiceAsyncStub"
@@ -55,6 +57,17 @@ def settings_for(postgres_dsn: str, nats_url: str, redis_url: str) -> Settings:
         compatible=ProviderSettings(),
         timers=TimerSettings(),
         breaker=BreakerSettings(),
+    )
+
+
+def with_providers(settings: Settings, upstream: ScriptedUpstream, anthropic: str, openai: str) -> Settings:
+    """Two providers, both the scripted upstream, with the model that each is asked for; the first is asked first."""
+    return replace(
+        settings,
+        anthropic=ProviderSettings(api_key=Secret("k"), base_url=upstream.url, model=anthropic),
+        openai=ProviderSettings(
+            api_key=Secret("k"), base_url=f"{upstream.url}/v1", model=openai, input_price_micros=1_000_000, output_price_micros=2_000_000
+        ),
     )
 
 

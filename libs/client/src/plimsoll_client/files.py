@@ -10,7 +10,7 @@ from plimsoll_runtime.errors import FieldProblem
 from plimsoll_client.errors import BadInput
 
 MAX_BYTES = 4 * 1024 * 1024
-"""The largest file that becomes an input or a document."""
+"""The largest file that becomes an input, or a document in one call; larger documents go in pieces."""
 
 STDIN = "-"
 
@@ -37,6 +37,8 @@ _KINDS = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x7fELF", "a program"),
 )
+_PDF = "application/pdf"
+_SNIFFED = 64 * 1024
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -81,15 +83,34 @@ def media_type(path: Path) -> str:
     return found
 
 
-def document_content(path: Path) -> bytes:
-    """A document to ingest: read within the limit, and text unless its name says PDF. Raises BadInput."""
+def document_content(path: Path, kind: str = "") -> bytes:
+    """A document to ingest: read within the limit, and text unless its kind, by default that of its name, is PDF. Raises BadInput."""
     file = read_given(str(path))
-    if media_type(path) == "application/pdf":
-        if not file.content.startswith(b"%PDF-"):
-            raise refused(str(path), "is called a PDF and is none", "Give a PDF, or use the ending of what it is")
+    if (kind or media_type(path)) == _PDF:
+        _must_be_pdf(path, file.content)
     else:
         text_of(GivenFile(name=str(path), content=file.content))
     return file.content
+
+
+def sniffed(path: Path, kind: str) -> int:
+    """The size of a document, of any size, whose beginning is what its kind says. Raises BadInput."""
+    try:
+        if path.is_dir():
+            raise refused(str(path), "is a folder", "Give a file")
+        with path.open("rb") as file:
+            begins, found = file.read(_SNIFFED), path.stat().st_size
+    except FileNotFoundError as error:
+        raise refused(str(path), "does not exist", "Check the path") from error
+    except OSError as error:
+        raise refused(str(path), f"cannot be read: {error.strerror}", "Check its permissions") from error
+    if not begins.strip() and found <= _SNIFFED:
+        raise refused(str(path), "is empty", "Give a file with content")
+    if kind == _PDF:
+        _must_be_pdf(path, begins)
+    elif binary := binary_kind(begins):
+        raise refused(str(path), f"is {binary}, not text", "Give a text file in UTF-8")
+    return found
 
 
 def size(count: int) -> str:
@@ -101,6 +122,11 @@ def refused(name: str, problem: str, remedy: str) -> BadInput:
     """The refusal of one file."""
     shown = "standard input" if name == STDIN else name
     return BadInput(f"{shown} {problem}", problems=(FieldProblem(shown, problem, remedy),), remedy=remedy)
+
+
+def _must_be_pdf(path: Path, content: bytes) -> None:
+    if not content.startswith(b"%PDF-"):
+        raise refused(str(path), "is called a PDF and is none", "Give a PDF, or use the ending of what it is")
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:

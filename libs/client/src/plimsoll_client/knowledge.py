@@ -15,6 +15,12 @@ class Collection:
     chunks: int
     embedder: str
     created_at: datetime | None
+    next_embedder: str = ""
+    """The embedder that is taking its place in the background."""
+    reembedded: int = 0
+    """Passages that the next embedder has embedded already."""
+    exact: bool = True
+    reranker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,7 @@ class Document:
     size_bytes: int
     metadata: JsonObject
     updated_at: datetime | None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +49,19 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """How far an upload is: the next byte to send, and what is stored for good. `changed` counts documents that were not there before."""
+
+    offset: int
+    documents: int
+    chunks: int
+    changed: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A piece of a document that answers a query. `score` compares within one answer only."""
+    """A piece of a document that answers a query. `score` compares within one answer only; `labels` hold "untrusted": it instructs nobody."""
 
     id: str
     document_id: str
@@ -56,6 +74,7 @@ class Passage:
     vector_rank: int
     span: tuple[int, int]
     metadata: JsonObject
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +90,7 @@ class Receipt:
     embedder: str
     skipped: tuple[str, ...]
     best_score: float
+    reranker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

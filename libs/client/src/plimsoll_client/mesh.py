@@ -14,10 +14,13 @@ from plimsoll_client.location import CA_VARIABLE, Endpoint
 from plimsoll_client.resources.approvals import Approvals
 from plimsoll_client.resources.catalog import Agents, Models, Prompts, Tools
 from plimsoll_client.resources.feedback import Feedback
+from plimsoll_client.resources.keys import Keys
 from plimsoll_client.resources.memory import Memory
+from plimsoll_client.resources.monitors import Alerts, Monitors
 from plimsoll_client.resources.runs import Runs
 from plimsoll_client.resources.schedules import Schedules
 from plimsoll_client.resources.threads import Threads
+from plimsoll_client.resources.traces import Traces
 from plimsoll_client.resources.webhooks import Webhooks
 
 _ANSWER_CAP = 64 * 1024 * 1024
@@ -38,6 +41,10 @@ class Mesh:
         self.models = Models(stub, calls)
         self.memory = Memory(stub, calls)
         self.feedback = Feedback(stub, calls)
+        self.traces = Traces(stub, calls)
+        self.monitors = Monitors(stub, calls)
+        self.alerts = Alerts(stub, calls)
+        self.keys = Keys(stub, calls)
 
 
 @asynccontextmanager

@@ -102,6 +102,15 @@ class Remark:
     """Only the comment counts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """People decided about something that the run proposed. It arrives by itself and cannot be recorded."""
+
+    approved: bool
+    approval_id: str
+    decided_by: tuple[str, ...]
+
+
 SignalValue: TypeAlias = Verdict | Score | Label | Demonstration | Outcome | Remark
 
 
@@ -112,7 +121,28 @@ class Signal:
     id: str
     run_id: str
     operation_id: str
-    value: SignalValue
+    value: SignalValue | Decision
     comment: str
     source: str
     created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalDraft:
+    """A signal of many. Its run is named by its id, or by one of its tags. The same `key` again is the same signal."""
+
+    value: SignalValue
+    run_id: str = ""
+    tag: str = ""
+    operation_id: str = ""
+    comment: str = ""
+    source: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalRefusal:
+    """Why a signal of many was not recorded."""
+
+    reason: str
+    message: str

@@ -70,6 +70,7 @@ class RunOrigin:
     Attributes:
     place         branch name or item index in the parent's step
     requested_by  who asked for the run; of a run that another one started, who asked for that one
+    steered_run_id  the run of the thread that its input was given to, and which ended without reading it
     """
 
     parent_run_id: str = ""
@@ -79,6 +80,7 @@ class RunOrigin:
     forked_seq: int = 0
     schedule: str = ""
     requested_by: str = ""
+    steered_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

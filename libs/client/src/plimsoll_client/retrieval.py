@@ -1,6 +1,7 @@
-"""How good retrieval is: labelled queries, measures, and what a comparison says."""
+"""How good retrieval is: labelled queries, measures, what a comparison says, and how searches went lately."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from plimsoll_runtime.json_types import JsonObject
 
@@ -87,3 +88,67 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     worst: tuple[QueryOutcome, ...]
     left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySet:
+    """Labelled queries that are stored under a name; `digest` names their content."""
+
+    name: str
+    collection: str
+    queries: int
+    judgements: int
+    digest: str
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityWindow:
+    """What the searches of a stretch of time were like.
+
+    Attributes:
+        empty, under_returned, failed, degraded: shares of the searches: nothing found, less than asked for, failed, a stage left out
+        best_similarity, best_text_score: means over the searches that found something
+        reported, used: searches whose use was reported, and the mean share of their passages that the answer used
+    """
+
+    started_at: datetime | None
+    ended_at: datetime | None
+    searches: int
+    empty: float
+    under_returned: float
+    failed: float
+    degraded: float
+    best_similarity: float
+    best_text_score: float
+    reported: int
+    used: float
+    median_duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A measure that left its usual range; `sigmas` is how far, in standard errors."""
+
+    signal: str
+    usual: float
+    value: float
+    sigmas: float
+    searches: int
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How the searches of a collection went lately, the latest window last, and what drifts now."""
+
+    windows: tuple[QualityWindow, ...]
+    drifts: tuple[Drift, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How many passages a search gave, and how many of them the answer used."""
+
+    passages: int
+    used: int

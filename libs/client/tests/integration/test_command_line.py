@@ -85,6 +85,8 @@ async def test_with_nobody_to_ask_the_run_stays_parked(gateway: FakeGateway, pli
     gateway.add_agent("support", accepts=TEXT, script=[question("apr_1", {})])
     assert await plimsoll("run", "support", "--input", message) == 7
     assert "plimsoll approvals show apr_1" in plimsoll.err
+    assert await plimsoll("approvals", "list") == 0
+    assert plimsoll.out.splitlines()[1].split()[:4] == ["apr_1", "pending", "0/1", "run_1"]
     assert await plimsoll("approvals", "approve", "apr_1", "--comment", "fine") == 0
     assert await plimsoll("watch", "run_1") == 0
     assert "Done." in plimsoll.out
@@ -123,12 +125,47 @@ async def test_input_that_breaks_the_schema_is_told_by_path(gateway: FakeGateway
     problems = (FieldProblem("input.message", "is longer than 5", "shorten it"), FieldProblem("input.sender", "is required"))
     gateway.refusals["SubmitRun"] = [Invalid(problems=problems, reason="INVALID_INPUT")]
     assert await plimsoll("run", "support", "--input", message) == 2
-    assert plimsoll.err == "plimsoll: 2 problems:\n  input.message: is longer than 5 (shorten it)\n  input.sender: is required\n"
+    assert (
+        plimsoll.err
+        == "plimsoll: 2 problems:\n  input.message: is longer than 5 (shorten it)\n  input.sender: is required\n[INVALID_INPUT]\n"
+    )
 
 
 async def test_an_unknown_agent_is_three(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:
     assert await plimsoll("run", "nobody", "--input", message) == 3
-    assert plimsoll.err == "plimsoll: no agent is called nobody\nSee `plimsoll agents list`\n"
+    assert plimsoll.err == "plimsoll: no agent is called nobody\nSee `plimsoll agents list`\n[AGENT_NOT_FOUND]\n"
+
+
+async def test_an_error_is_a_problem_in_json_for_programs_that_ask_for_json(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:
+    gateway.add_agent("support", accepts=TEXT)
+    error = Invalid(problems=(FieldProblem("input.message", "is longer than 5", "shorten it"),), reason="INVALID_INPUT")
+    error.trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    gateway.refusals["SubmitRun"] = [error]
+    assert await plimsoll("run", "support", "--input", message, "--json") == 2
+    assert plimsoll.json() == {
+        "type": "urn:plimsoll:reason:INVALID_INPUT",
+        "detail": "input.message: is longer than 5 (shorten it)",
+        "reason": "INVALID_INPUT",
+        "retryable": False,
+        "exitCode": 2,
+        "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "violations": [{"field": "input.message", "problem": "is longer than 5", "remedy": "shorten it"}],
+    }
+    assert plimsoll.err.endswith("[INVALID_INPUT] trace 4bf92f3577b34da6a3ce929d0e0e4736\n")
+
+
+async def test_runs_that_are_set_aside_are_counted_beside_the_failures(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:
+    gateway.add_agent("support", accepts=TEXT)
+    for _ in range(2):
+        await plimsoll("run", "support", "--input", message, "--detach")
+    for run in gateway.runs.values():
+        run.message.status = run_pb2.RUN_STATUS_QUARANTINED
+    assert await plimsoll("errors") == 0
+    assert "2 runs are quarantined: see `plimsoll runs list --status quarantined`" in plimsoll.out
+    assert await plimsoll("errors", "--json") == 0
+    report = plimsoll.json()
+    assert isinstance(report, dict)
+    assert len(report["quarantined"]) == 2
 
 
 async def test_a_wrong_key_is_four(gateway: FakeGateway, plimsoll: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +248,7 @@ async def test_an_empty_list_is_a_sentence_for_people_and_empty_for_programs(
     assert plimsoll.out == ""
     assert plimsoll.err.strip()
     assert await plimsoll(*argv, "--json") == 0
-    assert plimsoll.json() in ([], {"counts": [], "operations": 7})
+    assert plimsoll.json() in ([], {"counts": [], "operations": 7, "quarantined": []})
 
 
 @pytest.mark.parametrize("argv", [("nonsense",), ("runs", "nonsense"), ("run", "support"), ("runs", "list", "--limit", "many")])

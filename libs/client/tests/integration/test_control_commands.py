@@ -74,7 +74,7 @@ async def test_options_that_the_mesh_refuses_are_told_by_field(asking: FakeGatew
     problem = FieldProblem("options.priority", "is 12", "use 1 to 9")
     asking.refusals["SubmitRun"] = [Invalid(problems=[problem], reason="INVALID_OPTIONS")]
     assert await plimsoll("runs", "submit", "support", "--input", message, "--priority", "12") == 2
-    assert plimsoll.err == "plimsoll: options.priority: is 12 (use 1 to 9)\n"
+    assert plimsoll.err == "plimsoll: options.priority: is 12 (use 1 to 9)\n[INVALID_OPTIONS]\n"
 
 
 async def test_a_run_is_paused_shown_and_resumed(asking: FakeGateway, plimsoll: Shell, message: str) -> None:
@@ -250,6 +250,46 @@ async def test_a_dry_run_tells_mistakes_and_broken_runs_by_its_exit_code(gateway
     assert checked["mistakes"][0]["remedy"] == "name one"
     assert await plimsoll("agents", "dry-run", str(tmp_path / "none.yaml")) == 2
     assert "RegisterAgent" not in gateway.calls
+
+
+GRAPH = """
+agent: a
+input: {type: object}
+state: {type: object, properties: {found: {type: object}, text: {type: string}}}
+start: look
+output: {}
+nodes:
+  look: {tool: {name: look_up, arguments: {}}, next: search}
+  search: {retrieve: {collection: nowhere, query: "'x'"}, next: talk}
+  talk: {agent: {prompt: unheard-of, tools: [other_*], turns: 2}, next: end}
+"""
+
+
+async def test_what_a_graph_names_and_the_mesh_does_not_have_is_told(gateway: FakeGateway, plimsoll: Shell, tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text(GRAPH)
+    for argv in (("agents", "apply", str(tmp_path)), ("agents", "dry-run", str(tmp_path))):
+        assert await plimsoll(*argv) == 0
+        told = [line.partition(", which")[0] for line in plimsoll.err.splitlines() if line.startswith("warning: ")]
+        assert told == [
+            "warning: a: node look names the tool look_up",
+            "warning: a: node search names the collection nowhere",
+            "warning: a: node talk names the prompt unheard-of",
+            "warning: a: node talk names the tool other_*",
+        ]
+
+
+async def test_a_graph_in_python_is_looked_at_as_one_in_yaml(gateway: FakeGateway, plimsoll: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "agent.py"
+    file.write_text(
+        "from plimsoll_graph import builder as b\n"
+        "agent = b.Agent(agent='a', input={'type': 'object'}, state={'type': 'object', 'properties': {'n': {'type': 'integer'}}},\n"
+        "    start='one', nodes={'one': b.Node(kind=b.Set(fields={'n': '1'}), next='end')})\n"
+    )
+    assert await plimsoll("agents", "dry-run", str(file)) == 0
+    assert "It could be registered" in plimsoll.out
+    file.write_text("x = 1\n")
+    assert await plimsoll("agents", "dry-run", str(file)) == 2
+    assert "defines no `agent`" in plimsoll.err
 
 
 @pytest.mark.parametrize(

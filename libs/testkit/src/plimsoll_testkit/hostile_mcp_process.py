@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-TOOLS = ("fine", "environment", "garbage", "die", "hang", "long_line", "flood", "close_output")
+TOOLS = ("fine", "environment", "garbage", "die", "hang", "long_line", "flood", "close_output", "eat_memory", "spin", "many_files")
 
 
 def _say(asked: object, result: object) -> None:
@@ -21,20 +21,34 @@ def _text(value: object) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": value if isinstance(value, str) else json.dumps(value)}]}
 
 
+def _take(name: str) -> None:
+    """More than a process should get."""
+    match name:
+        case "flood":
+            while True:
+                sys.stdout.write('{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}\n')
+        case "eat_memory":
+            _ = [bytearray(16 * 1024 * 1024) for _ in range(1024)]
+        case "spin":
+            while True:
+                pass
+        case "many_files":
+            _ = [os.open(os.devnull, os.O_RDONLY) for _ in range(5000)]
+
+
 def _call(asked: object, name: str) -> None:
     match name:
         case "die":
             os._exit(3)
         case "hang":
             time.sleep(600)
+        case "flood" | "eat_memory" | "spin" | "many_files":
+            _take(name)
         case "garbage":
             sys.stdout.write("Starting up…\n\n{not json}\n[1, 2]\n")
         case "long_line":
             for _ in range(2000):
                 sys.stdout.write("x" * 65536)
-        case "flood":
-            while True:
-                sys.stdout.write('{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}\n')
         case "close_output":
             sys.stdout.flush()
             os.close(1)

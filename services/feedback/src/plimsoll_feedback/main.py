@@ -11,20 +11,28 @@ from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping
-from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
+from plimsoll_runtime.rpc_server import RpcServer
 
+from plimsoll_feedback.adapters.call_bodies import CallBodies
 from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore
 from plimsoll_feedback.adapters.postgres_partitions import OperationPartitions
+from plimsoll_feedback.adapters.postgres_parts import LEARNING_MIGRATIONS
+from plimsoll_feedback.adapters.postgres_retention import Retention
 from plimsoll_feedback.adapters.postgres_session import MIGRATIONS
 from plimsoll_feedback.adapters.postgres_signals import PostgresSignalStore
+from plimsoll_feedback.adapters.postgres_traces import PostgresTraceStore
 from plimsoll_feedback.config import Settings
+from plimsoll_feedback.learning import Around, learning
 from plimsoll_feedback.service import FeedbackService
+from plimsoll_feedback.service.bodies import OperationBodies
+from plimsoll_feedback.service.traces import Traces
+from plimsoll_feedback.transport.callers import FeedbackCallers
 from plimsoll_feedback.transport.codec import signal_recorded
 from plimsoll_feedback.transport.consumers import EventConsumers
 from plimsoll_feedback.transport.grpc import feedback_rpcs
+from plimsoll_feedback.watching import Beneath, watching
 
 NAME = "feedback"
-CALLERS = frozenset({"gateway"})
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -35,21 +43,49 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
     pool = await stack.enter_async_context(open_pool(settings.postgres, NAME, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
-    await migrate(pool, NAME, [OUTBOX_MIGRATIONS, MIGRATIONS])
+    await migrate(pool, NAME, [OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS])
     partitions = OperationPartitions(pool, clock, settings.partition_days, log)
     await partitions.ensure()
 
     signals = PostgresSignalStore(pool, signal_recorded)
-    service = FeedbackService(PostgresOperationStore(pool), signals, clock, RandomIds())
+    traces = PostgresTraceStore(pool)
+    operations = PostgresOperationStore(pool, signal_recorded)
+    service = FeedbackService(operations, signals, traces, clock, RandomIds())
+    owners = await stack.enter_async_context(
+        CallBodies.opened(
+            settings.model_router_address, settings.tool_dispatcher_address, settings.orchestrator_address, settings.server.tls
+        )
+    )
+    rpcs = feedback_rpcs(service, Traces(traces, service), OperationBodies(operations, owners))
     consumers = EventConsumers(service, bus, clock, metrics, log, batch=settings.ingest_batch)
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
-    authenticate = PeerCertificates(CALLERS, insecure=settings.server.insecure)
+    around = Around(
+        pool=pool,
+        clock=clock,
+        ids=RandomIds(),
+        log=log,
+        tls=settings.server.tls,
+        model_router_address=settings.model_router_address,
+        select_every_s=settings.select_every_s,
+        signals=service,
+    )
+    learns = await learning(around, stack)
+    beneath = Beneath(pool=pool, bodies=owners, clock=clock, ids=RandomIds(), log=log, metrics=metrics)
+    watches = await watching(settings, beneath, stack)
+    authenticate = FeedbackCallers(insecure=settings.server.insecure)
     return App(
         name=NAME,
         metrics=metrics,
         pings={"postgres": partial(ping, pool), "nats": bus.ping},
-        servers=[RpcServer(settings.server, [feedback_rpcs(service)], authenticate, metrics, log)],
-        loops={**consumers.loops(), "relay the outbox": relay.run, "keep partitions ahead": partitions.run},
+        servers=[RpcServer(settings.server, [rpcs, *watches.rpcs, *learns.rpcs], authenticate, metrics, log)],
+        loops={
+            **consumers.loops(),
+            "relay the outbox": relay.run,
+            "keep partitions ahead": partitions.run,
+            "forget what is old": Retention(pool, clock, settings.retention_days, log).run,
+            **watches.loops,
+            **learns.loops,
+        },
     )
 
 

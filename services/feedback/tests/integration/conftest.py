@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from feedback_running import Outage, RunningFeedback, Start, running
-from plimsoll_feedback.config import Settings
+from plimsoll_feedback.config import AlertSettings, ExportSettings, MonitorSettings, Settings
 from plimsoll_runtime.bus import Bus, open_bus
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import NatsSettings, PostgresSettings, Secret, ServerSettings, TlsSettings
@@ -25,6 +25,9 @@ def settings(outage: Outage, nats_url: str) -> Settings:
         server=ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0),
         postgres=PostgresSettings(dsn=Secret(outage.dsn_through)),
         nats=NatsSettings(url=Secret(nats_url)),
+        monitors=MonitorSettings(),
+        alerts=AlertSettings(),
+        export=ExportSettings(),
         ingest_batch=64,
     )
 

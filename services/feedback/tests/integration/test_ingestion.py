@@ -1,11 +1,12 @@
 """Events of the other services become operations, each once, whatever happens meanwhile."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from math import isnan
 
 from feedback_running import Outage, RunningFeedback, Start
-from feedback_samples import ACME, journal, model_call, search, stamped, tool_call
+from feedback_samples import ACME, approval, journal, model_call, search, stamped, tool_call
 from google.protobuf.message import Message
 from plimsoll.feedback.v1 import feedback_events_pb2, operation_pb2, signal_pb2
 from plimsoll.feedback.v1 import feedback_service_pb2 as pb
@@ -202,8 +203,35 @@ async def test_two_replicas_share_the_events(start: Start, bus: Bus) -> None:
         await eventually(complete, within_s=20)
 
 
+async def test_what_people_decided_becomes_a_signal_with_all_that_they_saw(feedback: RunningFeedback, bus: Bus) -> None:
+    asked, decided = approval()
+    await publish(bus, RUNS, [decided, *journal()[:1], asked])  # in the wrong order: the question comes last
+    await publish(bus, RUNS, [decided], again="once more")
+
+    async def signals() -> list[signal_pb2.Signal]:
+        with acting_for(ACME, "ada"):
+            return list((await call(feedback.stub.ListSignals, pb.ListSignalsRequest(run_id="run_1"), cap_s=5)).signals)
+
+    async def known() -> bool:
+        return bool(await listed(feedback))
+
+    await eventually(known)
+
+    async def complete() -> bool:
+        return [bool(one.approval.proposal.text) for one in await signals()] == [True]
+
+    await eventually(complete)
+    [signal] = await signals()
+    told = signal.approval
+    assert (told.approved, [*told.decided_by], signal.comment, signal.source) == (False, ["ada", "grace"], "too much", "grace")
+    assert json.loads(told.arguments.text) == {"amount": 5}
+    proposal = json.loads(told.proposal.text)
+    assert (proposal["summary"], proposal["tool"], proposal["arguments"]) == ("refund 500?", "refund", {"amount": 500})
+    assert signal.operation_id == "run_1.5"
+
+
 async def test_a_recorded_signal_is_announced(feedback: RunningFeedback, bus: Bus) -> None:
-    await publish(bus, RUNS, journal())
+    await publish(bus, RUNS, journal()[:3])
 
     async def known() -> bool:
         return bool(await listed(feedback))

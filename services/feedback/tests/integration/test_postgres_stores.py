@@ -8,10 +8,13 @@ import asyncpg
 import pytest
 from feedback_behaviour import ALL_DAY, EVERYTHING, TEN, OperationStoreBehaviour, SignalStoreBehaviour
 from feedback_samples import ACME, NOON, UMBRELLA, failure, operation, run, signal
+from feedback_trace_behaviour import TraceStoreBehaviour
 from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore, _Query
 from plimsoll_feedback.adapters.postgres_partitions import OperationPartitions
+from plimsoll_feedback.adapters.postgres_retention import Retention
 from plimsoll_feedback.adapters.postgres_session import MIGRATIONS, reading
 from plimsoll_feedback.adapters.postgres_signals import PostgresSignalStore
+from plimsoll_feedback.adapters.postgres_traces import PostgresTraceStore
 from plimsoll_feedback.domain.operation import OperationFilter, RunId
 from plimsoll_feedback.domain.signal import IdempotencyKey
 from plimsoll_feedback.transport.codec import signal_recorded
@@ -48,7 +51,7 @@ class TestPostgresOperationStore(OperationStoreBehaviour):
     @pytest.fixture
     async def store(self, pool: asyncpg.Pool, partitions: OperationPartitions) -> PostgresOperationStore:
         await partitions.ensure()
-        return PostgresOperationStore(pool)
+        return PostgresOperationStore(pool, signal_recorded)
 
     async def test_two_writers_of_the_same_events_in_opposite_order_both_succeed(self, store: PostgresOperationStore) -> None:
         operations = [operation(number) for number in range(200)]
@@ -112,6 +115,16 @@ class TestPostgresOperationStore(OperationStoreBehaviour):
         assert "Index" in plan
 
 
+class TestPostgresTraceStore(TraceStoreBehaviour):
+    @pytest.fixture
+    async def operations(self, pool: asyncpg.Pool) -> PostgresOperationStore:
+        return PostgresOperationStore(pool, signal_recorded)
+
+    @pytest.fixture
+    def store(self, pool: asyncpg.Pool) -> PostgresTraceStore:
+        return PostgresTraceStore(pool)
+
+
 class TestPartitions:
     async def test_each_day_from_yesterday_on_has_its_partition(self, pool: asyncpg.Pool, partitions: OperationPartitions) -> None:
         await partitions.ensure()
@@ -129,7 +142,7 @@ class TestPartitions:
     async def test_rows_that_came_before_their_day_had_a_partition_move_into_it(
         self, pool: asyncpg.Pool, partitions: OperationPartitions, clock: FakeClock
     ) -> None:
-        store = PostgresOperationStore(pool)
+        store = PostgresOperationStore(pool, signal_recorded)
         early, far = operation(1), operation(2, started_at=NOON + timedelta(days=100))
         await store.record([early, far], [])
         assert await partition_rows(pool) == {"operations_default": 2}
@@ -140,12 +153,42 @@ class TestPartitions:
         assert await store.find(ACME, EVERYTHING, TEN) == [far, early]
 
     async def test_partitions_are_made_while_events_come_in(self, pool: asyncpg.Pool, partitions: OperationPartitions) -> None:
-        store = PostgresOperationStore(pool)
+        store = PostgresOperationStore(pool, signal_recorded)
         async with asyncio.TaskGroup() as group:
             for batch in range(20):
                 group.create_task(store.record([operation(batch * 10 + number) for number in range(10)], []))
             group.create_task(partitions.ensure())
         assert (await store.count_failures(ACME, ALL_DAY, None)).operations == 200
+
+
+class TestRetention:
+    async def test_days_that_are_over_are_dropped_whole_and_the_rest_row_by_row(
+        self, pool: asyncpg.Pool, partitions: OperationPartitions, clock: FakeClock
+    ) -> None:
+        store, signals = PostgresOperationStore(pool, signal_recorded), PostgresSignalStore(pool, signal_recorded)
+        await partitions.ensure()
+        old = NOON - timedelta(days=200)
+        await store.record(
+            [operation(1), operation(2, started_at=old), operation(3, started_at=NOON - timedelta(days=1))],
+            [run(), run("run_old", started_at=old)],
+        )
+        await signals.record(signal(1), None)
+        retention = Retention(pool, clock, 30, logs.get("feedback"))
+        await retention.forget()
+        assert {one.step for one in await store.find(ACME, EVERYTHING, TEN)} == {1, 3}
+        assert not await store.has_run(ACME, RunId("run_old"))
+        clock.advance(timedelta(days=31).total_seconds())
+        await partitions.ensure()
+        await retention.forget()
+        assert [one.step for one in await store.find(ACME, EVERYTHING, TEN)] == []
+        assert await signals.find(ACME, RunId("run_1"), TEN) == []
+        assert "operations_20251231" not in await partition_rows(pool)
+
+    async def test_nothing_is_forgotten_unless_it_is_asked_for(self, pool: asyncpg.Pool, clock: FakeClock) -> None:
+        store = PostgresOperationStore(pool, signal_recorded)
+        await store.record([operation(1, started_at=NOON - timedelta(days=4000))], [])
+        await Retention(pool, clock, 0, logs.get("feedback")).forget()
+        assert len(await store.find(ACME, EVERYTHING, TEN)) == 1
 
 
 class TestPostgresSignalStore(SignalStoreBehaviour):

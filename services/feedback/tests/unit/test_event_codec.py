@@ -9,22 +9,26 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from plimsoll.common.v1 import failure_pb2, json_pb2
+from plimsoll.memory.v1 import memory_events_pb2, quality_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2, run_pb2
 from plimsoll_feedback.domain.events import Event, RunFinished, RunStarted, StepFailed, StepFinished, Unknown, Unremarkable
 from plimsoll_feedback.domain.observation import observe
+from plimsoll_feedback.domain.operation import OperationKind
 from plimsoll_feedback.errors import UnreadableEvent
 from plimsoll_feedback.transport.event_codec import (
-    TEXT_CAP_CHARACTERS,
     model_call_completed,
+    quality_drifted,
+    quality_measured,
     run_advanced,
     search_completed,
     tool_call_completed,
 )
+from plimsoll_feedback.transport.event_fields import TEXT_CAP_CHARACTERS
 from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.wire import duration_to_proto
 
-DECODERS = (run_advanced, model_call_completed, tool_call_completed, search_completed)
+DECODERS = (run_advanced, model_call_completed, tool_call_completed, search_completed, quality_measured, quality_drifted)
 SAMPLES: list[tuple[Callable[[bytes], Event], Callable[[], Message]]] = [
     (run_advanced, lambda: journal()[2]),
     (model_call_completed, model_call),
@@ -185,3 +189,29 @@ def test_a_nul_anywhere_in_the_facts_is_mended() -> None:
     )
     assert isinstance(event.entry, StepFinished)
     assert event.entry.facts == {"a\ufffd": ["b\ufffd", {"c": "\ufffd"}, 1]}
+
+
+def test_quality_of_a_collection_is_read_with_its_figures() -> None:
+    window = quality_pb2.QualityWindow(collection="handbook", searches=40, empty=0.25, best_similarity=float("nan"), used=0.5)
+    window.start_time.FromJsonString("2026-01-01T12:00:00Z")
+    window.end_time.FromJsonString("2026-01-01T12:05:00Z")
+    message = memory_events_pb2.QualityMeasured(event_id="evt_q", tenant="acme", window=window)
+    operation = observe(quality_measured(message.SerializeToString())).operation
+    assert operation is not None
+    assert (operation.kind, operation.name, operation.duration_s, operation.failure) == (OperationKind.QUALITY, "handbook", 300.0, None)
+    assert (operation.facts["searches"], operation.facts["empty"], operation.facts["best_similarity"]) == (40, 0.25, None)
+
+
+def test_drift_of_a_collection_is_read_with_what_moved_and_whether_it_is_over() -> None:
+    drift = quality_pb2.Drift(collection="handbook", signal="empty", baseline=0.1, value=0.6, sigmas=5.0, searches=40)
+    drift.start_time.FromJsonString("2026-01-01T12:00:00Z")
+    message = memory_events_pb2.QualityDrifted(event_id="evt_d", tenant="acme", drift=drift, over=True)
+    operation = observe(quality_drifted(message.SerializeToString())).operation
+    assert operation is not None
+    assert (operation.facts["drift"], operation.facts["value"], operation.facts["over"]) == ("empty", 0.6, True)
+
+
+@pytest.mark.parametrize("decode", [quality_measured, quality_drifted])
+def test_a_report_of_quality_without_a_time_is_refused(decode: Callable[[bytes], object]) -> None:
+    with pytest.raises(UnreadableEvent):
+        decode(memory_events_pb2.QualityMeasured(event_id="evt_q", tenant="acme").SerializeToString())

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from feedback_fakes import FakeOperationStore, FakeSignalStore
+from feedback_fakes import FakeOperationStore, FakeSignalStore, FakeTraceStore
 from feedback_samples import ACME, GOOD, UMBRELLA, draft, failure, journal, operation, run, tool_call
 from plimsoll_feedback.domain.operation import OperationFilter, RunId
 from plimsoll_feedback.domain.paging import PAGE_SIZE_CAP, PageRequest
@@ -29,7 +29,7 @@ def signals() -> FakeSignalStore:
 
 @pytest.fixture
 def service(operations: FakeOperationStore, signals: FakeSignalStore, clock: FakeClock, ids: FakeIds) -> FeedbackService:
-    return FeedbackService(operations, signals, clock, ids)
+    return FeedbackService(operations, signals, FakeTraceStore(operations), clock, ids)
 
 
 EVENTS = [run_advanced(message.SerializeToString()) for message in journal()] + [tool_call_completed(tool_call().SerializeToString())]

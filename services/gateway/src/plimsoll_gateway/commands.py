@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from plimsoll_runtime import logs, postgres
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.clock import Clock, SystemClock
 from plimsoll_runtime.errors import FieldProblem, Invalid, PlimsollError
 from plimsoll_runtime.ids import RandomIds
@@ -19,7 +20,7 @@ from plimsoll_gateway.adapters.postgres_keys import MIGRATIONS, PostgresKeyStore
 from plimsoll_gateway.config import PREFIX, SCHEMA
 from plimsoll_gateway.domain.principal import KeyRecord
 from plimsoll_gateway.domain.scopes import scopes_named
-from plimsoll_gateway.service.keys import KeyRequest, KeyRing
+from plimsoll_gateway.service.keys import COMMAND, KeyRequest, KeyRing
 
 _DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
 
@@ -49,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--expires", default="", help="a time such as 2027-01-31T12:00:00Z, or days such as 90d; for ever without it")
     listing = commands.add_parser("list", help="list a tenant's keys")
     listing.add_argument("--tenant", required=True)
+    rotate = commands.add_parser("rotate", help="make a successor of a key and print it, once; the old one works on for a while")
+    rotate.add_argument("--tenant", required=True)
+    rotate.add_argument("--overlap", default=24.0, metavar="HOURS", type=float, help="how long the old key works on; 24 without it")
+    rotate.add_argument("key_id", help="as `list` shows it: key_…")
     revoke = commands.add_parser("revoke", help="take a key back; it stops working within five seconds")
     revoke.add_argument("--tenant", required=True)
     revoke.add_argument("key_id", help="as `list` shows it: key_…")
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(arguments: argparse.Namespace, settings: PostgresSettings) -> None:
     async with postgres.open_pool(settings, SCHEMA, application="gateway-keys") as pool:
-        await postgres.migrate(pool, SCHEMA, [MIGRATIONS])
+        await postgres.migrate(pool, SCHEMA, [AUDIT_MIGRATIONS, MIGRATIONS])
         clock = SystemClock()
         ring = KeyRing(PostgresKeyStore(pool), clock, RandomIds(), partial(secrets.token_urlsafe, 32), logs.get("gateway"))
         match arguments.command:
@@ -67,6 +72,10 @@ async def _run(arguments: argparse.Namespace, settings: PostgresSettings) -> Non
                 sys.stderr.write(f"{_line(new.record)}\nThis is the only time that the key is shown.\n")
             case "list":
                 sys.stdout.writelines(f"{_line(record)}\n" for record in await ring.of_tenant(arguments.tenant))
+            case "rotate":
+                rotated = await ring.rotate(arguments.tenant, arguments.key_id, COMMAND, timedelta(hours=arguments.overlap))
+                sys.stdout.write(f"{rotated.new.text}\n")
+                sys.stderr.write(f"{_line(rotated.new.record)}\n{_line(rotated.old)}\nThis is the only time that the key is shown.\n")
             case "revoke":
                 sys.stdout.write(f"{_line(await ring.revoke(arguments.tenant, arguments.key_id))}\n")
 

@@ -10,15 +10,24 @@ PlimsollError
 │   ├── NoKey                401  no API key came along
 │   ├── UnknownKey           401  no key is like this one
 │   ├── ExpiredKey           401  the key's time is over
-│   └── RevokedKey           401  somebody took the key back
+│   ├── RevokedKey           401  somebody took the key back
+│   ├── BadToken             401  the token is not one that counts here
+│   └── ExpiredToken         401  the token's time is over
 ├── Denied
-│   └── ScopeMissing         403  the key may not do this
+│   ├── ScopeMissing         403  the key may not do this
+│   └── ScopeNotOwn          403  nobody gives away, or takes over, what they may not do themselves
 ├── NotFound
 │   ├── NoSuchPath           404  no method has this path
 │   ├── MethodNotAllowed     405  the path has other HTTP methods
-│   └── KeyNotFound          404  no key has this id (command line)
+│   └── KeyNotFound          404  no key has this id
+├── Conflict
+│   ├── KeyOver              409  the key was revoked or has expired, so it has no successor
+│   ├── RequestKeyReused     422  the idempotency key belongs to a request that asks something else
+│   └── RequestUnderWay      409  the same request is under way, and takes longer than a repeat waits
 ├── Exhausted
-│   └── TooManyInFlight      429  as much as this gateway carries is under way
+│   ├── TooManyInFlight      429  as much as this gateway carries, or the tenant may have, is under way
+│   ├── RateLimited          429  the key or its tenant asks too often
+│   └── QueueFull            429  more runs wait, or wait longer, than one of this priority may add to
 ├── Unavailable
 │   └── DependencyAway       503  a service behind the gateway cannot be reached
 └── DeadlineExpired
@@ -28,7 +37,17 @@ PlimsollError
 
 from collections.abc import Sequence
 
-from plimsoll_runtime.errors import DeadlineExpired, Denied, Exhausted, FieldProblem, Invalid, NotFound, Unauthenticated, Unavailable
+from plimsoll_runtime.errors import (
+    Conflict,
+    DeadlineExpired,
+    Denied,
+    Exhausted,
+    FieldProblem,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class BodyTooLarge(Invalid):
@@ -88,10 +107,28 @@ class RevokedKey(Unauthenticated):
     reason = "KEY_REVOKED"
 
 
+class BadToken(Unauthenticated):
+    """The token does not count here."""
+
+    reason = "TOKEN_INVALID"
+
+
+class ExpiredToken(Unauthenticated):
+    """The token has expired."""
+
+    reason = "TOKEN_EXPIRED"
+
+
 class ScopeMissing(Denied):
     """The API key may not do this."""
 
     reason = "SCOPE_MISSING"
+
+
+class ScopeNotOwn(Denied):
+    """Nobody makes a key that may do more than they may."""
+
+    reason = "SCOPE_NOT_OWN"
 
 
 class NoSuchPath(NotFound):
@@ -119,10 +156,46 @@ class KeyNotFound(NotFound):
     reason = "KEY_NOT_FOUND"
 
 
+class KeyOver(Conflict):
+    """The key does not work any more."""
+
+    reason = "KEY_OVER"
+
+
 class TooManyInFlight(Exhausted):
     """The gateway carries as much as it can."""
 
     reason = "TOO_MANY_IN_FLIGHT"
+
+
+class RequestKeyReused(Conflict):
+    """The idempotency key was used for another request."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__(remedy="use a new key for a new request")
+
+
+class RequestUnderWay(Conflict):
+    """The request with this idempotency key is under way."""
+
+    reason = "IDEMPOTENT_REQUEST_UNDER_WAY"
+
+    def __init__(self) -> None:
+        super().__init__(remedy="ask again with the same key", retry_after_s=1.0)
+
+
+class RateLimited(Exhausted):
+    """Requests come too often."""
+
+    reason = "RATE_LIMITED"
+
+
+class QueueFull(Exhausted):
+    """Too many runs wait."""
+
+    reason = "QUEUE_FULL"
 
 
 class DependencyAway(Unavailable):

@@ -10,33 +10,50 @@ from pathlib import Path
 
 import grpc
 from plimsoll_runtime import logs, postgres
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.guard import open_guard
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, run_service
+from plimsoll_runtime.limiter import Rate
 from plimsoll_runtime.metrics import Metrics
+from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.rpc_client import open_channel
 
 from plimsoll_gateway.adapters.feedback import GrpcFeedback
 from plimsoll_gateway.adapters.key_file import OwnerOnlyKeyFile
 from plimsoll_gateway.adapters.memory import GrpcMemory
 from plimsoll_gateway.adapters.model_router import GrpcModelRouter
+from plimsoll_gateway.adapters.oidc import NoTokens, OidcTokens
 from plimsoll_gateway.adapters.orchestrator import GrpcOrchestrator
 from plimsoll_gateway.adapters.postgres_keys import MIGRATIONS, PostgresKeyStore
+from plimsoll_gateway.adapters.postgres_requests import PostgresRequestLedger
+from plimsoll_gateway.adapters.postgres_usage import PostgresUsageStore
 from plimsoll_gateway.adapters.tool_dispatcher import GrpcToolDispatcher
 from plimsoll_gateway.commands import keys_command
 from plimsoll_gateway.config import SCHEMA, Settings
-from plimsoll_gateway.service.access import Access, Bounds
-from plimsoll_gateway.service.gateway import Gateway
+from plimsoll_gateway.ports import KeyStore, TokenJudge
+from plimsoll_gateway.service.access import Access, Bounds, Room
+from plimsoll_gateway.service.backlog import Backlog, Marks
+from plimsoll_gateway.service.doorway import Doorway
+from plimsoll_gateway.service.gateway import Behind, Gateway
+from plimsoll_gateway.service.identity import Identity
 from plimsoll_gateway.service.keys import KeyRing
-from plimsoll_gateway.transport.grpc import SERVICE, ApiKeys, public_server
+from plimsoll_gateway.service.limits import RateLimits, Rates
+from plimsoll_gateway.service.models import Models
+from plimsoll_gateway.service.once import Once
+from plimsoll_gateway.service.usage import UsageCounts
+from plimsoll_gateway.transport.desk import Desk
+from plimsoll_gateway.transport.grpc import SERVICE, Rpcs, public_server
 from plimsoll_gateway.transport.http import HttpServer
-from plimsoll_gateway.transport.openapi import openapi
+from plimsoll_gateway.transport.pages import pages
 from plimsoll_gateway.transport.rest import Parts
 from plimsoll_gateway.transport.servicer import GatewayServicer
 from plimsoll_gateway.transport.transcoder import Transcoder
 
 NAME = "gateway"
 _MIB = 1024 * 1024
+_LIMIT_CAP_S = 0.03  # what Redis has to decide a limit; then it is decided here: a refusal comes within 50 ms whatever is away
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -44,50 +61,84 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     log, metrics = logs.get(NAME), Metrics()
 
     pool = await stack.enter_async_context(postgres.open_pool(settings.postgres, SCHEMA, application=NAME))
-    await postgres.migrate(pool, SCHEMA, [MIGRATIONS])
-    keys = PostgresKeyStore(pool)
+    await postgres.migrate(pool, SCHEMA, [AUDIT_MIGRATIONS, MIGRATIONS])
+    clock, keys, usage = SystemClock(), PostgresKeyStore(pool), PostgresUsageStore(pool)
+    ring = KeyRing(keys, clock, RandomIds(), partial(secrets.token_urlsafe, 32), log)
     if settings.bootstrap_key_file:
-        ring = KeyRing(keys, SystemClock(), RandomIds(), partial(secrets.token_urlsafe, 32), log)
         await ring.bootstrap(OwnerOnlyKeyFile(Path(settings.bootstrap_key_file)), settings.bootstrap_tenant)
 
-    gateway = await _gateway(settings, stack)
-    access = Access(keys, SystemClock())
-    bounds = Bounds.of(requests=settings.bound.requests, streams=settings.bound.streams, body_bytes=settings.bound.bodies_mib * _MIB)
-    servicer = GatewayServicer(gateway, request_bytes=settings.http.body_bytes)
+    behind = await _behind(settings, stack)
+    backlog = Backlog(behind.orchestrator, _marks(settings), clock, log)
+    once = Once(PostgresRequestLedger(pool), RandomIds(), log)
+    counts = UsageCounts(usage, clock, log)
+    doorway = await _doorway(settings, stack, keys, counts, metrics)
+    identity = Identity(ring, usage, behind.models, clock)
+    servicer = GatewayServicer(Gateway(behind, backlog, clock), identity, request_bytes=settings.http.body_bytes)
+    desk = Desk(servicer, SERVICE, once)
     transcoder = Transcoder(SERVICE)
     rest = Parts(
         servicer=servicer,
+        desk=desk,
+        doorway=doorway,
         transcoder=transcoder,
-        access=access,
-        bounds=bounds,
         settings=settings.http,
         request_cap_s=settings.server.request_cap_s,
-        openapi=openapi(transcoder, version("plimsoll-gateway")),
+        models=Models(behind.models),
+        pages=pages(transcoder, version("plimsoll-gateway")),
         metrics=metrics,
         log=log,
     )
+    rpcs = Rpcs(desk, servicer, request_bytes=settings.http.body_bytes)
     return App(
         name=NAME,
         metrics=metrics,
         pings={"postgres": partial(postgres.ping, pool)},
         servers=[
-            public_server(settings.server, settings.public_grpc_listen, servicer, ApiKeys(access, bounds), metrics, log),
+            public_server(settings.server, settings.public_grpc_listen, rpcs, doorway, metrics, log),
             HttpServer(settings.http.listen, rest),
         ],
+        loops={"watch the backlog": backlog.watch, "forget old requests": once.keep_house, "write usage": counts.run},
     )
 
 
-async def _gateway(settings: Settings, stack: AsyncExitStack) -> Gateway:
+async def _doorway(settings: Settings, stack: AsyncExitStack, keys: KeyStore, counts: UsageCounts, metrics: Metrics) -> Doorway:
+    log, clock, limit, bound = logs.get(NAME), SystemClock(), settings.limit, settings.bound
+    tokens: TokenJudge = NoTokens()
+    if settings.jwt.issuer:
+        tokens = await stack.enter_async_context(OidcTokens.opened(settings.jwt, clock, log))
+    redis = await stack.enter_async_context(open_redis(settings.redis))
+    guard = await stack.enter_async_context(
+        open_guard(redis, clock, log, space=SCHEMA, share=1 / limit.replicas, cap_s=_LIMIT_CAP_S, registry=metrics.registry, rounds=1)
+    )
+    rates = Rates(
+        key=Rate(count=limit.key_requests, per_s=limit.window_s),
+        tenant=Rate(count=limit.tenant_requests, per_s=limit.window_s),
+        of_tenant={tenant: Rate(count=count, per_s=limit.window_s) for tenant, count in limit.of_tenant.items()},
+    )
+    room = Room(
+        requests=bound.requests,
+        streams=bound.streams,
+        tenant_requests=bound.tenant_requests,
+        tenant_streams=bound.tenant_streams,
+        body_bytes=bound.bodies_mib * _MIB,
+    )
+    return Doorway(Access(keys, tokens, clock), Bounds(room), RateLimits(guard, rates), counts)
+
+
+def _marks(settings: Settings) -> Marks:
+    return Marks(runs=settings.backlog.runs, tenant_runs=settings.backlog.tenant_runs, oldest_s=settings.backlog.age_s)
+
+
+async def _behind(settings: Settings, stack: AsyncExitStack) -> Behind:
     async def peer(address: str, name: str) -> grpc.aio.Channel:
         return await stack.enter_async_context(open_channel(address, settings.server.tls, name))
 
-    return Gateway(
+    return Behind(
         orchestrator=GrpcOrchestrator(await peer(settings.orchestrator_address, "orchestrator")),
         tools=GrpcToolDispatcher(await peer(settings.tool_dispatcher_address, "tool-dispatcher")),
         models=GrpcModelRouter(await peer(settings.model_router_address, "model-router")),
         memory=GrpcMemory(await peer(settings.memory_address, "memory")),
         feedback=GrpcFeedback(await peer(settings.feedback_address, "feedback")),
-        clock=SystemClock(),
     )
 
 

@@ -174,3 +174,23 @@ async def test_many_requests_share_one_connection_in_order(door: Door):
             length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
             await reader.readexactly(length)
     writer.close()
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key"])
+async def test_a_header_that_counts_and_comes_twice_is_refused_over_both_protocols(door: Door, name: str):
+    value = f"Bearer {door.key}" if name == "Authorization" else "k"
+    status, problem = await spoken(door, post(door, f"{name}: {value}", f"{name}: {value}", "Content-Length: 0"))
+    assert (status.split()[1], problem["reason"], problem["violations"][0]["field"]) == (b"400", "BAD_HEADER", name)
+    stub = gateway_service_pb2_grpc.GatewayServiceStub(door.channel)
+    metadata = (("authorization", f"Bearer {door.key}"), (name.lower(), value), (name.lower(), value))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.IngestDocument(memory_pb2.IngestDocumentRequest(collection="c", source="s"), metadata=metadata)
+    assert error_from_rpc(caught.value, "gateway").reason == "BAD_HEADER"
+
+
+async def test_requests_smuggled_behind_one_another_are_not_read(door: Door):
+    inner = f"GET /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n\r\n".encode()
+    for headers in (("Content-Length: 5", "Transfer-Encoding: chunked"), ("Content-Length: 2", "Content-Length: 90")):
+        status, problem = await spoken(door, post(door, *headers) + b"0\r\n\r\n" + inner)
+        assert (status.split()[1], problem["reason"]) == (b"400", "MALFORMED_HTTP")
+    assert all(peer.heard == [] for peer in door.peers.values())

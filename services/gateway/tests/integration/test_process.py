@@ -35,6 +35,7 @@ def settings(postgres_dsn: str, tmp_path: Path) -> dict[str, str]:
     return {
         "INSECURE": "true",
         "POSTGRES_DSN": postgres_dsn,
+        "REDIS_URL": "redis://127.0.0.1:9/0",  # nothing listens there: limits are the process's own
         "HTTP_LISTEN": f"127.0.0.1:{http}",
         "PUBLIC_GRPC_LISTEN": f"127.0.0.1:{rpc}",
         "ADMIN_LISTEN": f"127.0.0.1:{admin}",

@@ -1,8 +1,9 @@
 """Keys are believed for five seconds and no longer; places are bounded and given back."""
 
 import pytest
-from gateway_behaviour import KeyStoreBehaviour
+from gateway_behaviour import TOLD, KeyStoreBehaviour
 from gateway_fakes import FakeKeyStore, key_record
+from plimsoll_gateway.adapters.oidc import NoTokens
 from plimsoll_gateway.domain.principal import key_digest, key_text
 from plimsoll_gateway.errors import NoKey, RevokedKey, TooManyInFlight, UnknownKey
 from plimsoll_gateway.service import access as access_module
@@ -23,17 +24,17 @@ class TestFakeKeyStore(KeyStoreBehaviour):
 @pytest.fixture
 async def store(clock: FakeClock) -> FakeKeyStore:
     store = FakeKeyStore()
-    await store.add(key_record("key_1", key_digest(KEY), clock.now()))
+    await store.add(key_record("key_1", key_digest(KEY), clock.now()), TOLD)
     return store
 
 
 async def test_a_good_key_is_its_principal(store: FakeKeyStore, clock: FakeClock):
-    principal = await Access(store, clock).admit(SHOWN, "GetRun")
+    principal = await Access(store, NoTokens(), clock).admit(SHOWN, "GetRun")
     assert (principal.tenant, principal.actor) == ("acme", "console (key_1)")
 
 
 async def test_a_key_is_looked_up_once_in_five_seconds(store: FakeKeyStore, clock: FakeClock):
-    access = Access(store, clock)
+    access = Access(store, NoTokens(), clock)
     for _ in range(3):
         await access.admit(SHOWN, "GetRun")
     assert store.lookups == 1
@@ -43,9 +44,9 @@ async def test_a_key_is_looked_up_once_in_five_seconds(store: FakeKeyStore, cloc
 
 
 async def test_a_revoked_key_is_refused_within_five_seconds(store: FakeKeyStore, clock: FakeClock):
-    access = Access(store, clock)
+    access = Access(store, NoTokens(), clock)
     await access.admit(SHOWN, "GetRun")
-    await store.revoke("acme", "key_1", clock.now())
+    await store.revoke("acme", "key_1", clock.now(), TOLD)
     clock.advance(4.9)
     await access.admit(SHOWN, "GetRun")
     clock.advance(0.1)
@@ -54,16 +55,16 @@ async def test_a_revoked_key_is_refused_within_five_seconds(store: FakeKeyStore,
 
 
 async def test_a_key_made_after_somebody_guessed_its_id_works_within_five_seconds(store: FakeKeyStore, clock: FakeClock):
-    access, later = Access(store, clock), key_text("key_2", "t" * 43)
+    access, later = Access(store, NoTokens(), clock), key_text("key_2", "t" * 43)
     with pytest.raises(UnknownKey):
         await access.admit(f"Bearer {later}", "GetRun")
-    await store.add(key_record("key_2", key_digest(later), clock.now()))
+    await store.add(key_record("key_2", key_digest(later), clock.now()), TOLD)
     clock.advance(5.0)
     assert (await access.admit(f"Bearer {later}", "GetRun")).key_id == "key_2"
 
 
 async def test_a_known_id_with_another_secret_costs_no_look_up(store: FakeKeyStore, clock: FakeClock):
-    access = Access(store, clock)
+    access = Access(store, NoTokens(), clock)
     await access.admit(SHOWN, "GetRun")
     for letter in "abc":
         with pytest.raises(UnknownKey):
@@ -73,7 +74,7 @@ async def test_a_known_id_with_another_secret_costs_no_look_up(store: FakeKeySto
 
 async def test_made_up_ids_never_drive_out_a_real_key(store: FakeKeyStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(access_module, "_KEPT_MOST", 3)
-    access = Access(store, clock)
+    access = Access(store, NoTokens(), clock)
     await access.admit(SHOWN, "GetRun")
     for number in range(10):
         with pytest.raises(UnknownKey):
@@ -86,7 +87,7 @@ async def test_made_up_ids_never_drive_out_a_real_key(store: FakeKeyStore, clock
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer  ", KEY, f"Token {KEY}"])
 async def test_a_request_without_a_key_is_told_how_to_send_one(store: FakeKeyStore, clock: FakeClock, header: str):
     with pytest.raises(NoKey) as caught:
-        await Access(store, clock).admit(header, "GetRun")
+        await Access(store, NoTokens(), clock).admit(header, "GetRun")
     assert "Authorization: Bearer" in caught.value.remedy
 
 
@@ -96,7 +97,7 @@ async def test_a_store_that_is_away_is_no_refusal_of_the_key(clock: FakeClock):
             raise Unavailable(reason="DATABASE_UNAVAILABLE")
 
     with pytest.raises(Unavailable):
-        await Access(Away(), clock).admit(SHOWN, "GetRun")
+        await Access(Away(), NoTokens(), clock).admit(SHOWN, "GetRun")
 
 
 def test_a_bound_refuses_what_does_not_fit_and_takes_what_was_given_back():

@@ -7,6 +7,7 @@ from plimsoll_runtime.settings import InvalidSettings, load
 GOOD = {
     "INSECURE": "true",
     "POSTGRES_DSN": "postgresql://x",
+    "REDIS_URL": "redis://x",
     **{f"{peer}_ADDRESS": "127.0.0.1:1" for peer in ("ORCHESTRATOR", "TOOL_DISPATCHER", "MODEL_ROUTER", "MEMORY", "FEEDBACK")},
 }
 
@@ -27,6 +28,12 @@ def test_defaults_are_those_of_the_readme():
         ({"HTTP_HEARTBEAT_S": "0"}, "must be positive"),
         ({"BOUND_STREAMS": "0"}, "must be at least 1"),
         ({"HTTP_BODY_MIB": "200"}, "BOUND_BODIES_MIB must be at least HTTP_BODY_MIB"),
+        ({"LIMIT_TENANTS": "acme"}, "'acme' is not tenant=count"),
+        ({"LIMIT_TENANTS": "acme=0"}, "must be at least 1"),
+        ({"LIMIT_REPLICAS": "0"}, "must be positive"),
+        ({"BACKLOG_AGE_S": "0"}, "must be positive"),
+        ({"JWT_ISSUER": "http://id.example"}, "must be an https address"),
+        ({"JWT_ISSUER": "https://id.example"}, "JWT_AUDIENCE must be set"),
         ({"HTTP_BODY_KIB": "1"}, "PLIMSOLL_GATEWAY_HTTP_BODY_KIB: is not a setting"),
     ],
 )

@@ -9,7 +9,7 @@ from gateway_fakes import FakeKeyFile, FakeKeyStore
 from plimsoll_gateway.adapters.key_file import OwnerOnlyKeyFile
 from plimsoll_gateway.domain.principal import read_key
 from plimsoll_gateway.domain.scopes import ROLES
-from plimsoll_gateway.errors import KeyNotFound
+from plimsoll_gateway.errors import KeyNotFound, KeyOver
 from plimsoll_gateway.service.keys import KeyRequest, KeyRing
 from plimsoll_runtime import logs
 from plimsoll_runtime.errors import Invalid
@@ -127,3 +127,34 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str):
     (tmp_path / "directory").mkdir()
     with pytest.raises(InvalidSettings, match="PLIMSOLL_GATEWAY_BOOTSTRAP_KEY_FILE"):
         OwnerOnlyKeyFile(tmp_path / name).write("plk_000001_" + "x" * 43)
+
+
+async def test_a_rotated_key_works_on_for_the_overlap_beside_its_successor(ring: KeyRing, store: FakeKeyStore, clock: FakeClock):
+    old = await ring.create(KeyRequest(tenant="acme", name="ci", scopes=ROLES["viewer"], expires_at=clock.now() + timedelta(days=90)))
+    clock.advance(86400 * 10)
+    rotated = await ring.rotate("acme", old.record.key_id, "ann (key_9)", timedelta(hours=1))
+    new = rotated.new.record
+    assert (new.name, new.scopes, new.replaces, new.created_by) == ("ci", ROLES["viewer"], old.record.key_id, "ann (key_9)")
+    assert new.expires_at == clock.now() + timedelta(days=90)
+    assert rotated.old.expires_at == clock.now() + timedelta(hours=1)
+    told = (await ring.events("acme", 0, 10))[0]
+    assert (told.action, told.actor, told.subject) == ("key.rotated", "ann (key_9)", f"key:{new.key_id}")
+
+
+@pytest.mark.parametrize("hours", [-1, 24 * 31])
+async def test_an_overlap_that_cannot_be_is_refused(ring: KeyRing, hours: int):
+    old = await ring.create(KeyRequest(tenant="acme", name="ci", scopes=ROLES["viewer"]))
+    with pytest.raises(Invalid, match="overlap"):
+        await ring.rotate("acme", old.record.key_id, "ann", timedelta(hours=hours))
+
+
+async def test_a_key_that_is_over_or_anothers_has_no_successor(ring: KeyRing, clock: FakeClock):
+    revoked = await ring.create(KeyRequest(tenant="acme", name="ci", scopes=ROLES["viewer"]))
+    await ring.revoke("acme", revoked.record.key_id)
+    expired = await ring.create(KeyRequest(tenant="acme", name="ci", scopes=ROLES["viewer"], expires_at=clock.now() + timedelta(days=1)))
+    clock.advance(86401)
+    for key in (revoked, expired):
+        with pytest.raises(KeyOver):
+            await ring.rotate("acme", key.record.key_id, "ann")
+    with pytest.raises(KeyNotFound):
+        await ring.rotate("other", revoked.record.key_id, "ann")

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
-from model_router_rooms import PROMPT, classify, plain, running, settings_for
+from model_router_rooms import PROMPT, classify, plain, running, settings_for, with_providers
 from plimsoll.common.v1 import failure_pb2
 from plimsoll.model_router.v1 import model_events_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll_model_router.adapters.postgres_ledger import COMPLETED
-from plimsoll_model_router.config import ProviderSettings, Settings
+from plimsoll_model_router.config import Settings
 from plimsoll_runtime.bus import ConsumerSpec, Message, open_bus, service_stream
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import Conflict, Invalid, NotFound
@@ -115,16 +114,6 @@ async def test_every_call_is_announced_once(settings: Settings, nats_url: str) -
 async def upstream() -> AsyncIterator[ScriptedUpstream]:
     async with serving() as upstream:
         yield upstream
-
-
-def with_providers(settings: Settings, upstream: ScriptedUpstream, anthropic: str, openai: str) -> Settings:
-    return replace(
-        settings,
-        anthropic=ProviderSettings(api_key=Secret("k"), base_url=upstream.url, model=anthropic),
-        openai=ProviderSettings(
-            api_key=Secret("k"), base_url=f"{upstream.url}/v1", model=openai, input_price_micros=1_000_000, output_price_micros=2_000_000
-        ),
-    )
 
 
 async def test_configured_providers_answer_and_the_next_one_takes_over(settings: Settings, upstream: ScriptedUpstream) -> None:

@@ -33,8 +33,8 @@ def list_approvals(
     """List pending approvals, oldest first."""
     status = None if every else ApprovalStatus.PENDING
     found = on_mesh(data, lambda mesh: mesh.approvals.list(status=status, run_id=run, limit=limit))
-    rows = ((a.id, a.status, f"{len(a.approved_by)}/{a.quorum}", a.agent, a.node, when(a.asked_at), call_line(a)) for a in found)
-    made = table(("approval", "status", "yes", "agent", "node", "asked", "would execute"), rows)
+    rows = ((a.id, a.status, f"{len(a.approved_by)}/{a.quorum}", a.run_id, a.agent, a.node, when(a.asked_at), call_line(a)) for a in found)
+    made = table(("approval", "status", "yes", "run", "agent", "node", "asked", "would execute"), rows)
     print_list(found, made, as_json=as_json, empty="Nothing waits for an approval.")
 
 

@@ -21,6 +21,8 @@ from plimsoll_client.cli.output import (
     visible,
     when,
 )
+from plimsoll_client.cli.program import spelled
+from plimsoll_client.cli.references import missing
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.models import Accepts, Agent, Model
 
@@ -70,12 +72,15 @@ def apply_agents(
 ) -> None:
     """Bring agents into the mesh. Prompts, knowledge and graph of each; repeating it changes nothing.
 
-    Their tools come from the same folder, by `plimsoll up --agents DIR`.
+    Their tools come from the same folder, by `plimsoll up --agents DIR`. Warns of tools, prompts and collections that a graph names and
+    the mesh does not have. A graph in Python becomes an agent.yaml by `agent.to_yaml()`.
     """
     from plimsoll_client.bundles import read_bundles  # noqa: PLC0415 - YAML takes 40 ms, which only this command should pay
 
     bundles = read_bundles(directory)
-    applied = on_mesh(data, lambda mesh: _apply_all(mesh, bundles))
+    applied, warnings = on_mesh(data, lambda mesh: _apply_all(mesh, bundles))
+    for warning in warnings:
+        error_console().print(visible(spelled(f"warning: {warning}")), style="yellow", soft_wrap=True)
     if as_json:
         print_json(applied)
     else:
@@ -110,7 +115,7 @@ def list_models(data: Data = None, as_json: AsJson = False) -> None:
     print_list(found, made, as_json=as_json, empty="No model can answer.")
 
 
-async def _apply_all(mesh: "Mesh", bundles: "tuple[Bundle, ...]") -> "list[Applied]":
+async def _apply_all(mesh: "Mesh", bundles: "tuple[Bundle, ...]") -> "tuple[list[Applied], list[str]]":
     from plimsoll_client.bundles import apply  # noqa: PLC0415 - as above
 
     notes = error_console()
@@ -122,7 +127,8 @@ async def _apply_all(mesh: "Mesh", bundles: "tuple[Bundle, ...]") -> "list[Appli
             done.append(step)
             status.update(f"{len(done)} of {total}: {visible(step)}")
 
-        return [await apply(mesh, bundle, on_step=on_step) for bundle in bundles]
+        applied = [await apply(mesh, bundle, on_step=on_step) for bundle in bundles]
+        return applied, await missing(mesh, [bundle.graph for bundle in bundles])
 
 
 def _print_agent(agent: Agent) -> None:

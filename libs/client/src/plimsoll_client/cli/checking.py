@@ -72,10 +72,15 @@ def _check(file: Path) -> _Found:
     from plimsoll_graph.check import check  # noqa: PLC0415 - the expression engine takes a while to load, which only this command should pay
 
     try:
-        text = _built(file) if file.suffix == ".py" else text_of(read_given(str(file)))
+        text = graph_text(file)
     except BadInput as error:
         return _Found(file=str(file), text="", checked=None, unreadable=tuple(error.problems))
     return _Found(file=str(file), text=text, checked=check(text, str(file)))
+
+
+def graph_text(file: Path) -> str:
+    """The YAML or JSON of a graph, which a .py file builds. Raises BadInput."""
+    return _built(file) if file.suffix == ".py" else text_of(read_given(str(file)))
 
 
 def _built(file: Path) -> str:

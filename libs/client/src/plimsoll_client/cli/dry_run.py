@@ -6,29 +6,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from plimsoll_runtime.errors import FieldProblem
 
+from plimsoll_client.cli.checking import graph_text
 from plimsoll_client.cli.exits import Exit
 from plimsoll_client.cli.options import AsJson, Data
-from plimsoll_client.cli.output import console, print_json, print_table, table
+from plimsoll_client.cli.output import console, error_console, print_json, print_table, table, visible
+from plimsoll_client.cli.program import spelled
+from plimsoll_client.cli.references import missing
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.errors import BadInput
-from plimsoll_client.files import read_given, text_of
 
 if TYPE_CHECKING:
+    from plimsoll_client.mesh import Mesh
     from plimsoll_client.models import CheckedAgent
 
 
 def dry_run(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A graph, or the folder of an agent", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A graph, or the folder of an agent, or Python that defines `agent`", show_default=False)
+    ],
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a graph against the mesh without registering it: its mistakes, and the unfinished runs that it would break.
 
-    Ends with 0 when it could be registered and breaks nothing, 2 for mistakes, 1 when it would break runs.
+    A .py file is run, by you and on this machine. Ends with 0 when it could be registered and breaks nothing, 2 for mistakes, 1 when it would break runs.
     """
     path = file / "agent.yaml" if file.is_dir() else file
-    source = text_of(read_given(str(path)))
-    checked = on_mesh(data, lambda mesh: mesh.agents.check(source, source_name=path.name))
+    source = graph_text(path)
+    checked, warnings = on_mesh(data, lambda mesh: _look(mesh, source, path.name))
+    for warning in warnings:
+        error_console().print(visible(spelled(f"warning: {warning}")), style="yellow", soft_wrap=True)
     if as_json:
         print_json(checked)
     elif checked.mistakes:
@@ -37,6 +44,10 @@ def dry_run(
     else:
         _print_runs(checked)
     raise typer.Exit(Exit.BAD_INPUT if checked.mistakes else Exit.OTHER if checked.broken_runs else Exit.DONE)
+
+
+async def _look(mesh: "Mesh", source: str, name: str) -> "tuple[CheckedAgent, list[str]]":
+    return await mesh.agents.check(source, source_name=name), await missing(mesh, [source])
 
 
 def _print_runs(checked: "CheckedAgent") -> None:

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the lines on standard error that explain one.
+"""How a command ends: the exit codes, and what explains one: lines on standard error, and with --json a problem on standard output.
 
 0    done
 1    anything not listed here; `agents dry-run`: the version would break runs
@@ -45,6 +45,31 @@ _BY_KIND = {
 def exit_code(error: PlimsollError) -> Exit:
     """The code for an error."""
     return _BY_KIND.get(error.kind, Exit.OTHER)
+
+
+def identified(error: PlimsollError) -> str:
+    """By what an error is known: its reason, for programs and for the documentation, and its trace, for logs."""
+    return f"[{error.reason}]" + (f" trace {error.trace_id}" if error.trace_id else "")
+
+
+def as_problem(error: PlimsollError) -> dict[str, object]:
+    """An error for programs: the fields that the REST API's problem documents have, where they make sense here."""
+    problem: dict[str, object] = {
+        "type": f"urn:plimsoll:reason:{error.reason}",
+        "detail": error.message,
+        "reason": error.reason,
+        "retryable": error.retryable,
+        "exitCode": int(exit_code(error)),
+    }
+    if error.trace_id:
+        problem["traceId"] = error.trace_id
+    if error.remedy:
+        problem["remedy"] = error.remedy
+    if error.problems:
+        problem["violations"] = [{"field": one.field, "problem": one.problem, "remedy": one.remedy} for one in error.problems]
+    if error.retry_after_s is not None:
+        problem["retryAfter"] = error.retry_after_s
+    return problem
 
 
 def explained(error: PlimsollError) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version as version_of
@@ -13,15 +14,20 @@ from plimsoll_runtime.errors import FieldProblem
 
 from plimsoll_client.cli.options import AsJson, Data
 from plimsoll_client.cli.output import console, error_console, print_json, print_table, table, when
+from plimsoll_client.cli.program import spelled
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.errors import BadInput
 from plimsoll_client.files import read_given, text_of
+from plimsoll_client.models import RunStatus
 from plimsoll_client.observations import Demonstration, Label, Outcome, Remark, Score, SignalValue, Verdict
 
 if TYPE_CHECKING:
+    from plimsoll_client.mesh import Mesh
+    from plimsoll_client.models import Run
     from plimsoll_client.observations import FailureReport
 
 app = typer.Typer()
+_ASIDE_MOST = 1000
 
 
 class Ended(StrEnum):
@@ -38,13 +44,16 @@ def errors(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count what failed, by category, with the most frequent reasons."""
+    """Count what failed, by category, with the most frequent reasons; and the runs that are set aside, which have not failed yet."""
     after = datetime.now(UTC) - timedelta(hours=hours)
-    report = on_mesh(data, lambda mesh: mesh.feedback.failures(agent=agent, after=after))
+    report, aside = on_mesh(data, lambda mesh: _failures(mesh, agent, after))
     if as_json:
-        print_json(report)
-    else:
-        _print_failures(report, hours)
+        print_json({**asdict(report), "quarantined": [run.id for run in aside]})
+        return
+    _print_failures(report, hours)
+    if aside:
+        told = f"{len(aside)} {'run is' if len(aside) == 1 else 'runs are'} quarantined: see `plimsoll runs list --status quarantined`"
+        console().print(spelled(told), style="yellow", soft_wrap=True)
 
 
 @app.command()
@@ -89,6 +98,11 @@ def version(as_json: AsJson = False) -> None:
         print_json(found)
     else:
         typer.echo(f"plimsoll {found['plimsoll']} (Python {found['python']})")
+
+
+async def _failures(mesh: "Mesh", agent: str, after: datetime) -> "tuple[FailureReport, list[Run]]":
+    report = await mesh.feedback.failures(agent=agent, after=after)
+    return report, await mesh.runs.list(agent=agent, status=RunStatus.QUARANTINED, limit=_ASIDE_MOST)
 
 
 def chosen(named: Sequence[SignalValue], comment: str) -> SignalValue:

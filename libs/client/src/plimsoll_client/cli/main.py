@@ -9,9 +9,9 @@ from typing import cast
 import typer
 from plimsoll_runtime.errors import PlimsollError, unwrap
 
-from plimsoll_client.cli import approvals, catalog, feedback, memory, running, runs, schedules, threads, webhooks
-from plimsoll_client.cli.exits import Exit, exit_code, explained
-from plimsoll_client.cli.output import error_console, visible
+from plimsoll_client.cli import approvals, catalog, feedback, keys, memory, running, runs, schedules, threads, webhooks
+from plimsoll_client.cli.exits import Exit, as_problem, exit_code, explained, identified
+from plimsoll_client.cli.output import error_console, print_json, visible
 from plimsoll_client.cli.program import spelled
 
 GROUP = "plimsoll.commands"
@@ -25,6 +25,7 @@ _OURS = (
     catalog.app,
     memory.app,
     feedback.app,
+    keys.app,
 )
 _COMPLETING = "_PLIMSOLL_COMPLETE"
 
@@ -46,7 +47,7 @@ def invoke(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else Exit.DONE
     except (PlimsollError, BaseExceptionGroup) as error:
-        return _report(error)
+        return _report(error, as_json="--json" in argv)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OTHER
@@ -83,12 +84,15 @@ def _contribute(app: typer.Typer, entry: EntryPoint) -> None:
         error_console().print(f"plimsoll: the commands of {entry.value} cannot be loaded: {error}")
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException, *, as_json: bool) -> int:
     leaf = unwrap(error)
     if not isinstance(leaf, PlimsollError):
         raise error
+    if as_json:
+        print_json(as_problem(leaf))
     out = error_console()
     for index, line in enumerate(explained(leaf)):
         told = visible(spelled(line))
         out.print(f"plimsoll: {told}" if index == 0 else told, soft_wrap=True, style="red" if index == 0 else None)
+    out.print(visible(identified(leaf)), soft_wrap=True, style="dim")
     return exit_code(leaf)

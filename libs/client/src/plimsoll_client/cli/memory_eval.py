@@ -15,7 +15,9 @@ from plimsoll_client.retrieval import Comparison, Evaluation, Measure
 
 def evaluate(
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Its name", show_default=False)],
-    queries: Annotated[str, typer.Argument(metavar="FILE|-", help="Labelled queries, one JSON object a line", show_default=False)],
+    queries: Annotated[
+        str, typer.Argument(metavar="FILE|-|@NAME", help="Labelled queries, one JSON object a line; or a kept set", show_default=False)
+    ],
     at: Annotated[list[int] | None, typer.Option("--at", metavar="K", help="Depth of the measures; may come often", min=1, max=100)] = None,
     with_: Annotated[str, typer.Option("--with", metavar="JSON", help="How to search: vector_weight, text_weight, rerank, exact")] = "",
     against: Annotated[str, typer.Option("--against", metavar="JSON", help="Another way to search, to compare with")] = "",
@@ -26,11 +28,15 @@ def evaluate(
 
     A line of the file: {"query": "…", "relevant": ["SOURCE", …]}.
     """
-    labelled = read_queries(queries, text_of(read_given(queries)))
+    kept = queries.removeprefix("@") if queries.startswith("@") else ""
+    labelled = [] if kept else read_queries(queries, text_of(read_given(queries)))
     configuration = read_configuration("--with", with_) if with_ else None
     baseline = read_configuration("--against", against) if against else None
     found = on_mesh(
-        data, lambda mesh: mesh.memory.evaluate(collection, labelled, ks=at or (), configuration=configuration, baseline=baseline)
+        data,
+        lambda mesh: mesh.memory.evaluate(
+            collection, labelled, query_set=kept, ks=at or (), configuration=configuration, baseline=baseline
+        ),
     )
     if as_json:
         print_json(found)

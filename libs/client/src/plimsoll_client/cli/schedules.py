@@ -49,7 +49,10 @@ def put(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         str, typer.Option("--time-zone", metavar="ZONE", help="Such as Europe/Berlin [default: UTC]", show_default=False)
     ] = "",
     missed: Annotated[
-        Missed | None, typer.Option("--missed", help="Times that passed while nothing could fire [default: once]", show_default=False)
+        Missed | None,
+        typer.Option(
+            "--missed", help="Times that passed while nothing could fire, but for those in a pause [default: once]", show_default=False
+        ),
     ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Do not fire until it is resumed")] = False,
     priority: Priority = 0,
@@ -102,13 +105,13 @@ def show(name: Name, data: Data = None, as_json: AsJson = False) -> None:
 
 @group.command()
 def pause(name: Name, data: Data = None, as_json: AsJson = False) -> None:
-    """Do not fire until it is resumed."""
+    """Do not fire until it is resumed. Runs that it started go on; times that pass meanwhile are left out for good."""
     _print_saved(on_mesh(data, lambda mesh: _set_paused(mesh, name, paused=True)), as_json=as_json)
 
 
 @group.command()
 def resume(name: Name, data: Data = None, as_json: AsJson = False) -> None:
-    """Fire again; times that passed meanwhile count as missed."""
+    """Fire again, from the next time on; times that fell into the pause are left out, whatever --missed says."""
     _print_saved(on_mesh(data, lambda mesh: _set_paused(mesh, name, paused=False)), as_json=as_json)
 
 

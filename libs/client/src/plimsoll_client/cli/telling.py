@@ -134,6 +134,8 @@ def origin_words(origin: RunOrigin | None) -> str:
         parts.append(f"started by {origin.parent_run_id} at {origin.parent_seq}{f' ({origin.place})' if origin.place else ''}")
     if origin.forked_run_id:
         parts.append(f"forked from {origin.forked_run_id} at {origin.forked_seq}")
+    if origin.steered_run_id:
+        parts.append(f"with input for {origin.steered_run_id}, which ended without reading it")
     if origin.schedule:
         parts.append(f"started by schedule {origin.schedule}")
     return ", ".join(parts)

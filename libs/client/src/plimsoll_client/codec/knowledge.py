@@ -14,6 +14,10 @@ def collection_from_proto(message: document_pb2.Collection) -> Collection:
         chunks=message.chunks,
         embedder=message.embedder,
         created_at=moment(message, "create_time", message.create_time),
+        next_embedder=message.next_embedder,
+        reembedded=message.reembedded,
+        exact=message.exact,
+        reranker=message.reranker,
     )
 
 
@@ -29,6 +33,7 @@ def document_from_proto(message: document_pb2.Document) -> Document:
         size_bytes=message.size_bytes,
         metadata=object_from_proto(message.metadata, "document.metadata"),
         updated_at=moment(message, "update_time", message.update_time),
+        labels=tuple(message.labels),
     )
 
 
@@ -45,6 +50,7 @@ def passage_from_proto(message: document_pb2.Passage) -> Passage:
         vector_rank=message.vector_rank,
         span=(message.span_start, message.span_end),
         metadata=object_from_proto(message.metadata, "passage.metadata"),
+        labels=tuple(message.labels),
     )
 
 
@@ -59,4 +65,5 @@ def receipt_from_proto(message: document_pb2.Receipt) -> Receipt:
         embedder=message.embedder,
         skipped=tuple(message.skipped),
         best_score=message.best_score,
+        reranker=message.reranker,
     )

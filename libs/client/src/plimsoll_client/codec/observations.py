@@ -2,12 +2,14 @@
 
 from plimsoll.common.v1 import failure_pb2
 from plimsoll.feedback.v1 import operation_pb2, signal_pb2
+from plimsoll.gateway.v1 import traces_pb2
 from plimsoll_runtime.failures import Category, failure_from_proto
 from plimsoll_runtime.usage import usage_from_proto
 from plimsoll_runtime.wire import duration_from_proto, json_from_proto, json_to_proto, object_from_proto
 
 from plimsoll_client.codec.words import moment, word
 from plimsoll_client.observations import (
+    Decision,
     Demonstration,
     FailureCount,
     Label,
@@ -17,6 +19,8 @@ from plimsoll_client.observations import (
     Remark,
     Score,
     Signal,
+    SignalDraft,
+    SignalRefusal,
     SignalValue,
     Verdict,
 )
@@ -75,6 +79,18 @@ def signal_to_proto(run_id: str, operation_id: str, value: SignalValue, comment:
     return message
 
 
+def draft_to_proto(draft: SignalDraft) -> traces_pb2.SignalEntry:
+    signal = signal_to_proto(draft.run_id, draft.operation_id, draft.value, draft.comment)
+    signal.tag, signal.source = draft.tag, draft.source
+    return traces_pb2.SignalEntry(signal=signal, idempotency_key=draft.key)
+
+
+def result_from_proto(message: signal_pb2.SignalResult) -> Signal | SignalRefusal:
+    if message.WhichOneof("outcome") == "signal":
+        return signal_from_proto(message.signal)
+    return SignalRefusal(reason=message.refusal.reason, message=message.refusal.message)
+
+
 def signal_from_proto(message: signal_pb2.Signal) -> Signal:
     return Signal(
         id=message.signal_id,
@@ -87,7 +103,7 @@ def signal_from_proto(message: signal_pb2.Signal) -> Signal:
     )
 
 
-def _signal_value(message: signal_pb2.Signal) -> SignalValue:
+def _signal_value(message: signal_pb2.Signal) -> SignalValue | Decision:
     match message.WhichOneof("value"):
         case "verdict":
             return Verdict(good=message.verdict == signal_pb2.VERDICT_GOOD)
@@ -99,5 +115,8 @@ def _signal_value(message: signal_pb2.Signal) -> SignalValue:
             return Demonstration(value=json_from_proto(message.demonstration, "signal.demonstration"))
         case "outcome":
             return Outcome(succeeded=message.outcome)
+        case "approval":
+            told = message.approval
+            return Decision(approved=told.approved, approval_id=told.approval_id, decided_by=tuple(told.decided_by))
         case _:
             return Remark()

@@ -63,6 +63,7 @@ def origin_from_proto(message: run_pb2.RunOrigin) -> RunOrigin:
         parent_seq=message.parent_seq,
         place=message.place,
         forked_run_id=message.forked_run_id,
+        steered_run_id=message.steered_run_id,
         forked_seq=message.forked_seq,
         schedule=message.schedule,
         requested_by=message.requested_by,

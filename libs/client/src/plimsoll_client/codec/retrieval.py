@@ -3,7 +3,18 @@
 from plimsoll.memory.v1 import document_pb2, quality_pb2
 from plimsoll_runtime.wire import json_to_proto
 
-from plimsoll_client.retrieval import Comparison, Evaluation, LabelledQuery, Measure, QueryOutcome, SearchConfiguration
+from plimsoll_client.codec.words import moment
+from plimsoll_client.retrieval import (
+    Comparison,
+    Drift,
+    Evaluation,
+    LabelledQuery,
+    Measure,
+    QualityWindow,
+    QueryOutcome,
+    QuerySet,
+    SearchConfiguration,
+)
 
 
 def query_to_proto(query: LabelledQuery) -> quality_pb2.LabelledQuery:
@@ -54,4 +65,43 @@ def _comparison(message: quality_pb2.Comparison) -> Comparison:
         losses=message.losses,
         ties=message.ties,
         verdict=message.verdict,
+    )
+
+
+def query_set_from_proto(message: quality_pb2.QuerySetSummary) -> QuerySet:
+    return QuerySet(
+        name=message.name,
+        collection=message.collection,
+        queries=message.queries,
+        judgements=message.judgements,
+        digest=message.digest,
+        updated_at=moment(message, "update_time", message.update_time),
+    )
+
+
+def window_from_proto(message: quality_pb2.QualityWindow) -> QualityWindow:
+    return QualityWindow(
+        started_at=moment(message, "start_time", message.start_time),
+        ended_at=moment(message, "end_time", message.end_time),
+        searches=message.searches,
+        empty=message.empty,
+        under_returned=message.under_returned,
+        failed=message.failed,
+        degraded=message.degraded,
+        best_similarity=message.best_similarity,
+        best_text_score=message.best_text_score,
+        reported=message.reported,
+        used=message.used,
+        median_duration_s=message.median_duration_s,
+    )
+
+
+def drift_from_proto(message: quality_pb2.Drift) -> Drift:
+    return Drift(
+        signal=message.signal,
+        usual=message.baseline,
+        value=message.value,
+        sigmas=message.sigmas,
+        searches=message.searches,
+        since=moment(message, "start_time", message.start_time),
     )

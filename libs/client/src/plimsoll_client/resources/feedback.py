@@ -1,23 +1,29 @@
 """Feedback: what happened in production, and how good it was."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from plimsoll.common.v1 import failure_pb2
 from plimsoll.feedback.v1 import operation_pb2
 from plimsoll.gateway.v1 import feedback_pb2 as pb
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
+from plimsoll.gateway.v1 import traces_pb2
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.wire import timestamp_to_proto
 
 from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.observations import (
     category_to_proto,
+    draft_to_proto,
     failure_count_from_proto,
     operation_from_proto,
+    result_from_proto,
     signal_from_proto,
     signal_to_proto,
 )
-from plimsoll_client.observations import FailureReport, Operation, OperationKind, Signal, SignalValue
+from plimsoll_client.observations import FailureReport, Operation, OperationKind, Signal, SignalDraft, SignalRefusal, SignalValue
+
+_AT_ONCE = 500  # what the mesh takes in one call
 
 
 class Feedback:
@@ -70,6 +76,15 @@ class Feedback:
         request = pb.RecordSignalRequest(run_id=run_id, signal=signal_to_proto(run_id, operation_id, value, comment), idempotency_key=key)
         answer = await (self._calls.repeatable if key else self._calls.once)(self._stub.RecordSignal, request)
         return signal_from_proto(answer.signal)
+
+    async def record(self, drafts: Sequence[SignalDraft]) -> list[Signal | SignalRefusal]:
+        """Record many signals, each by itself; one answer for each, in order. Repeated by itself only when each has a `key`."""
+        told: list[Signal | SignalRefusal] = []
+        call = self._calls.repeatable if all(draft.key for draft in drafts) else self._calls.once
+        for start in range(0, len(drafts), _AT_ONCE):
+            request = traces_pb2.RecordSignalsRequest(entries=map(draft_to_proto, drafts[start : start + _AT_ONCE]))
+            told += map(result_from_proto, (await call(self._stub.RecordSignals, request)).results)
+        return told
 
     async def signals(self, run_id: str, *, limit: int = 100) -> list[Signal]:
         """Those of a run."""

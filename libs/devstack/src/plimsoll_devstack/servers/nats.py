@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,18 +84,22 @@ class NatsServer:
                 "max_file_store": 64 << 30,  # what streams may reserve together; each has a bound of its own
                 "sync_interval": "2m",
             },
-            "accounts": {
-                "mesh": {"jetstream": "enabled", "users": [self._user(name) for name in (*SERVICES, OPERATOR)]},
-                **{guest: {"jetstream": "enabled", "users": [self._user(guest)]} for guest in self._guests()},
-            },
+            "accounts": accounts(self.passwords),
         }
 
-    def _guests(self) -> list[str]:
-        return sorted(self.passwords.keys() - {*SERVICES, OPERATOR})
 
-    def _user(self, name: str) -> dict[str, object]:
-        login: dict[str, object] = {"user": name, "password": self.passwords[name]}
-        return login | {"permissions": permissions(name)} if name in SERVICES else login
+def accounts(passwords: Mapping[str, str]) -> dict[str, object]:
+    """The mesh's account with the services and the operator, and one for each guest."""
+    guests = sorted(passwords.keys() - {*SERVICES, OPERATOR})
+    return {
+        "mesh": {"jetstream": "enabled", "users": [_user(name, passwords) for name in (*SERVICES, OPERATOR)]},
+        **{guest: {"jetstream": "enabled", "users": [_user(guest, passwords)]} for guest in guests},
+    }
+
+
+def _user(name: str, passwords: Mapping[str, str]) -> dict[str, object]:
+    login: dict[str, object] = {"user": name, "password": passwords[name]}
+    return login | {"permissions": permissions(name)} if name in SERVICES else login
 
 
 def permissions(service: str) -> dict[str, object]:

@@ -64,12 +64,13 @@ class RedisServer:
             "maxmemory 256mb",
             "maxmemory-policy volatile-ttl",
             "user default off",
-            *(f"user {name} on >{password} {_rights(name)}" for name, password in sorted(self.passwords.items())),
+            *(f"user {name} on >{password} {rights(name)}" for name, password in sorted(self.passwords.items())),
         ]
         return "\n".join(lines) + "\n"
 
 
-def _rights(user: str) -> str:
+def rights(user: str) -> str:
+    """What a user may do, in the words of Redis: a service may read and write its own keys and channels only."""
     if user in SERVICES:
         return f"~plimsoll:{user}:* resetchannels &plimsoll:{user}:* +@all -@admin -@dangerous +info"
     return "~* &* +@all"

@@ -300,10 +300,10 @@ _MIDDLE = frozenset({"cut", "clean-cut", "late-error", "malformed", "chatter", "
 
 
 @asynccontextmanager
-async def serving(*, port: int = 0, keeps: bool = True) -> AsyncIterator[ScriptedUpstream]:
-    """The upstream on 127.0.0.1, until the block ends; what hangs then is let go."""
+async def serving(*, port: int = 0, keeps: bool = True, host: str = "127.0.0.1") -> AsyncIterator[ScriptedUpstream]:
+    """The upstream on this machine alone, or on `host`, until the block ends; what hangs then is let go."""
     upstream = ScriptedUpstream(keeps=keeps)
-    server = await asyncio.start_server(upstream.attend, "127.0.0.1", port, limit=_HEAD_CAP, backlog=1024)
+    server = await asyncio.start_server(upstream.attend, host, port, limit=_HEAD_CAP, backlog=1024)
     upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield upstream

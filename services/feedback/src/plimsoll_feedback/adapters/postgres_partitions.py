@@ -11,9 +11,12 @@ from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.postgres import translating
 
+from plimsoll_feedback.adapters.operation_rows import NAMES
+
 _EVERY_S: Final = 3600.0
 _SOON_S: Final = 10.0
 _LOCK_SPACE: Final = 0x706C6670  # "plfp": one replica at a time makes partitions
+_KEPT: Final = f"{NAMES}, recorded_at, recorded_in"  # all columns that are not generated
 _EXISTING: Final = (
     "select child.relname from pg_inherits join pg_class child on child.oid = inhrelid where inhparent = 'operations'::regclass"
 )
@@ -67,6 +70,6 @@ def _creation(name: str, day: date) -> str:
 create table {name} (like operations including all);
 lock table operations_default in access exclusive mode;
 with moved as (delete from operations_default where started_at >= {after} and started_at < {before} returning *)
-insert into {name} select * from moved;
+insert into {name} ({_KEPT}) select {_KEPT} from moved;
 alter table operations attach partition {name} for values from ({after}) to ({before});
 """

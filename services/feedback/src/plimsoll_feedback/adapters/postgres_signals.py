@@ -1,47 +1,28 @@
 """Signals in Postgres, announced through the outbox of the same transaction."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import asyncpg
-from plimsoll_runtime.failures import Category
-from plimsoll_runtime.json_types import dump_json, parse_json
 from plimsoll_runtime.outbox import OutboxEvent, add_events
 
+from plimsoll_feedback.adapters.postgres_runs import ADD_WORDS
 from plimsoll_feedback.adapters.postgres_session import reading, writing
-from plimsoll_feedback.domain.operation import OperationId, RunId
+from plimsoll_feedback.adapters.signal_rows import INSERT, SELECT, signal_from_row, signal_to_row
+from plimsoll_feedback.domain.operation import RunId
 from plimsoll_feedback.domain.paging import PageRequest
-from plimsoll_feedback.domain.signal import (
-    Demonstrated,
-    Ended,
-    IdempotencyKey,
-    Judged,
-    Relabelled,
-    Remarked,
-    Scored,
-    Signal,
-    SignalId,
-    SignalValue,
-    Verdict,
-)
+from plimsoll_feedback.domain.signal import IdempotencyKey, Relabelled, Signal
 from plimsoll_feedback.errors import IdempotencyKeyReused
+from plimsoll_feedback.ports.signals import Keyed
 
 Announce: TypeAlias = Callable[[Signal], OutboxEvent]
-Cell: TypeAlias = Any  # whatever a column holds
 
-_INSERT: Final = """
-insert into signals (
-    tenant, signal_id, run_id, operation_id, comment, source, created_at, idempotency_key, fingerprint,
-    kind, verdict, score, category, demonstration, outcome
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
-returning signal_id
-"""
-_BY_KEY: Final = "select * from signals where tenant = $1 and idempotency_key = $2"
-_OF_RUN: Final = "select * from signals where tenant = $1 and run_id = $2 order by created_at, signal_id limit $3"
-_OF_RUN_BEYOND: Final = """
-select * from signals
-where tenant = $1 and run_id = $2 and created_at >= $4 and (created_at, signal_id) > ($4, $5)
+_WORDS_OF_COMMENT: Final = 500
+_BY_KEY: Final = f"{SELECT} where signals.tenant = $1 and idempotency_key = any($2::text[])"
+_OF_RUN: Final = f"{SELECT} where signals.tenant = $1 and run_id = $2 order by created_at, signal_id limit $3"
+_OF_RUN_BEYOND: Final = f"""
+{SELECT}
+where signals.tenant = $1 and run_id = $2 and created_at >= $4 and (created_at, signal_id) > ($4, $5)
 order by created_at, signal_id limit $3
 """
 
@@ -55,18 +36,23 @@ class PostgresSignalStore:
 
     async def record(self, signal: Signal, key: IdempotencyKey | None) -> Signal:
         """Store and announce, or return what was stored under the key. Raises IdempotencyKeyReused."""
-        event = self._announce(signal)
-        async with writing(self._pool, signal.tenant) as connection:
-            if await connection.fetchval(_INSERT, *_to_row(signal, key)) is not None:
-                await add_events(connection, [event])
-                return signal
-            assert key is not None  # without a key nothing can be in the way
-            row = await connection.fetchrow(_BY_KEY, signal.tenant, key.key)
-        if row["fingerprint"] != key.fingerprint:
+        [recorded] = await self.record_all(signal.tenant, [Keyed(signal=signal, key=key)])
+        if recorded is None:
             raise IdempotencyKeyReused(
-                f"idempotency key {key.key} recorded another signal, {row['signal_id']}", remedy="use a new key for a new signal"
+                f"idempotency key {key.key if key else ''} recorded another signal", remedy="use a new key for a new signal"
             )
-        return _from_row(row)
+        return recorded
+
+    async def record_all(self, tenant: str, signals: Sequence[Keyed]) -> Sequence[Signal | None]:
+        """All in one transaction; None in place of one whose key said something else."""
+        rows = [signal_to_row(one.signal, one.key) for one in sorted(signals, key=_by_key)]
+        async with writing(self._pool, tenant) as connection:
+            stored = {row["signal_id"] for row in await connection.fetch(INSERT, *map(list, zip(*rows, strict=True)))}
+            new = [one.signal for one in signals if one.signal.id in stored]
+            await announce_signals(connection, new, self._announce)
+            repeated = [one.key.key for one in signals if one.signal.id not in stored and one.key is not None]
+            before = {row["idempotency_key"]: row for row in await connection.fetch(_BY_KEY, tenant, repeated)} if repeated else {}
+        return [one.signal if one.signal.id in stored else _same(one, before) for one in signals]
 
     async def find(self, tenant: str, run_id: RunId, page: PageRequest) -> Sequence[Signal]:
         """A page of the run's signals, oldest first."""
@@ -75,67 +61,32 @@ class PostgresSignalStore:
                 rows = await connection.fetch(_OF_RUN, tenant, run_id, page.size)
             else:
                 rows = await connection.fetch(_OF_RUN_BEYOND, tenant, run_id, page.size, page.after.at, page.after.id)
-        return [_from_row(row) for row in rows]
+        return [signal_from_row(row) for row in rows]
 
 
-def _to_row(signal: Signal, key: IdempotencyKey | None) -> tuple[Cell, ...]:
-    return (
-        signal.tenant,
-        signal.id,
-        signal.run_id,
-        signal.operation_id,
-        signal.comment,
-        signal.source,
-        signal.created_at,
-        key.key if key else None,
-        key.fingerprint if key else None,
-        *_value_to_row(signal.value),
-    )
+async def announce_signals(connection: asyncpg.Connection, signals: Sequence[Signal], announce: Announce) -> None:
+    """Tell others of signals that were just stored, and make them findable by their run."""
+    await add_events(connection, [announce(signal) for signal in signals])
+    telling = [signal for signal in signals if signal.comment or isinstance(signal.value, Relabelled)]
+    words = [
+        (
+            signal.tenant,
+            signal.run_id,
+            [signal.value.category.value] if isinstance(signal.value, Relabelled) else [],
+            signal.comment[:_WORDS_OF_COMMENT],
+        )
+        for signal in sorted(telling, key=lambda signal: (signal.tenant, signal.run_id))
+    ]
+    if words:
+        await connection.executemany(ADD_WORDS, words)
 
 
-def _value_to_row(value: SignalValue) -> tuple[Cell, ...]:
-    """The columns kind, verdict, score, category, demonstration and outcome."""
-    match value:
-        case Judged(verdict=verdict):
-            return ("verdict", verdict.value, None, None, None, None)
-        case Scored(score=score):
-            return ("score", None, score, None, None, None)
-        case Relabelled(category=category):
-            return ("category", None, None, category.value, None, None)
-        case Demonstrated(answer=answer):
-            return ("demonstration", None, None, None, dump_json(answer), None)
-        case Ended(succeeded=succeeded):
-            return ("outcome", None, None, None, None, succeeded)
-        case Remarked():
-            return ("remark", None, None, None, None, None)
-        case _:
-            assert_never(value)
+def _by_key(one: Keyed) -> str:
+    """In one order for all, so that two requests with the same keys cannot lock each other out."""
+    return one.key.key if one.key else ""
 
 
-def _from_row(row: asyncpg.Record) -> Signal:
-    return Signal(
-        id=SignalId(row["signal_id"]),
-        tenant=row["tenant"],
-        run_id=RunId(row["run_id"]),
-        operation_id=None if row["operation_id"] is None else OperationId(row["operation_id"]),
-        value=_value_from_row(row),
-        comment=row["comment"],
-        source=row["source"],
-        created_at=row["created_at"],
-    )
-
-
-def _value_from_row(row: asyncpg.Record) -> SignalValue:
-    match row["kind"]:
-        case "verdict":
-            return Judged(verdict=Verdict(row["verdict"]))
-        case "score":
-            return Scored(score=row["score"])
-        case "category":
-            return Relabelled(category=Category(row["category"]))
-        case "demonstration":
-            return Demonstrated(answer=parse_json(row["demonstration"], field="demonstration"))
-        case "outcome":
-            return Ended(succeeded=row["outcome"])
-        case _:
-            return Remarked()
+def _same(one: Keyed, before: Mapping[str, asyncpg.Record]) -> Signal | None:
+    assert one.key is not None  # without a key nothing can be in the way
+    row = before[one.key.key]
+    return signal_from_row(row) if row["fingerprint"] == one.key.fingerprint else None

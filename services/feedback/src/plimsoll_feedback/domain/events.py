@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from plimsoll_runtime.failures import Failure
-from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
@@ -26,7 +26,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The run's first entry."""
+    """The run's first entry: which conversation it belongs to and which run started it, if any."""
+
+    thread_id: str = ""
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,17 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked:
+    """People are asked; `context` is all that they see: summary, details, the exact call."""
+
+    approval_id: str
+    node: str
+    context: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecided:
-    """People, or time, answered; `duration_s` is how long the run waited."""
+    """People, or time, answered; `duration_s` is how long the run waited, `arguments` what a rejection proposes instead."""
 
     approval_id: str
     node: str
@@ -65,6 +77,9 @@ class ApprovalDecided:
     decided_by: str
     next: str
     duration_s: float
+    comment: str = ""
+    approved_by: tuple[str, ...] = ()
+    arguments: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +95,7 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unremarkable:
-    """An entry that says nothing which a later one does not say again: a start, a turn, a question, a pause, a child run."""
+    """An entry that says nothing which a later one does not say again: a start, a turn, a pause, a child run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +103,7 @@ class Unknown:
     """An entry of a kind that a newer orchestrator writes: the run is known by it, and nothing else."""
 
 
-Entry: TypeAlias = RunStarted | StepFinished | StepFailed | ApprovalDecided | RunFinished | Unremarkable | Unknown
+Entry: TypeAlias = RunStarted | StepFinished | StepFailed | ApprovalAsked | ApprovalDecided | RunFinished | Unremarkable | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +121,10 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCallCompleted:
-    """A model answered or failed. `confidence` is None when the provider gives none."""
+    """A model answered or failed. `confidence` is None when the provider gives none, `key` who asked at the front door.
+
+    `evaluation` says that the call judged a prompt or a model; it is no part of production.
+    """
 
     event_id: str
     tenant: str
@@ -124,6 +142,12 @@ class ModelCallCompleted:
     started_at: datetime
     duration_s: float
     failure: Failure | None
+    prompt_version: int = 0
+    model_digest: str = ""
+    cached: bool = False
+    unpriced: bool = False
+    key: str = ""
+    evaluation: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +166,9 @@ class ToolCallCompleted:
     started_at: datetime
     duration_s: float
     failure: Failure | None
+    approved_by: tuple[str, ...] = ()
+    degraded_by: str = ""
+    resolved_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +200,19 @@ class SearchCompleted:
     failure: Failure | None
 
 
-Event: TypeAlias = JournalEntry | ModelCallCompleted | ToolCallCompleted | SearchCompleted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityReported:
+    """Memory measured a stretch of searches of a collection, or saw one of its measures leave its range or come back."""
+
+    event_id: str
+    tenant: str
+    collection: str
+    started_at: datetime
+    duration_s: float
+    facts: JsonObject
+
+
+Event: TypeAlias = JournalEntry | ModelCallCompleted | ToolCallCompleted | SearchCompleted | QualityReported
 
 
 def happened_at(event: Event) -> datetime:

@@ -1,10 +1,12 @@
 """The first label of a failure: which category, and on what evidence. People correct it later by a signal."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from plimsoll_runtime.failures import Category, Failure
 
 from plimsoll_feedback.domain.events import Decision, Receipt, RunEnd
+from plimsoll_feedback.domain.operation import OperationId, RunId
 
 STATED = "stated by the service that reported it"
 
@@ -15,6 +17,21 @@ class Label:
 
     failure: Failure
     evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A label that was given to an operation afterwards: by a rule, or, with the rule `person`, by somebody. A person's wins."""
+
+    tenant: str
+    run_id: RunId
+    operation_id: OperationId
+    category: Category
+    rule: str
+    evidence: str
+    agent: str
+    started_at: datetime
+    created_at: datetime
 
 
 def label_stated(failure: Failure | None) -> Label | None:

@@ -20,6 +20,7 @@ class OperationKind(StrEnum):
     TOOL_CALL = "tool_call"
     RETRIEVAL = "retrieval"
     APPROVAL = "approval"
+    QUALITY = "quality"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +54,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """That a run exists, and since when: what signals are checked against."""
+    """That a run exists, and since when: what signals are checked against. Its first entry also tells where it belongs."""
 
     id: RunId
     tenant: str
     agent: str
     agent_version: str
     started_at: datetime
+    thread_id: str = ""
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,11 @@ class OperationFilter:
     kind: OperationKind | None = None
     category: Category | None = None
     failed_only: bool = False
+    agent_version: str | None = None
+    name: str | None = None
+    prompt_digest: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import NewType, TypeAlias, assert_never
 
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import Category
-from plimsoll_runtime.json_types import JsonValue, digest, dump_json
+from plimsoll_runtime.json_types import JsonObject, JsonValue, digest, dump_json
 
 from plimsoll_feedback.domain.operation import OperationId, RunId
 
@@ -64,18 +64,42 @@ class Remarked:
     """Only the comment counts."""
 
 
-SignalValue: TypeAlias = Judged | Scored | Relabelled | Demonstrated | Ended | Remarked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """People allowed or refused what a run proposed. Comes out of the run's journal, with all that they could see.
+
+    arguments   of a refusal: what they proposed instead
+    """
+
+    approved: bool
+    approval_id: str
+    node: str
+    decided_by: tuple[str, ...]
+    proposal: JsonValue = None
+    arguments: JsonValue = None
+
+
+SignalValue: TypeAlias = Judged | Scored | Relabelled | Demonstrated | Ended | Remarked | Decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalDraft:
-    """What somebody wants to record. `operation_id` is None when the whole run is meant."""
+    """What somebody wants to record. `operation_id` is None when the whole run is meant; without `run_id` the run is the one with `tag`."""
 
     run_id: RunId
     operation_id: OperationId | None
     value: SignalValue
     comment: str
     source: str
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalEntry:
+    """One of many that are recorded together; an empty key means always a new signal."""
+
+    draft: SignalDraft
+    idempotency_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +117,17 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What people were asked: kept so that their decision can be read with all that led to it."""
+
+    tenant: str
+    run_id: RunId
+    approval_id: str
+    context: JsonObject
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
     """The key of a request, bound to what the request said."""
 
@@ -103,12 +138,15 @@ class IdempotencyKey:
 def problems_of(draft: SignalDraft) -> tuple[FieldProblem, ...]:
     """Everything that forbids recording the draft, at once."""
     problems = [*_problems_of_value(draft)]
-    if not draft.run_id:
-        problems.append(FieldProblem("run_id", "is empty", "say which run the signal is about"))
-    for name, text in (("run_id", draft.run_id), ("operation_id", draft.operation_id or ""), ("source", draft.source)):
+    texts = {"run_id": draft.run_id, "operation_id": draft.operation_id or "", "source": draft.source, "tag": draft.tag}
+    if not draft.run_id and not draft.tag:
+        problems.append(FieldProblem("run_id", "is empty", "say which run the signal is about, by its id or by one of its tags"))
+    if draft.run_id and draft.tag:
+        problems.append(FieldProblem("tag", "stands beside a run_id", "give one of the two"))
+    for name, text in texts.items():
         problems += _too_long(name, text, NAME_CAP_CHARACTERS)
     problems += _too_long("comment", draft.comment, COMMENT_CAP_CHARACTERS)
-    texts = {"run_id": draft.run_id, "operation_id": draft.operation_id or "", "source": draft.source, "comment": draft.comment}
+    texts["comment"] = draft.comment
     problems += [FieldProblem(name, "holds a NUL character", "remove it") for name, text in texts.items() if "\x00" in text]
     return tuple(problems)
 
@@ -121,7 +159,8 @@ def problems_of_key(key: str) -> tuple[FieldProblem, ...]:
 
 def fingerprint(draft: SignalDraft) -> str:
     """Tells one draft from another under the same idempotency key."""
-    return digest([draft.run_id, draft.operation_id, type(draft.value).__name__, _plain(draft.value), draft.comment, draft.source])
+    said: list[JsonValue] = [draft.run_id, draft.operation_id, type(draft.value).__name__, _plain(draft.value), draft.comment, draft.source]
+    return digest([*said, draft.tag] if draft.tag else said)
 
 
 def _problems_of_value(draft: SignalDraft) -> list[FieldProblem]:
@@ -132,6 +171,8 @@ def _problems_of_value(draft: SignalDraft) -> list[FieldProblem]:
             return _too_long("demonstration", dump_json(answer), DEMONSTRATION_CAP_CHARACTERS)
         case Remarked() if not draft.comment.strip():
             return [FieldProblem("comment", "is empty", "a remark needs a comment")]
+        case Decided():
+            return [FieldProblem("approval", "comes from the journal only", "decide the approval itself")]
         case Judged() | Scored() | Relabelled() | Ended() | Remarked():
             return []
         case _:
@@ -156,5 +197,7 @@ def _plain(value: SignalValue) -> JsonValue:
             return succeeded
         case Remarked():
             return None
+        case Decided(approval_id=approval_id):
+            return approval_id
         case _:
             assert_never(value)

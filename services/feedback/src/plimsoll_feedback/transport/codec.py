@@ -10,7 +10,7 @@ import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 from plimsoll.common.v1 import failure_pb2, json_pb2
 from plimsoll.feedback.v1 import feedback_events_pb2, feedback_service_pb2, operation_pb2, signal_pb2
-from plimsoll_runtime.errors import FieldProblem, Invalid
+from plimsoll_runtime.errors import FieldProblem, Invalid, PlimsollError
 from plimsoll_runtime.failures import Category, failure_to_proto
 from plimsoll_runtime.outbox import OutboxEvent
 from plimsoll_runtime.usage import usage_to_proto
@@ -19,6 +19,7 @@ from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_pr
 from plimsoll_feedback.domain.operation import FailureCount, Operation, OperationFilter, OperationId, OperationKind, RunId
 from plimsoll_feedback.domain.paging import DEFAULT_PAGE_SIZE, PageRequest, Position
 from plimsoll_feedback.domain.signal import (
+    Decided,
     Demonstrated,
     Ended,
     Judged,
@@ -27,6 +28,7 @@ from plimsoll_feedback.domain.signal import (
     Scored,
     Signal,
     SignalDraft,
+    SignalEntry,
     SignalValue,
     Verdict,
 )
@@ -39,10 +41,10 @@ _VERDICTS_TO_PROTO: Final[dict[Verdict, signal_pb2.Verdict.ValueType]] = {
     Verdict.GOOD: signal_pb2.VERDICT_GOOD,
     Verdict.BAD: signal_pb2.VERDICT_BAD,
 }
-_CATEGORIES_TO_PROTO: Final = {category: failure_pb2.FailureCategory.Value(f"FAILURE_CATEGORY_{category.name}") for category in Category}
+CATEGORIES_TO_PROTO: Final = {category: failure_pb2.FailureCategory.Value(f"FAILURE_CATEGORY_{category.name}") for category in Category}
 _KINDS_TO_PROTO: Final = {kind: operation_pb2.OperationKind.Value(f"OPERATION_KIND_{kind.name}") for kind in OperationKind}
 _VERDICTS: Final[dict[int, Verdict]] = {number: verdict for verdict, number in _VERDICTS_TO_PROTO.items()}
-_CATEGORIES: Final[dict[int, Category]] = {number: category for category, number in _CATEGORIES_TO_PROTO.items()}
+CATEGORIES: Final[dict[int, Category]] = {number: category for category, number in CATEGORIES_TO_PROTO.items()}
 _KINDS: Final[dict[int, OperationKind]] = {number: kind for kind, number in _KINDS_TO_PROTO.items()}
 
 
@@ -50,28 +52,35 @@ def filter_from_proto(request: feedback_service_pb2.ListOperationsRequest) -> Op
     """Raises InvalidQuery for a kind or a category that does not exist."""
     if request.kind and request.kind not in _KINDS:
         raise InvalidQuery(problems=(FieldProblem("kind", f"is {request.kind}, which is no kind of operation", "use a known kind"),))
-    if request.category and request.category not in _CATEGORIES:
+    if request.category and request.category not in CATEGORIES:
         raise InvalidQuery(problems=(FieldProblem("category", f"is {request.category}, which is no category", "use a known category"),))
     return OperationFilter(
-        run_id=RunId(_query_text(request.run_id, "run_id")) if request.run_id else None,
-        agent=_query_text(request.agent, "agent") or None,
+        run_id=RunId(query_text(request.run_id, "run_id")) if request.run_id else None,
+        agent=query_text(request.agent, "agent") or None,
         kind=_KINDS.get(request.kind),
-        category=_CATEGORIES.get(request.category),
+        category=CATEGORIES.get(request.category),
         failed_only=request.failed_only,
+        agent_version=query_text(request.agent_version, "agent_version") or None,
+        name=query_text(request.name, "name") or None,
+        prompt_digest=query_text(request.prompt_digest, "prompt_digest") or None,
+        after=time_from_proto(request, "after_time"),
+        before=time_from_proto(request, "before_time"),
     )
 
 
 def run_id_from_proto(text: str) -> RunId:
     """Raises InvalidQuery when no id can look like that."""
-    return RunId(_query_text(text, "run_id"))
+    return RunId(query_text(text, "run_id"))
 
 
 def agent_from_proto(text: str) -> str | None:
     """None when every agent is meant."""
-    return _query_text(text, "agent") or None
+    return query_text(text, "agent") or None
 
 
-def time_from_proto(message: feedback_service_pb2.CountFailuresRequest, field: str) -> datetime | None:
+def time_from_proto(
+    message: feedback_service_pb2.CountFailuresRequest | feedback_service_pb2.ListOperationsRequest, field: str
+) -> datetime | None:
     """None when the field is absent. Raises InvalidQuery for a time that no calendar has."""
     if not message.HasField("after_time" if field == "after_time" else "before_time"):
         return None
@@ -111,6 +120,8 @@ def operation_to_proto(operation: Operation) -> operation_pb2.Operation:
         duration=duration_to_proto(operation.duration_s),
         usage=usage_to_proto(operation.usage),
         facts=json_to_proto(operation.facts),
+        evidence=operation.evidence,
+        step=operation.step,
     )
     if operation.failure is not None:
         message.failure.CopyFrom(failure_to_proto(operation.failure))
@@ -120,7 +131,7 @@ def operation_to_proto(operation: Operation) -> operation_pb2.Operation:
 def count_to_proto(count: FailureCount) -> operation_pb2.FailureCount:
     """How often a category occurred."""
     return operation_pb2.FailureCount(
-        category=_CATEGORIES_TO_PROTO[count.category],
+        category=CATEGORIES_TO_PROTO[count.category],
         count=count.count,
         reasons=count.reasons,
         last_time=timestamp_to_proto(count.last_at),
@@ -135,7 +146,16 @@ def draft_from_proto(message: signal_pb2.Signal, asked_by: str) -> SignalDraft:
         value=_value_from_proto(message),
         comment=message.comment,
         source=message.source or asked_by,
+        tag=message.tag,
     )
+
+
+def entry_or_refusal(message: feedback_service_pb2.SignalEntry, asked_by: str) -> SignalEntry | InvalidSignal:
+    """One of many: what cannot be read does not hold up the others."""
+    try:
+        return SignalEntry(draft=draft_from_proto(message.signal, asked_by), idempotency_key=message.idempotency_key)
+    except InvalidSignal as refusal:
+        return refusal
 
 
 def signal_to_proto(signal: Signal) -> signal_pb2.Signal:
@@ -154,16 +174,37 @@ def signal_to_proto(signal: Signal) -> signal_pb2.Signal:
         case Scored(score=score):
             message.score = score
         case Relabelled(category=category):
-            message.category = _CATEGORIES_TO_PROTO[category]
+            message.category = CATEGORIES_TO_PROTO[category]
         case Demonstrated(answer=answer):
             message.demonstration.CopyFrom(json_to_proto(answer))
         case Ended(succeeded=succeeded):
             message.outcome = succeeded
         case Remarked():
             message.remark = True
+        case Decided():
+            message.approval.CopyFrom(_decided_to_proto(signal.value))
         case _:
             assert_never(signal.value)
     return message
+
+
+def _decided_to_proto(decided: Decided) -> signal_pb2.ApprovalSignal:
+    message = signal_pb2.ApprovalSignal(
+        approved=decided.approved, approval_id=decided.approval_id, node=decided.node, decided_by=decided.decided_by
+    )
+    if decided.proposal is not None:
+        message.proposal.CopyFrom(json_to_proto(decided.proposal))
+    if decided.arguments is not None:
+        message.arguments.CopyFrom(json_to_proto(decided.arguments))
+    return message
+
+
+def result_to_proto(result: Signal | PlimsollError) -> signal_pb2.SignalResult:
+    """One of many: the signal, or why it was not recorded."""
+    if isinstance(result, Signal):
+        return signal_pb2.SignalResult(signal=signal_to_proto(result))
+    told = f"{result.message}: {result.remedy}" if result.remedy else result.message
+    return signal_pb2.SignalResult(refusal=signal_pb2.SignalRefusal(reason=result.reason, message=told))
 
 
 def signal_recorded(signal: Signal) -> OutboxEvent:
@@ -186,6 +227,8 @@ def _value_from_proto(message: signal_pb2.Signal) -> SignalValue:
             return Ended(succeeded=message.outcome)
         case "remark":
             return _remarked(given=message.remark)
+        case "approval":
+            raise _invalid("approval", "comes from the journal only", "decide the approval itself")
         case _:
             raise _invalid("value", "is absent", "give one of verdict, score, category, demonstration, outcome or remark")
 
@@ -197,9 +240,9 @@ def _judged(number: int) -> Judged:
 
 
 def _relabelled(number: int) -> Relabelled:
-    if number not in _CATEGORIES:
+    if number not in CATEGORIES:
         raise _invalid("category", f"is {number}, which is no category", "use a category of the taxonomy")
-    return Relabelled(category=_CATEGORIES[number])
+    return Relabelled(category=CATEGORIES[number])
 
 
 def _demonstrated(message: json_pb2.JsonValue) -> Demonstrated:
@@ -233,7 +276,8 @@ def _digest(query: str) -> str:
     return hashlib.sha256(query.encode()).hexdigest()[:16]
 
 
-def _query_text(text: str, field: str) -> str:
+def query_text(text: str, field: str) -> str:
+    """Raises InvalidQuery for text that no store takes."""
     if "\x00" in text:
         raise InvalidQuery(problems=(FieldProblem(field, "holds a NUL character", "remove it"),))
     return text

@@ -19,7 +19,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from plimsoll_feedback.domain.events import Event, JournalEntry, Unknown, happened_at
 from plimsoll_feedback.service import FeedbackService
-from plimsoll_feedback.transport.event_codec import model_call_completed, run_advanced, search_completed, tool_call_completed
+from plimsoll_feedback.transport.event_codec import (
+    model_call_completed,
+    quality_drifted,
+    quality_measured,
+    run_advanced,
+    search_completed,
+    tool_call_completed,
+)
 
 CONSUMER_LAG: Final = "plimsoll_consumer_lag_messages"
 CONSUMER_OLDEST: Final = "plimsoll_consumer_oldest_seconds"
@@ -38,12 +45,13 @@ class Source:
     service: str
     subject: str
     decode: Callable[[bytes], Event]
+    durable: str = ""
 
     def consumer(self, batch: int) -> ConsumerSpec:
         """Durable by the publisher's name. The stream is made by whoever comes first, from the specification all share."""
         return ConsumerSpec(
             stream=service_stream(self.service),
-            durable=f"feedback_{self.service}",
+            durable=self.durable or f"feedback_{self.service}",
             subjects=(self.subject,),
             batch=batch,
             ack_wait_s=_ACK_WAIT_S,
@@ -55,6 +63,13 @@ SOURCES: Final = (
     Source(service="tool_dispatcher", subject="plimsoll.v1.tool_dispatcher.call.completed", decode=tool_call_completed),
     Source(service="model_router", subject="plimsoll.v1.model_router.call.completed", decode=model_call_completed),
     Source(service="memory", subject="plimsoll.v1.memory.search.completed", decode=search_completed),
+    Source(
+        service="memory",
+        subject="plimsoll.v1.memory.quality.measured",
+        decode=quality_measured,
+        durable="feedback_memory_measured",
+    ),
+    Source(service="memory", subject="plimsoll.v1.memory.quality.drifted", decode=quality_drifted, durable="feedback_memory_drifted"),
 )
 
 
@@ -79,7 +94,7 @@ class EventConsumers:
 
     def loops(self) -> Mapping[str, Loop]:
         """One loop a source, and the one that watches them."""
-        consuming: dict[str, Loop] = {f"consume {source.service}": partial(self._consume, source) for source in SOURCES}
+        consuming: dict[str, Loop] = {f"consume {source.subject}": partial(self._consume, source) for source in SOURCES}
         return consuming | {"watch the lag": self._watch}
 
     async def measure(self) -> None:

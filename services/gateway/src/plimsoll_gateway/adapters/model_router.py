@@ -1,10 +1,12 @@
 """The model router over gRPC."""
 
+from collections.abc import AsyncGenerator
+
 import grpc
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
 
-from plimsoll_gateway.adapters.peer import READ_S, WRITE_S, Peer
+from plimsoll_gateway.adapters.peer import GENERATE_S, READ_S, WRITE_S, Peer
 
 
 class GrpcModelRouter:
@@ -23,3 +25,15 @@ class GrpcModelRouter:
 
     async def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         return await self._peer.call(self._stub.ListModels, request, READ_S)
+
+    async def list_budgets(self, request: pb.ListBudgetsRequest) -> pb.ListBudgetsResponse:
+        return await self._peer.call(self._stub.ListBudgets, request, READ_S)
+
+    async def generate(self, request: pb.GenerateRequest) -> pb.GenerateResponse:
+        return await self._peer.call(self._stub.Generate, request, GENERATE_S)
+
+    def generate_stream(self, request: pb.GenerateStreamRequest) -> AsyncGenerator[pb.GenerateStreamResponse, None]:
+        return self._peer.stream(self._stub.GenerateStream, request, GENERATE_S)
+
+    async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        return await self._peer.call(self._stub.Embed, request, GENERATE_S)

@@ -6,7 +6,7 @@ import grpc
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as pb
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2_grpc as rpc
 
-from plimsoll_gateway.adapters.peer import FOLLOW_S, READ_S, WRITE_S, Peer
+from plimsoll_gateway.adapters.peer import FOLLOW_S, LOOK_S, READ_S, WRITE_S, Peer
 
 
 class GrpcOrchestrator:
@@ -100,3 +100,6 @@ class GrpcOrchestrator:
 
     async def replay_webhook_delivery(self, request: pb.ReplayWebhookDeliveryRequest) -> pb.ReplayWebhookDeliveryResponse:
         return await self._peer.call(self._stub.ReplayWebhookDelivery, request, WRITE_S)
+
+    async def get_load(self, request: pb.GetLoadRequest) -> pb.GetLoadResponse:
+        return await self._peer.call(self._stub.GetLoad, request, LOOK_S)

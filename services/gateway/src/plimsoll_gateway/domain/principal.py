@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from plimsoll_gateway.domain.scopes import NEEDED, ROLES, Scope
+from plimsoll_gateway.domain.scopes import ANYBODY, FACADE, NEEDED, ROLES, Scope
 from plimsoll_gateway.errors import ExpiredKey, RevokedKey, ScopeMissing, UnknownKey
 
 ID_PREFIX = "key"
@@ -37,7 +37,9 @@ class Principal:
 
     def must_have(self, method: str) -> None:
         """Raises ScopeMissing when the key may not call `method`."""
-        needed = NEEDED.get(method)
+        if method in ANYBODY:
+            return
+        needed = NEEDED.get(method) or FACADE.get(method)
         if needed is None or needed not in self.scopes:
             raise ScopeMissing(
                 f"the key {self.name!r} may not call {method}",
@@ -47,7 +49,12 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """What is kept of a key. `created_by` says who made it: `bootstrap` or `command`."""
+    """What is kept of a key.
+
+    created_by    who made it: `bootstrap`, `command`, or somebody by name and id
+    replaces      the key that this one came after by rotation
+    last_used_at  some seconds late
+    """
 
     key_id: str
     tenant: str
@@ -58,6 +65,13 @@ class KeyRecord:
     created_by: str
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    replaces: str = ""
+    last_used_at: datetime | None = None
+
+    @property
+    def granted(self) -> frozenset[Scope]:
+        """What it may do; the first key of all may also do what became possible after it was made."""
+        return ROLES["admin"] if self.created_by == BOOTSTRAP else self.scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +106,4 @@ def identify(presented: PresentedKey, record: KeyRecord | None, now: datetime) -
         raise RevokedKey(f"the API key {record.key_id} was revoked at {record.revoked_at:%Y-%m-%dT%H:%M:%SZ}", remedy="use another key")
     if record.expires_at is not None and record.expires_at <= now:
         raise ExpiredKey(f"the API key {record.key_id} expired at {record.expires_at:%Y-%m-%dT%H:%M:%SZ}", remedy="use another key")
-    scopes = ROLES["admin"] if record.created_by == BOOTSTRAP else record.scopes
-    return Principal(key_id=record.key_id, name=record.name, tenant=record.tenant, scopes=scopes)
+    return Principal(key_id=record.key_id, name=record.name, tenant=record.tenant, scopes=record.granted)

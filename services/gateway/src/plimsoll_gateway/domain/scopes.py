@@ -21,20 +21,28 @@ class Scope(StrEnum):
     PROMPTS_READ = "prompts:read"
     PROMPTS_WRITE = "prompts:write"
     MODELS_READ = "models:read"
+    MODELS_CALL = "models:call"
     DOCUMENTS_READ = "documents:read"
     DOCUMENTS_WRITE = "documents:write"
+    MEMORY_READ = "memory:read"
+    MEMORY_WRITE = "memory:write"
     OPERATIONS_READ = "operations:read"
     SIGNALS_READ = "signals:read"
     SIGNALS_WRITE = "signals:write"
+    USAGE_READ = "usage:read"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
 
 
-_VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read"))
+_VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read")) - {Scope.KEYS_READ}
 _OPERATOR = _VIEWER | {
     Scope.RUNS_WRITE,
+    Scope.MODELS_CALL,
     Scope.APPROVALS_DECIDE,
     Scope.SCHEDULES_WRITE,
     Scope.DELIVERIES_REPLAY,
     Scope.DOCUMENTS_WRITE,
+    Scope.MEMORY_WRITE,
     Scope.SIGNALS_WRITE,
 }
 
@@ -48,6 +56,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListRuns": Scope.RUNS_READ,
         "CancelRun": Scope.RUNS_WRITE,
         "FollowRun": Scope.RUNS_READ,
+        "PollRun": Scope.RUNS_READ,
         "PauseRun": Scope.RUNS_WRITE,
         "ResumeRun": Scope.RUNS_WRITE,
         "SignalRun": Scope.RUNS_WRITE,
@@ -84,13 +93,38 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListCollections": Scope.DOCUMENTS_READ,
         "ListDocuments": Scope.DOCUMENTS_READ,
         "DeleteDocument": Scope.DOCUMENTS_WRITE,
+        "UploadDocument": Scope.DOCUMENTS_WRITE,
+        "ConfigureCollection": Scope.DOCUMENTS_WRITE,
+        "DeleteCollection": Scope.DOCUMENTS_WRITE,
+        "GetCollectionQuality": Scope.DOCUMENTS_READ,
+        "ReportUse": Scope.SIGNALS_WRITE,
+        "PutQuerySet": Scope.DOCUMENTS_WRITE,
+        "ListQuerySets": Scope.DOCUMENTS_READ,
+        "DeleteQuerySet": Scope.DOCUMENTS_WRITE,
+        "ReadThreadMemory": Scope.MEMORY_READ,
+        "ListFacts": Scope.MEMORY_READ,
+        "ForgetMemory": Scope.MEMORY_WRITE,
         "ListOperations": Scope.OPERATIONS_READ,
         "CountFailures": Scope.OPERATIONS_READ,
         "RecordSignal": Scope.SIGNALS_WRITE,
         "ListSignals": Scope.SIGNALS_READ,
+        "CreateKey": Scope.KEYS_WRITE,
+        "ListKeys": Scope.KEYS_READ,
+        "RotateKey": Scope.KEYS_WRITE,
+        "RevokeKey": Scope.KEYS_WRITE,
+        "ListKeyEvents": Scope.KEYS_READ,
+        "GetUsage": Scope.USAGE_READ,
     }
 )
 """The scope that a key needs for each method of the contract, over both protocols."""
+
+FACADE: Mapping[str, Scope] = MappingProxyType(
+    {"openai.chat": Scope.MODELS_CALL, "openai.embeddings": Scope.MODELS_CALL, "openai.models": Scope.MODELS_READ}
+)
+"""The same for what is spoken in OpenAI's form."""
+
+ANYBODY = frozenset({"GetCaller"})
+"""Methods that need no scope, only somebody known."""
 
 
 def scopes_named(words: str) -> frozenset[Scope]:

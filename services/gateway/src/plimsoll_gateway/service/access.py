@@ -2,20 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from plimsoll_runtime.clock import Clock
 
 from plimsoll_gateway.domain.principal import KeyRecord, Principal, identify, read_key
-from plimsoll_gateway.errors import NoKey, TooManyInFlight, UnknownKey
-from plimsoll_gateway.ports import KeyStore
+from plimsoll_gateway.errors import NoKey, TooManyInFlight
+from plimsoll_gateway.ports import KeyStore, TokenJudge
 
 KEPT_S = 5.0
 """How long a key found in the store is believed: a revoked one works no longer than this, on any replica."""
 
 _KEPT_MOST = 10_000
-_NO_KEY_REMEDY = "send the header Authorization: Bearer plk_…"
+_NO_KEY_REMEDY = "send the header Authorization: Bearer and an API key (plk_…) or a token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,11 @@ class _Found:
 
 
 class Access:
-    """Tells who shows a key. Keys found are kept for five seconds, ids that are nobody's too, each up to a bound."""
+    """Tells who shows a key, or a token of the identity provider. Keys found are kept for five seconds, ids that are nobody's too, each up to a bound."""
 
-    def __init__(self, keys: KeyStore, clock: Clock) -> None:
+    def __init__(self, keys: KeyStore, tokens: TokenJudge, clock: Clock) -> None:
         self._keys = keys
+        self._tokens = tokens
         self._clock = clock
         self._known: OrderedDict[str, _Found] = OrderedDict()
         self._unknown: OrderedDict[str, _Found] = OrderedDict()  # apart, so that made-up ids never drive out real keys
@@ -45,7 +46,7 @@ class Access:
             raise NoKey(remedy=_NO_KEY_REMEDY)
         presented = read_key(text.strip())
         if presented is None:
-            raise UnknownKey("this is not an API key", remedy=_NO_KEY_REMEDY)
+            return await self._tokens.judge(text.strip())
         return identify(presented, await self._record(presented.key_id), self._clock.now())
 
     async def _record(self, key_id: str) -> KeyRecord | None:
@@ -91,18 +92,59 @@ class Bound:
             self.give_back(amount)
 
 
-@dataclass(frozen=True, slots=True)
+class ShareBound:
+    """So much at once for each of many, and no more."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self._taken: dict[str, int] = {}
+
+    @contextmanager
+    def taken(self, whose: str) -> Iterator[None]:
+        """Take one inside the block. Raises TooManyInFlight."""
+        taken = self._taken.get(whose, 0)
+        if taken >= self._most:
+            raise TooManyInFlight(
+                f"{taken} {self._what} of this tenant, which is as many as it may have here", remedy="try again", retry_after_s=1.0
+            )
+        self._taken[whose] = taken + 1
+        try:
+            yield
+        finally:
+            if self._taken[whose] == 1:
+                del self._taken[whose]
+            else:
+                self._taken[whose] -= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much one gateway process carries at once, over both protocols, in all and of one tenant."""
+
+    requests: int
+    streams: int
+    tenant_requests: int
+    tenant_streams: int
+    body_bytes: int
+
+
 class Bounds:
-    """What one gateway process carries at once, over both protocols."""
+    """What one gateway process carries at once."""
 
-    requests: Bound
-    streams: Bound
-    body_bytes: Bound
-
-    @classmethod
-    def of(cls, *, requests: int, streams: int, body_bytes: int) -> "Bounds":
-        return cls(
-            Bound(requests, f"{requests} requests are under way, which is as many as this gateway takes", "try again"),
-            Bound(streams, f"{streams} streams are open, which is as many as this gateway takes", "try again, or close streams"),
-            Bound(body_bytes, "the bodies under way fill this gateway's memory for them", "try again"),
+    def __init__(self, room: Room) -> None:
+        self._requests = Bound(
+            room.requests, f"{room.requests} requests are under way, which is as many as this gateway takes", "try again"
         )
+        self._streams = Bound(
+            room.streams, f"{room.streams} streams are open, which is as many as this gateway takes", "try again, or close streams"
+        )
+        self._tenant_requests = ShareBound(room.tenant_requests, "requests are under way")
+        self._tenant_streams = ShareBound(room.tenant_streams, "streams are open")
+        self.body_bytes = Bound(room.body_bytes, "the bodies under way fill this gateway's memory for them", "try again")
+
+    def enter(self, tenant: str, stack: ExitStack, *, streaming: bool) -> None:
+        """A place, in all and of the tenant's, until `stack` unwinds. Raises TooManyInFlight."""
+        mine, all_ = (self._tenant_streams, self._streams) if streaming else (self._tenant_requests, self._requests)
+        stack.enter_context(all_.taken())
+        stack.enter_context(mine.taken(tenant))

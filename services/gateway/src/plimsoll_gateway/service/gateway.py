@@ -1,36 +1,45 @@
 """The verbs of the front door: each asks the service that owns the noun, and adds only what the door alone knows: who asks."""
 
+from dataclasses import dataclass
+
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
-from plimsoll.gateway.v1 import feedback_pb2, memory_pb2, models_pb2, tools_pb2
-from plimsoll.memory.v1 import memory_service_pb2 as memory_pb
-from plimsoll.memory.v1 import quality_pb2
+from plimsoll.gateway.v1 import feedback_pb2, models_pb2, tools_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
 from plimsoll.model_router.v1 import prompt_pb2
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as dispatcher_pb
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.errors import DeadlineExpired, Exhausted, Internal, Invalid, PlimsollError, Unavailable
-from plimsoll_runtime.failures import Category, Failure, failure_from_proto
 
 from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Feedback, Memory, ModelRouter, Orchestrator, ToolDispatcher
+from plimsoll_gateway.service.backlog import Backlog
+from plimsoll_gateway.service.knowledge import Knowledge
+from plimsoll_gateway.service.learning import Learning
 from plimsoll_gateway.service.plans import Plans
 from plimsoll_gateway.service.runs import Runs
 
-_LIMIT = 5  # passages, when the request names no number
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """The services behind the door."""
+
+    orchestrator: Orchestrator
+    tools: ToolDispatcher
+    models: ModelRouter
+    memory: Memory
+    feedback: Feedback
 
 
 class Gateway:
     """Carries requests of the present tenant to the services behind. `actor` is who asks, by the key shown, never by the request."""
 
-    def __init__(
-        self, orchestrator: Orchestrator, tools: ToolDispatcher, models: ModelRouter, memory: Memory, feedback: Feedback, clock: Clock
-    ) -> None:
-        self.runs = Runs(orchestrator, clock)
-        self.plans = Plans(orchestrator)
-        self._tools = tools
-        self._models = models
-        self._memory = memory
-        self._feedback = feedback
+    def __init__(self, behind: Behind, backlog: Backlog, clock: Clock) -> None:
+        self.runs = Runs(behind.orchestrator, backlog, clock)
+        self.plans = Plans(behind.orchestrator)
+        self.knowledge = Knowledge(behind.memory)
+        self.learning = Learning(behind.feedback)
+        self._tools = behind.tools
+        self._models = behind.models
+        self._feedback = behind.feedback
 
     # tools
 
@@ -58,58 +67,6 @@ class Gateway:
 
     async def list_models(self, _: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
         return models_pb2.ListModelsResponse(models=(await self._models.list_models(router_pb.ListModelsRequest())).models)
-
-    # memory
-
-    async def ingest_document(self, request: memory_pb2.IngestDocumentRequest) -> memory_pb2.IngestDocumentResponse:
-        answer = await self._memory.ingest_document(
-            memory_pb.IngestDocumentRequest(
-                collection=request.collection,
-                source=request.source,
-                media_type=request.media_type,
-                content=request.content,
-                metadata=request.metadata if request.HasField("metadata") else None,
-            )
-        )
-        return memory_pb2.IngestDocumentResponse(document=answer.document, changed=answer.changed)
-
-    async def search_collection(self, request: memory_pb2.SearchCollectionRequest) -> memory_pb2.SearchCollectionResponse:
-        answer = await self._memory.search(
-            memory_pb.SearchRequest(
-                collection=request.collection,
-                query=request.query,
-                limit=request.limit or _LIMIT,
-                filter=request.filter if request.HasField("filter") else None,
-            )
-        )
-        if answer.HasField("failure"):
-            raise _error_of(failure_from_proto(answer.failure))
-        return memory_pb2.SearchCollectionResponse(passages=answer.passages, receipt=answer.receipt)
-
-    async def evaluate_collection(self, request: memory_pb2.EvaluateCollectionRequest) -> memory_pb2.EvaluateCollectionResponse:
-        answer = await self._memory.evaluate(
-            memory_pb.EvaluateRequest(
-                query_set=quality_pb2.QuerySet(collection=request.collection, queries=request.queries),
-                ks=request.ks,
-                configuration=request.configuration if request.HasField("configuration") else None,
-                baseline=request.baseline if request.HasField("baseline") else None,
-            )
-        )
-        return memory_pb2.EvaluateCollectionResponse(evaluation=answer.evaluation)
-
-    async def list_collections(self, _: memory_pb2.ListCollectionsRequest) -> memory_pb2.ListCollectionsResponse:
-        answer = await self._memory.list_collections(memory_pb.ListCollectionsRequest())
-        return memory_pb2.ListCollectionsResponse(collections=answer.collections)
-
-    async def list_documents(self, request: memory_pb2.ListDocumentsRequest) -> memory_pb2.ListDocumentsResponse:
-        answer = await self._memory.list_documents(
-            memory_pb.ListDocumentsRequest(collection=request.collection, page_size=request.page_size, page_token=request.page_token)
-        )
-        return memory_pb2.ListDocumentsResponse(documents=answer.documents, next_page_token=answer.next_page_token)
-
-    async def delete_document(self, request: memory_pb2.DeleteDocumentRequest) -> memory_pb2.DeleteDocumentResponse:
-        await self._memory.delete_document(memory_pb.DeleteDocumentRequest(collection=request.collection, document_id=request.document_id))
-        return memory_pb2.DeleteDocumentResponse()
 
     # feedback
 
@@ -151,18 +108,3 @@ class Gateway:
             feedback_pb.ListSignalsRequest(run_id=request.run_id, page_size=request.page_size, page_token=request.page_token)
         )
         return feedback_pb2.ListSignalsResponse(signals=answer.signals, next_page_token=answer.next_page_token)
-
-
-def _error_of(failure: Failure) -> PlimsollError:
-    """A failure that memory answers with, as the error that a client understands."""
-    match failure.category:
-        case Category.INVALID_ARGUMENTS | Category.CONTEXT_INVALID | Category.UPSTREAM_REJECTED:
-            return Invalid(failure.message, reason=failure.reason)
-        case Category.RATE_LIMITED | Category.BUDGET_EXCEEDED:
-            return Exhausted(failure.message, reason=failure.reason, retry_after_s=failure.retry_after_s)
-        case Category.TIMEOUT:
-            return DeadlineExpired(failure.message, reason=failure.reason)
-        case Category.UPSTREAM_UNAVAILABLE:
-            return Unavailable(failure.message, reason=failure.reason, retry_after_s=failure.retry_after_s or 1.0)
-        case _:
-            return Internal(failure.message, reason=failure.reason)

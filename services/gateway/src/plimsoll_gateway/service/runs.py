@@ -1,27 +1,37 @@
 """Runs and what clients do with them: start, follow, steer and stop them, answer their questions, look at their threads."""
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from plimsoll.gateway.v1 import approvals_pb2, control_pb2, runs_pb2, threads_pb2
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as pb
 from plimsoll_runtime.clock import Clock
+from plimsoll_runtime.context import current_caller
+from plimsoll_runtime.wire import duration_from_proto
 
 from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Orchestrator
+from plimsoll_gateway.service.backlog import Backlog
 from plimsoll_gateway.service.options import check_options
+
+_POLL_S, _POLL_MOST_S = 20.0, 50.0
+_POLL_ENTRIES, _POLL_ENTRIES_MOST = 100, 1000
+_MORE_S = 0.2  # for the next entry, when there was one
 
 
 class Runs:
     """Carries requests about runs of the present tenant to the orchestrator. `actor` is who asks, by the key shown."""
 
-    def __init__(self, orchestrator: Orchestrator, clock: Clock) -> None:
+    def __init__(self, orchestrator: Orchestrator, backlog: Backlog, clock: Clock) -> None:
         self._orchestrator = orchestrator
+        self._backlog = backlog
         self._clock = clock
 
     async def submit(self, request: runs_pb2.SubmitRunRequest) -> runs_pb2.SubmitRunResponse:
-        """Raises InvalidOptions."""
+        """Raises InvalidOptions, QueueFull."""
         check_options(request.options, self._clock.now(), repeatable=bool(request.idempotency_key))
+        self._backlog.admit(current_caller().tenant, request.options.priority)
         answer = await self._orchestrator.start_run(
             pb.StartRunRequest(
                 agent=request.agent,
@@ -58,6 +68,27 @@ class Runs:
             async for answer in answers:
                 yield runs_pb2.FollowRunResponse(event=answer.event)
 
+    async def poll(self, request: runs_pb2.PollRunRequest) -> runs_pb2.PollRunResponse:
+        """Raises Invalid for a cursor, wait or page that cannot be."""
+        wait_s = duration_from_proto(request.wait) if request.HasField("wait") else _POLL_S
+        size = request.page_size or _POLL_ENTRIES
+        if not 0 <= wait_s <= _POLL_MOST_S:
+            raise wrong("wait", "is not between 0 and 50 seconds", "wait shorter, and ask again")
+        if not 1 <= size <= _POLL_ENTRIES_MOST:
+            raise wrong("pageSize", f"is not between 1 and {_POLL_ENTRIES_MOST}", "send 0 for 100")
+        answer = runs_pb2.PollRunResponse(next_after_seq=request.after_seq)
+        asked = runs_pb2.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(wait_s, _MORE_S)) as waiting, aclosing(self.follow(asked)) as entries:
+                async for entry in entries:
+                    answer.events.append(entry.event)
+                    answer.next_after_seq = entry.event.seq
+                    if len(answer.events) == size:
+                        return answer
+                    waiting.reschedule(asyncio.get_running_loop().time() + _MORE_S)
+                answer.ended = True
+        return answer
+
     # control
 
     async def cancel(self, request: runs_pb2.CancelRunRequest, actor: str) -> runs_pb2.CancelRunResponse:
@@ -85,10 +116,11 @@ class Runs:
         return control_pb2.SignalRunResponse(signal_id=answer.signal_id)
 
     async def fork(self, request: control_pb2.ForkRunRequest) -> control_pb2.ForkRunResponse:
-        """Raises InvalidOptions, and Invalid for a position that no journal has."""
+        """Raises InvalidOptions, QueueFull, and Invalid for a position that no journal has."""
         if request.seq < 0:
             raise wrong("seq", "is negative", "give the position of a journal entry; 0 means the last one")
         check_options(request.options, self._clock.now(), repeatable=bool(request.idempotency_key))
+        self._backlog.admit(current_caller().tenant, request.options.priority)
         answer = await self._orchestrator.fork_run(
             pb.ForkRunRequest(
                 run_id=request.run_id,
@@ -103,6 +135,8 @@ class Runs:
         return control_pb2.ForkRunResponse(run=answer.run, created=answer.created)
 
     async def retry(self, request: control_pb2.RetryRunRequest) -> control_pb2.RetryRunResponse:
+        """Raises QueueFull."""
+        self._backlog.admit(current_caller().tenant, 0)
         asked = pb.RetryRunRequest(run_id=request.run_id, latest=request.latest, idempotency_key=request.idempotency_key)
         answer = await self._orchestrator.retry_run(asked)
         return control_pb2.RetryRunResponse(run=answer.run, created=answer.created)

@@ -1,14 +1,14 @@
 """The body of a request: JSON, complete, in time, and never more of them at once than there is memory for."""
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 from aiohttp import web
 from plimsoll_runtime.errors import FieldProblem, Invalid
 
 from plimsoll_gateway.config import HttpSettings
 from plimsoll_gateway.errors import BodyTooLarge, BodyTooSlow, UnsupportedBody
-from plimsoll_gateway.service.access import Bounds
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -16,10 +16,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class BodyReader:
     """Reads bodies within the limits."""
 
-    def __init__(self, settings: HttpSettings, bounds: Bounds) -> None:
+    def __init__(self, settings: HttpSettings, room: Callable[[int], AbstractContextManager[None]]) -> None:
         self._limit = settings.body_bytes
         self._cap_s = settings.body_cap_s
-        self._bounds = bounds
+        self._room = room
 
     async def read(self, request: web.BaseRequest, stack: ExitStack) -> bytes:
         """The body; its room in memory is kept until `stack` unwinds.
@@ -32,7 +32,7 @@ class BodyReader:
         declared = request.content_length
         if declared is not None and declared > self._limit:
             raise BodyTooLarge(self._limit)
-        stack.enter_context(self._bounds.body_bytes.taken(self._limit if declared is None else declared))
+        stack.enter_context(self._room(self._limit if declared is None else declared))
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the answer itself has not begun

@@ -84,7 +84,7 @@ def _operation(route: Route, shapes: Mapping[str, Shape]) -> JsonObject:
     shape = shapes[route.request.full_name]
     operation: JsonObject = {
         "operationId": route.method[0].lower() + route.method[1:],
-        "description": f"Needs the scope {NEEDED[route.method]}." if route.method in NEEDED else "",
+        "description": f"Needs the scope {NEEDED[route.method]}." if route.method in NEEDED else "Needs a key or token, and no scope.",
         "parameters": [*_parameters(route, shape), *_headers(route)],
         "responses": {
             "200": _answer(route),

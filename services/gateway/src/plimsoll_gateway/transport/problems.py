@@ -9,7 +9,7 @@ import orjson
 from plimsoll_runtime.errors import ErrorKind, Internal, PlimsollError
 from plimsoll_runtime.status import code_name
 
-from plimsoll_gateway.errors import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UnsupportedBody
+from plimsoll_gateway.errors import BodyTooLarge, BodyTooSlow, MethodNotAllowed, RequestKeyReused, UnsupportedBody
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -30,7 +30,7 @@ STATUS: Mapping[ErrorKind, int] = MappingProxyType(
 """The status of each kind of error."""
 
 FINER: Mapping[type[PlimsollError], int] = MappingProxyType(
-    {BodyTooLarge: 413, UnsupportedBody: 415, MethodNotAllowed: 405, BodyTooSlow: 408}
+    {BodyTooLarge: 413, UnsupportedBody: 415, MethodNotAllowed: 405, BodyTooSlow: 408, RequestKeyReused: 422}
 )
 """Where HTTP has a finer word."""
 

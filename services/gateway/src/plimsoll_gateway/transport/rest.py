@@ -4,9 +4,9 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from aiohttp import web
@@ -22,21 +22,28 @@ from plimsoll_runtime.status import code_name, known
 
 from plimsoll_gateway.config import HttpSettings
 from plimsoll_gateway.errors import BadHeader
-from plimsoll_gateway.service.access import Access, Bounds
+from plimsoll_gateway.service.doorway import Doorway, Visit
+from plimsoll_gateway.service.models import Models
 from plimsoll_gateway.transport.body import BodyReader
+from plimsoll_gateway.transport.desk import Desk
+from plimsoll_gateway.transport.openai.answers import error_of
+from plimsoll_gateway.transport.openai.facade import ROOT, Asked, Facade, Operation, Write, operation_of
+from plimsoll_gateway.transport.pages import Page
 from plimsoll_gateway.transport.problems import hidden, problem_of
+from plimsoll_gateway.transport.quotas import quota_headers
 from plimsoll_gateway.transport.routes import Match
 from plimsoll_gateway.transport.servicer import GatewayServicer
 from plimsoll_gateway.transport.sse import EventStream
 from plimsoll_gateway.transport.transcoder import Received, Transcoder
 
-Unary: TypeAlias = Callable[[Message, None], Awaitable[Message]]
-OPENAPI_PATH = "/openapi.json"
+_Matched: TypeAlias = "Match | Operation | NotFound | Page"
+_GENERATE_CAP_S = 600.0
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
 _JSON = {"Content-Type": "application/json"}
+_REPLAYED = {**_JSON, "Idempotent-Replayed": "true"}
+_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 _HEADERS = {"Server": "plimsoll", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -45,7 +52,8 @@ class _Seen:
     """What the log line and the metrics say of a request."""
 
     route: str
-    tenant: str = ""
+    openai: bool = False
+    visit: Visit = field(default_factory=Visit)
     status: int = 0
     code: str = "OK"
     reason: str = ""
@@ -56,12 +64,13 @@ class Parts:
     """What answers REST requests."""
 
     servicer: GatewayServicer
+    desk: Desk
+    doorway: Doorway
     transcoder: Transcoder
-    access: Access
-    bounds: Bounds
     settings: HttpSettings
     request_cap_s: float
-    openapi: bytes
+    models: Models
+    pages: Mapping[str, Page]
     metrics: Metrics
     log: logs.Log
 
@@ -71,14 +80,15 @@ class Rest:
 
     def __init__(self, parts: Parts, leaving: asyncio.Event) -> None:
         self._parts = parts
-        self._body = BodyReader(parts.settings, parts.bounds)
+        self._body = BodyReader(parts.settings, parts.doorway.body_room)
+        self._facade = Facade(parts.models, leaving, parts.settings.heartbeat_s)
         self._leaving = leaving
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, sent; every error but the client's own departure is one too."""
         path = request.raw_path.partition("?")[0]
         match = self._match(request.method, path)
-        seen = _Seen(f"{request.method} {match.route.path}" if isinstance(match, Match) else "no route")
+        seen = _Seen(_route_name(request.method, match), openai=path.startswith(ROOT + "/"))
         started = time.perf_counter()
         with telemetry.span(seen.route, SpanKind.SERVER, _traceparent(request)) as trace_id:
             try:
@@ -89,11 +99,13 @@ class Rest:
             finally:
                 self._note(seen, time.perf_counter() - started, trace_id)
 
-    async def _answer(self, request: web.BaseRequest, match: Match | NotFound | None, seen: _Seen, trace_id: str) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, match: _Matched, seen: _Seen, trace_id: str) -> web.StreamResponse:
         try:
             match match:
-                case None:
-                    return await self._send(request, 200, _JSON, self._parts.openapi, seen)
+                case Page():
+                    return await self._send(request, 200, match.headers, match.body, seen)
+                case Operation():
+                    return await self._speak(request, match, seen, trace_id)
                 case Match():
                     return await self._serve(request, match, seen, trace_id)
                 case NotFound() as error:
@@ -105,47 +117,81 @@ class Rest:
             return await self._refuse(request, error, seen, trace_id)
 
     async def _refuse(self, request: web.BaseRequest, error: Exception, seen: _Seen, trace_id: str) -> web.StreamResponse:
-        problem = problem_of(self._told(error, seen), trace_id)
+        told = self._told(error, seen)
+        problem = problem_of(told, trace_id)
+        if seen.openai:
+            status, body = error_of(told, trace_id)
+            return await self._send(request, status, {**problem.headers, **_JSON}, body, seen)
         return await self._send(request, problem.status, problem.headers, problem.body, seen)
 
-    def _match(self, http: str, path: str) -> Match | NotFound | None:
-        """The route; the error when there is none; None for the document of the interface."""
-        if path == OPENAPI_PATH and http == "GET":
-            return None
+    def _match(self, http: str, path: str) -> _Matched:
+        """The route, or what is asked in OpenAI's form; the error when there is neither; a page for anybody."""
+        if http == "GET" and path in self._parts.pages:
+            return self._parts.pages[path]
         try:
+            if path.startswith(ROOT + "/"):
+                return operation_of(http, path)
             return self._parts.transcoder.table.match(http, path)
         except NotFound as error:
             return error
 
     async def _serve(self, request: web.BaseRequest, match: Match, seen: _Seen, trace_id: str) -> web.StreamResponse:
-        parts = self._parts
-        principal = await parts.access.admit(request.headers.get("Authorization", ""), match.route.method)
-        seen.tenant = principal.tenant
-        bound = parts.bounds.streams if match.route.streaming else parts.bounds.requests
+        parts, route = self._parts, match.route
         with ExitStack() as stack:
-            stack.enter_context(bound.taken())
+            shown = _only(request, "Authorization")
+            principal = await parts.doorway.enter(seen.visit, shown, route.method, stack, streaming=route.streaming)
             stack.enter_context(acting_for(principal.tenant, principal.actor))
-            if match.route.streaming:
+            if route.streaming:
                 return await self._follow(request, self._received(request, match, b""), seen, trace_id)
             async with within(parts.request_cap_s):
                 body = await self._body.read(request, stack)
-                verb: Unary = getattr(parts.servicer, match.route.method)
-                answer = await verb(self._received(request, match, body), None)
-                text = parts.transcoder.answer(answer)
-        return await self._send(request, 200, _JSON, text, seen)
+                key = _only(request, "Idempotency-Key")
+                served = await parts.desk.serve(route.method, self._received(request, match, body, key), key)
+                text = parts.transcoder.answer(served.message)
+        return await self._send(request, 200, _REPLAYED if served.replayed else _JSON, text, seen)
 
-    def _received(self, request: web.BaseRequest, match: Match, body: bytes) -> Message:
-        key = request.headers.get("Idempotency-Key", "")
-        if key and not _KEY.fullmatch(key):
-            raise BadHeader("Idempotency-Key", "is no key", "use 1 to 255 visible ASCII characters")
+    async def _speak(self, request: web.BaseRequest, operation: Operation, seen: _Seen, trace_id: str) -> web.StreamResponse:
+        """The same in OpenAI's form: JSON, or a stream of it."""
+        parts, response = self._parts, web.StreamResponse(headers={**_HEADERS, **_STREAM})
+        with ExitStack() as stack:
+            shown = _only(request, "Authorization")
+            principal = await parts.doorway.enter(seen.visit, shown, operation.name, stack, streaming=False)
+            response.headers.update(quota_headers(seen.visit.quotas))
+            stack.enter_context(acting_for(principal.tenant, principal.actor))
+            async with within(_GENERATE_CAP_S):
+                asked = Asked(
+                    body=await self._body.read(request, stack),
+                    key=_only(request, "Idempotency-Key"),
+                    write=self._writer(request, response, seen),
+                    to_error=lambda error: error_of(self._told(error, seen), trace_id)[1],
+                )
+                text = await self._facade.answer(operation, asked)
+        if text is not None:
+            return await self._send(request, 200, _JSON, text, seen)
+        async with _patience(request, parts.settings.write_cap_s):
+            await response.write_eof()
+        return response
+
+    def _received(self, request: web.BaseRequest, match: Match, body: bytes, key: str = "") -> Message:
         query = request.raw_path.partition("?")[2]
         return self._parts.transcoder.request(match, Received(query=query, body=body, idempotency_key=key))
 
     async def _follow(self, request: web.BaseRequest, message: Message, seen: _Seen, trace_id: str) -> web.StreamResponse:
         assert isinstance(message, runs_pb2.FollowRunRequest), "the contract has one stream"
         message.after_seq = _cursor(request, message.after_seq)
-        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"})
+        response = web.StreamResponse(headers={**_HEADERS, **_STREAM, **quota_headers(seen.visit.quotas)})
 
+        def to_problem(error: Exception) -> bytes:
+            return problem_of(self._told(error, seen), trace_id).body
+
+        stream = EventStream(self._parts.transcoder.answer, to_problem, self._leaving, heartbeat_s=self._parts.settings.heartbeat_s)
+        entries: AsyncGenerator[runs_pb2.FollowRunResponse, None] = self._parts.servicer.FollowRun(message, None)
+        await stream.send(entries, self._writer(request, response, seen))
+        async with _patience(request, self._parts.settings.write_cap_s):
+            await response.write_eof()
+        return response
+
+    def _writer(self, request: web.BaseRequest, response: web.StreamResponse, seen: _Seen) -> Write:
         async def write(data: bytes) -> None:
             async with _patience(request, self._parts.settings.write_cap_s):
                 if not response.prepared:
@@ -153,20 +199,12 @@ class Rest:
                     await response.prepare(request)
                 await response.write(data)
 
-        def to_problem(error: Exception) -> bytes:
-            return problem_of(self._told(error, seen), trace_id).body
-
-        stream = EventStream(self._parts.transcoder.answer, to_problem, self._leaving, heartbeat_s=self._parts.settings.heartbeat_s)
-        entries: AsyncGenerator[runs_pb2.FollowRunResponse, None] = self._parts.servicer.FollowRun(message, None)
-        await stream.send(entries, write)
-        async with _patience(request, self._parts.settings.write_cap_s):
-            await response.write_eof()
-        return response
+        return write
 
     async def _send(
         self, request: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, seen: _Seen
     ) -> web.StreamResponse:
-        response = web.Response(status=status, headers={**_HEADERS, **headers}, body=body)
+        response = web.Response(status=status, headers={**_HEADERS, **quota_headers(seen.visit.quotas), **headers}, body=body)
         seen.status = status
         async with _patience(request, self._parts.settings.write_cap_s):
             await response.prepare(request)
@@ -189,11 +227,24 @@ class Rest:
             "ms": round(seconds * 1e3, 2),
             names.TRACE_ID: trace_id,
         }
-        if seen.tenant:
-            fields[names.TENANT] = seen.tenant
+        if seen.visit.principal is not None:
+            fields[names.TENANT] = seen.visit.principal.tenant
         if seen.reason:
             fields["reason"] = seen.reason
         self._parts.log.info("http.answered", fields)
+
+
+def _route_name(http: str, matched: _Matched) -> str:
+    """How logs and metrics name the request: never by what a client made up."""
+    match matched:
+        case Match():
+            return f"{http} {matched.route.path}"
+        case Operation():
+            return f"{http} {matched.name}"
+        case Page():
+            return f"{http} page"
+        case _:
+            return "no route"
 
 
 @asynccontextmanager
@@ -212,6 +263,14 @@ def _traceparent(request: web.BaseRequest) -> str:
     """The client's trace, or a new one, so that every answer has an id to ask about."""
     given = request.headers.get(names.TRACE_KEY, "")
     return given if _TRACEPARENT.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _only(request: web.BaseRequest, name: str) -> str:
+    """The header; one that comes twice could be read differently by whoever stands before us, so it is refused."""
+    values = request.headers.getall(name, [])
+    if len(values) > 1:
+        raise BadHeader(name, "comes more than once", "send it once")
+    return values[0] if values else ""
 
 
 def _cursor(request: web.BaseRequest, asked: int) -> int:

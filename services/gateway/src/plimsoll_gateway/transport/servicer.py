@@ -4,16 +4,12 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeAlias
 
-import grpc
-from google.protobuf.message import Message
 from plimsoll.gateway.v1 import (
     agents_pb2,
     approvals_pb2,
     control_pb2,
     feedback_pb2,
-    gateway_service_pb2_grpc,
     memory_pb2,
     models_pb2,
     runs_pb2,
@@ -24,18 +20,19 @@ from plimsoll.gateway.v1 import (
 )
 from plimsoll_runtime.context import current_caller
 
-from plimsoll_gateway.errors import BodyTooLarge
 from plimsoll_gateway.service.gateway import Gateway
+from plimsoll_gateway.service.identity import Identity
+from plimsoll_gateway.transport.key_rpcs import Context, KeyRpcs
+from plimsoll_gateway.transport.learning_rpcs import LearningRpcs
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message] | None"  # None over REST; nothing here looks at it
 
-
-class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
+class GatewayServicer(KeyRpcs, LearningRpcs):
     """Each method hands its request on, with who asks where the door has to vouch for it; both were settled by the transport."""
 
-    def __init__(self, gateway: Gateway, *, request_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, identity: Identity, *, request_bytes: int) -> None:
         """`request_bytes` bounds a request over gRPC as the body limit does over REST."""
         self._gateway = gateway
+        self._identity = identity
         self._request_bytes = request_bytes
 
     async def SubmitRun(self, request: runs_pb2.SubmitRunRequest, _: Context) -> runs_pb2.SubmitRunResponse:
@@ -55,6 +52,9 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
         async with aclosing(self._gateway.runs.follow(request)) as answers:
             async for answer in answers:
                 yield answer
+
+    async def PollRun(self, request: runs_pb2.PollRunRequest, _: Context) -> runs_pb2.PollRunResponse:
+        return await self._gateway.runs.poll(request)
 
     async def PauseRun(self, request: control_pb2.PauseRunRequest, _: Context) -> control_pb2.PauseRunResponse:
         return await self._gateway.runs.pause(request, current_caller().principal)
@@ -160,24 +160,64 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
 
     async def IngestDocument(self, request: memory_pb2.IngestDocumentRequest, _: Context) -> memory_pb2.IngestDocumentResponse:
         self._must_fit(request)
-        return await self._gateway.ingest_document(request)
+        return await self._gateway.knowledge.ingest_document(request)
 
     async def SearchCollection(self, request: memory_pb2.SearchCollectionRequest, _: Context) -> memory_pb2.SearchCollectionResponse:
         self._must_fit(request)
-        return await self._gateway.search_collection(request)
+        return await self._gateway.knowledge.search_collection(request)
 
     async def EvaluateCollection(self, request: memory_pb2.EvaluateCollectionRequest, _: Context) -> memory_pb2.EvaluateCollectionResponse:
         self._must_fit(request)
-        return await self._gateway.evaluate_collection(request)
+        return await self._gateway.knowledge.evaluate_collection(request)
 
     async def ListCollections(self, request: memory_pb2.ListCollectionsRequest, _: Context) -> memory_pb2.ListCollectionsResponse:
-        return await self._gateway.list_collections(request)
+        return await self._gateway.knowledge.list_collections(request)
 
     async def ListDocuments(self, request: memory_pb2.ListDocumentsRequest, _: Context) -> memory_pb2.ListDocumentsResponse:
-        return await self._gateway.list_documents(request)
+        return await self._gateway.knowledge.list_documents(request)
 
     async def DeleteDocument(self, request: memory_pb2.DeleteDocumentRequest, _: Context) -> memory_pb2.DeleteDocumentResponse:
-        return await self._gateway.delete_document(request)
+        return await self._gateway.knowledge.delete_document(request)
+
+    async def UploadDocument(self, request: memory_pb2.UploadDocumentRequest, _: Context) -> memory_pb2.UploadDocumentResponse:
+        self._must_fit(request)
+        return await self._gateway.knowledge.upload_document(request)
+
+    async def ConfigureCollection(
+        self, request: memory_pb2.ConfigureCollectionRequest, _: Context
+    ) -> memory_pb2.ConfigureCollectionResponse:
+        return await self._gateway.knowledge.configure_collection(request)
+
+    async def DeleteCollection(self, request: memory_pb2.DeleteCollectionRequest, _: Context) -> memory_pb2.DeleteCollectionResponse:
+        return await self._gateway.knowledge.delete_collection(request)
+
+    async def GetCollectionQuality(
+        self, request: memory_pb2.GetCollectionQualityRequest, _: Context
+    ) -> memory_pb2.GetCollectionQualityResponse:
+        return await self._gateway.knowledge.get_collection_quality(request)
+
+    async def ReportUse(self, request: memory_pb2.ReportUseRequest, _: Context) -> memory_pb2.ReportUseResponse:
+        self._must_fit(request)
+        return await self._gateway.knowledge.report_use(request)
+
+    async def PutQuerySet(self, request: memory_pb2.PutQuerySetRequest, _: Context) -> memory_pb2.PutQuerySetResponse:
+        self._must_fit(request)
+        return await self._gateway.knowledge.put_query_set(request)
+
+    async def ListQuerySets(self, request: memory_pb2.ListQuerySetsRequest, _: Context) -> memory_pb2.ListQuerySetsResponse:
+        return await self._gateway.knowledge.list_query_sets(request)
+
+    async def DeleteQuerySet(self, request: memory_pb2.DeleteQuerySetRequest, _: Context) -> memory_pb2.DeleteQuerySetResponse:
+        return await self._gateway.knowledge.delete_query_set(request)
+
+    async def ReadThreadMemory(self, request: memory_pb2.ReadThreadMemoryRequest, _: Context) -> memory_pb2.ReadThreadMemoryResponse:
+        return await self._gateway.knowledge.read_thread(request)
+
+    async def ListFacts(self, request: memory_pb2.ListFactsRequest, _: Context) -> memory_pb2.ListFactsResponse:
+        return await self._gateway.knowledge.list_facts(request)
+
+    async def ForgetMemory(self, request: memory_pb2.ForgetMemoryRequest, _: Context) -> memory_pb2.ForgetMemoryResponse:
+        return await self._gateway.knowledge.forget(request)
 
     async def ListOperations(self, request: feedback_pb2.ListOperationsRequest, _: Context) -> feedback_pb2.ListOperationsResponse:
         return await self._gateway.list_operations(request)
@@ -191,7 +231,3 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
 
     async def ListSignals(self, request: feedback_pb2.ListSignalsRequest, _: Context) -> feedback_pb2.ListSignalsResponse:
         return await self._gateway.list_signals(request)
-
-    def _must_fit(self, request: Message) -> None:
-        if request.ByteSize() > self._request_bytes:
-            raise BodyTooLarge(self._request_bytes)

@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 from plimsoll_runtime.json_types import JsonObject, JsonValue
-from plimsoll_tool_dispatcher.handler import SetupContext, ToolContext
+from plimsoll_tool_dispatcher.handler import SetupContext, ToolContext, ToolUnavailable
 
 
 async def setup(context: SetupContext) -> None:
@@ -16,7 +16,10 @@ async def setup(context: SetupContext) -> None:
 
 
 async def count_effect(arguments: JsonObject, context: ToolContext) -> JsonValue:
-    connection = await asyncpg.connect(context.credentials["examples_database"])
+    try:
+        connection = await asyncpg.connect(context.credentials["examples_database"])
+    except (asyncpg.PostgresError, OSError) as error:
+        raise ToolUnavailable("DATABASE_AWAY", "the database of the effects is away") from error
     try:
         await asyncio.sleep(float(str(arguments["pause_s"])))  # a slow upstream
         await connection.execute(
@@ -25,6 +28,8 @@ async def count_effect(arguments: JsonObject, context: ToolContext) -> JsonValue
             arguments["name"],
             arguments["step"],
         )
+    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        raise ConnectionError("the answer was lost") from error  # whether it counted, nobody knows
     finally:
         await connection.close()
     return {"step": arguments["step"]}

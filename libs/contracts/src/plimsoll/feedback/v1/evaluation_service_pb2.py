@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-plimsoll/feedback/v1/evaluation_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n\x10\x45valuationReport\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x38\n\x07subject\x18\x03 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationSubject\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_digest\x18\x06 \x01(\t\x12\x38\n\x07verdict\x18\x07 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationVerdict\x12\x10\n\x08\x65xamples\x18\x08 \x01(\x03\x12\x39\n\x08measures\x18\t \x03(\x0b\x32\'.plimsoll.feedback.v1.EvaluationMeasure\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9b\x01\n\x11\x45valuationMeasure\x12\x0e\n\x06scorer\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x05 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\x06 \x01(\x01\x12\x11\n\tregressed\x18\x07 \x01(\x08\",\n\x1aGetEvaluationReportRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"U\n\x1bGetEvaluationReportResponse\x12\x36\n\x06report\x18\x01 \x01(\x0b\x32&.plimsoll.feedback.v1.EvaluationReport*\x92\x01\n\x11\x45valuationSubject\x12\"\n\x1e\x45VALUATION_SUBJECT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VALUATION_SUBJECT_PROMPT\x10\x01\x12\x1c\n\x18\x45VALUATION_SUBJECT_MODEL\x10\x02\x12\x1c\n\x18\x45VALUATION_SUBJECT_ROUTE\x10\x03*\x9a\x01\n\x11\x45valuationVerdict\x12\"\n\x1e\x45VALUATION_VERDICT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VALUATION_VERDICT_PASSED\x10\x01\x12\x1d\n\x19\x45VALUATION_VERDICT_FAILED\x10\x02\x12#\n\x1f\x45VALUATION_VERDICT_INCONCLUSIVE\x10\x03\x32\x94\x01\n\x11\x45valuationService\x12\x7f\n\x13GetEvaluationReport\x12\x30.plimsoll.feedback.v1.GetEvaluationReportRequest\x1a\x31.plimsoll.feedback.v1.GetEvaluationReportResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-plimsoll/feedback/v1/evaluation_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/common/v1/json.proto\"\xe9\x03\n\x10\x45valuationReport\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x38\n\x07subject\x18\x03 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationSubject\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_digest\x18\x06 \x01(\t\x12\x38\n\x07verdict\x18\x07 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationVerdict\x12\x10\n\x08\x65xamples\x18\x08 \x01(\x03\x12\x39\n\x08measures\x18\t \x03(\x0b\x32\'.plimsoll.feedback.v1.EvaluationMeasure\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x0b \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x0c \x01(\x03\x12\x0f\n\x07reasons\x18\r \x03(\t\x12\x12\n\nconfidence\x18\x0e \x01(\x01\x12,\n\x05rules\x18\x0f \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\xd0\x01\n\x11\x45valuationMeasure\x12\x0e\n\x06scorer\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x05 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\x06 \x01(\x01\x12\x11\n\tregressed\x18\x07 \x01(\x08\x12\x10\n\x08\x65xamples\x18\x08 \x01(\x03\x12\x10\n\x08unscored\x18\t \x01(\x03\x12\x0f\n\x07p_value\x18\n \x01(\x01\",\n\x1aGetEvaluationReportRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"U\n\x1bGetEvaluationReportResponse\x12\x36\n\x06report\x18\x01 \x01(\x0b\x32&.plimsoll.feedback.v1.EvaluationReport\"\xd3\x01\n\x0f\x45valuationRules\x12\x0f\n\x07scorers\x18\x01 \x03(\t\x12\x18\n\x10minimum_examples\x18\x02 \x01(\x05\x12\x15\n\rminimum_slice\x18\x03 \x01(\x05\x12\x0e\n\x06margin\x18\x04 \x01(\x01\x12\x16\n\x0emust_be_better\x18\x05 \x01(\x08\x12\x12\n\ncost_ratio\x18\x06 \x01(\x01\x12\x15\n\rlatency_ratio\x18\x07 \x01(\x01\x12\x15\n\rmost_examples\x18\x08 \x01(\x05\x12\x14\n\x0cjudge_prompt\x18\t \x01(\t\"\x8b\x02\n\x16StartEvaluationRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x38\n\x07subject\x18\x03 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationSubject\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x62\x61seline_label\x18\x07 \x01(\t\x12\x34\n\x05rules\x18\x08 \x01(\x0b\x32%.plimsoll.feedback.v1.EvaluationRules\"O\n\x17StartEvaluationResponse\x12\x34\n\nevaluation\x18\x01 \x01(\x0b\x32 .plimsoll.feedback.v1.Evaluation\"\xe4\x03\n\nEvaluation\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\x03\x12\x38\n\x07subject\x18\x04 \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationSubject\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x06 \x01(\t\x12\x17\n\x0f\x62\x61seline_digest\x18\x07 \x01(\t\x12\x34\n\x05state\x18\x08 \x01(\x0e\x32%.plimsoll.feedback.v1.EvaluationState\x12\x0e\n\x06wanted\x18\t \x01(\x03\x12\x10\n\x08\x61nswered\x18\n \x01(\x03\x12\x15\n\rreport_digest\x18\x0b \x01(\t\x12\x38\n\x07verdict\x18\x0c \x01(\x0e\x32\'.plimsoll.feedback.v1.EvaluationVerdict\x12\x0f\n\x07problem\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"-\n\x14GetEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\"M\n\x15GetEvaluationResponse\x12\x34\n\nevaluation\x18\x01 \x01(\x0b\x32 .plimsoll.feedback.v1.Evaluation\"<\n\x16ListEvaluationsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"P\n\x17ListEvaluationsResponse\x12\x35\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32 .plimsoll.feedback.v1.Evaluation\"0\n\x17\x43\x61ncelEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\"-\n\x18\x43\x61ncelEvaluationResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08\"c\n\x1dRenderEvaluationReportRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\".plimsoll.feedback.v1.ReportFormat\"E\n\x1eRenderEvaluationReportResponse\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"$\n\x14GetScoreboardRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\xa0\x02\n\x08Standing\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x03\x12\x0e\n\x06judged\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12\x13\n\x0bquality_low\x18\x07 \x01(\x01\x12\x14\n\x0cquality_high\x18\x08 \x01(\x01\x12\x13\n\x0b\x63ost_micros\x18\t \x01(\x01\x12\x10\n\x08\x63ost_low\x18\n \x01(\x01\x12\x11\n\tcost_high\x18\x0b \x01(\x01\x12\x11\n\tlatency_s\x18\x0c \x01(\x01\x12\x15\n\rlatency_low_s\x18\r \x01(\x01\x12\x16\n\x0elatency_high_s\x18\x0e \x01(\x01\x12\x0e\n\x06\x66\x61iled\x18\x0f \x01(\x01\"J\n\x15GetScoreboardResponse\x12\x31\n\tstandings\x18\x01 \x03(\x0b\x32\x1e.plimsoll.feedback.v1.Standing\"O\n\x13ProposeRouteRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x19\n\x11quality_tolerance\x18\x03 \x01(\x01\"S\n\x14ProposeRouteResponse\x12\x14\n\x0croute_digest\x18\x01 \x01(\t\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x92\x01\n\x11\x45valuationSubject\x12\"\n\x1e\x45VALUATION_SUBJECT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VALUATION_SUBJECT_PROMPT\x10\x01\x12\x1c\n\x18\x45VALUATION_SUBJECT_MODEL\x10\x02\x12\x1c\n\x18\x45VALUATION_SUBJECT_ROUTE\x10\x03*\x9a\x01\n\x11\x45valuationVerdict\x12\"\n\x1e\x45VALUATION_VERDICT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VALUATION_VERDICT_PASSED\x10\x01\x12\x1d\n\x19\x45VALUATION_VERDICT_FAILED\x10\x02\x12#\n\x1f\x45VALUATION_VERDICT_INCONCLUSIVE\x10\x03*\xc7\x01\n\x0f\x45valuationState\x12 \n\x1c\x45VALUATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VALUATION_STATE_WAITING\x10\x01\x12\x1c\n\x18\x45VALUATION_STATE_RUNNING\x10\x02\x12\x19\n\x15\x45VALUATION_STATE_DONE\x10\x03\x12\x1e\n\x1a\x45VALUATION_STATE_CANCELLED\x10\x04\x12\x1b\n\x17\x45VALUATION_STATE_FAILED\x10\x05*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x03\x32\xcb\x07\n\x11\x45valuationService\x12\x7f\n\x13GetEvaluationReport\x12\x30.plimsoll.feedback.v1.GetEvaluationReportRequest\x1a\x31.plimsoll.feedback.v1.GetEvaluationReportResponse\"\x03\x90\x02\x01\x12s\n\x0fStartEvaluation\x12,.plimsoll.feedback.v1.StartEvaluationRequest\x1a-.plimsoll.feedback.v1.StartEvaluationResponse\"\x03\x90\x02\x02\x12m\n\rGetEvaluation\x12*.plimsoll.feedback.v1.GetEvaluationRequest\x1a+.plimsoll.feedback.v1.GetEvaluationResponse\"\x03\x90\x02\x01\x12s\n\x0fListEvaluations\x12,.plimsoll.feedback.v1.ListEvaluationsRequest\x1a-.plimsoll.feedback.v1.ListEvaluationsResponse\"\x03\x90\x02\x01\x12v\n\x10\x43\x61ncelEvaluation\x12-.plimsoll.feedback.v1.CancelEvaluationRequest\x1a..plimsoll.feedback.v1.CancelEvaluationResponse\"\x03\x90\x02\x02\x12\x88\x01\n\x16RenderEvaluationReport\x12\x33.plimsoll.feedback.v1.RenderEvaluationReportRequest\x1a\x34.plimsoll.feedback.v1.RenderEvaluationReportResponse\"\x03\x90\x02\x01\x12m\n\rGetScoreboard\x12*.plimsoll.feedback.v1.GetScoreboardRequest\x1a+.plimsoll.feedback.v1.GetScoreboardResponse\"\x03\x90\x02\x01\x12j\n\x0cProposeRoute\x12).plimsoll.feedback.v1.ProposeRouteRequest\x1a*.plimsoll.feedback.v1.ProposeRouteResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +35,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVALUATIONSERVICE'].methods_by_name['GetEvaluationReport']._loaded_options = None
   _globals['_EVALUATIONSERVICE'].methods_by_name['GetEvaluationReport']._serialized_options = b'\220\002\001'
-  _globals['_EVALUATIONSUBJECT']._serialized_start=763
-  _globals['_EVALUATIONSUBJECT']._serialized_end=909
-  _globals['_EVALUATIONVERDICT']._serialized_start=912
-  _globals['_EVALUATIONVERDICT']._serialized_end=1066
-  _globals['_EVALUATIONREPORT']._serialized_start=105
-  _globals['_EVALUATIONREPORT']._serialized_end=469
-  _globals['_EVALUATIONMEASURE']._serialized_start=472
-  _globals['_EVALUATIONMEASURE']._serialized_end=627
-  _globals['_GETEVALUATIONREPORTREQUEST']._serialized_start=629
-  _globals['_GETEVALUATIONREPORTREQUEST']._serialized_end=673
-  _globals['_GETEVALUATIONREPORTRESPONSE']._serialized_start=675
-  _globals['_GETEVALUATIONREPORTRESPONSE']._serialized_end=760
-  _globals['_EVALUATIONSERVICE']._serialized_start=1069
-  _globals['_EVALUATIONSERVICE']._serialized_end=1217
+  _globals['_EVALUATIONSERVICE'].methods_by_name['StartEvaluation']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['StartEvaluation']._serialized_options = b'\220\002\002'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['GetEvaluation']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['GetEvaluation']._serialized_options = b'\220\002\001'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['ListEvaluations']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['ListEvaluations']._serialized_options = b'\220\002\001'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['CancelEvaluation']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['CancelEvaluation']._serialized_options = b'\220\002\002'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['RenderEvaluationReport']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['RenderEvaluationReport']._serialized_options = b'\220\002\001'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['GetScoreboard']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['GetScoreboard']._serialized_options = b'\220\002\001'
+  _globals['_EVALUATIONSERVICE'].methods_by_name['ProposeRoute']._loaded_options = None
+  _globals['_EVALUATIONSERVICE'].methods_by_name['ProposeRoute']._serialized_options = b'\220\002\002'
+  _globals['_EVALUATIONSUBJECT']._serialized_start=3134
+  _globals['_EVALUATIONSUBJECT']._serialized_end=3280
+  _globals['_EVALUATIONVERDICT']._serialized_start=3283
+  _globals['_EVALUATIONVERDICT']._serialized_end=3437
+  _globals['_EVALUATIONSTATE']._serialized_start=3440
+  _globals['_EVALUATIONSTATE']._serialized_end=3639
+  _globals['_REPORTFORMAT']._serialized_start=3641
+  _globals['_REPORTFORMAT']._serialized_end=3758
+  _globals['_EVALUATIONREPORT']._serialized_start=136
+  _globals['_EVALUATIONREPORT']._serialized_end=625
+  _globals['_EVALUATIONMEASURE']._serialized_start=628
+  _globals['_EVALUATIONMEASURE']._serialized_end=836
+  _globals['_GETEVALUATIONREPORTREQUEST']._serialized_start=838
+  _globals['_GETEVALUATIONREPORTREQUEST']._serialized_end=882
+  _globals['_GETEVALUATIONREPORTRESPONSE']._serialized_start=884
+  _globals['_GETEVALUATIONREPORTRESPONSE']._serialized_end=969
+  _globals['_EVALUATIONRULES']._serialized_start=972
+  _globals['_EVALUATIONRULES']._serialized_end=1183
+  _globals['_STARTEVALUATIONREQUEST']._serialized_start=1186
+  _globals['_STARTEVALUATIONREQUEST']._serialized_end=1453
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_start=1455
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_end=1534
+  _globals['_EVALUATION']._serialized_start=1537
+  _globals['_EVALUATION']._serialized_end=2021
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=2023
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=2068
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=2070
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=2147
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=2149
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=2209
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=2211
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=2291
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=2293
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=2341
+  _globals['_CANCELEVALUATIONRESPONSE']._serialized_start=2343
+  _globals['_CANCELEVALUATIONRESPONSE']._serialized_end=2388
+  _globals['_RENDEREVALUATIONREPORTREQUEST']._serialized_start=2390
+  _globals['_RENDEREVALUATIONREPORTREQUEST']._serialized_end=2489
+  _globals['_RENDEREVALUATIONREPORTRESPONSE']._serialized_start=2491
+  _globals['_RENDEREVALUATIONREPORTRESPONSE']._serialized_end=2560
+  _globals['_GETSCOREBOARDREQUEST']._serialized_start=2562
+  _globals['_GETSCOREBOARDREQUEST']._serialized_end=2598
+  _globals['_STANDING']._serialized_start=2601
+  _globals['_STANDING']._serialized_end=2889
+  _globals['_GETSCOREBOARDRESPONSE']._serialized_start=2891
+  _globals['_GETSCOREBOARDRESPONSE']._serialized_end=2965
+  _globals['_PROPOSEROUTEREQUEST']._serialized_start=2967
+  _globals['_PROPOSEROUTEREQUEST']._serialized_end=3046
+  _globals['_PROPOSEROUTERESPONSE']._serialized_start=3048
+  _globals['_PROPOSEROUTERESPONSE']._serialized_end=3131
+  _globals['_EVALUATIONSERVICE']._serialized_start=3761
+  _globals['_EVALUATIONSERVICE']._serialized_end=4732
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from plimsoll.common.v1 import json_pb2 as _json_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -62,6 +63,52 @@ EVALUATION_VERDICT_INCONCLUSIVE: EvaluationVerdict.ValueType  # 3
 """Too few examples to say."""
 Global___EvaluationVerdict: _TypeAlias = EvaluationVerdict  # noqa: Y015
 
+class _EvaluationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EvaluationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvaluationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVALUATION_STATE_UNSPECIFIED: _EvaluationState.ValueType  # 0
+    EVALUATION_STATE_WAITING: _EvaluationState.ValueType  # 1
+    EVALUATION_STATE_RUNNING: _EvaluationState.ValueType  # 2
+    EVALUATION_STATE_DONE: _EvaluationState.ValueType  # 3
+    """There is a report."""
+    EVALUATION_STATE_CANCELLED: _EvaluationState.ValueType  # 4
+    EVALUATION_STATE_FAILED: _EvaluationState.ValueType  # 5
+    """It could not be carried out; `problem` says why."""
+
+class EvaluationState(_EvaluationState, metaclass=_EvaluationStateEnumTypeWrapper): ...
+
+EVALUATION_STATE_UNSPECIFIED: EvaluationState.ValueType  # 0
+EVALUATION_STATE_WAITING: EvaluationState.ValueType  # 1
+EVALUATION_STATE_RUNNING: EvaluationState.ValueType  # 2
+EVALUATION_STATE_DONE: EvaluationState.ValueType  # 3
+"""There is a report."""
+EVALUATION_STATE_CANCELLED: EvaluationState.ValueType  # 4
+EVALUATION_STATE_FAILED: EvaluationState.ValueType  # 5
+"""It could not be carried out; `problem` says why."""
+Global___EvaluationState: _TypeAlias = EvaluationState  # noqa: Y015
+
+class _ReportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_FORMAT_UNSPECIFIED: _ReportFormat.ValueType  # 0
+    REPORT_FORMAT_TEXT: _ReportFormat.ValueType  # 1
+    REPORT_FORMAT_JSON: _ReportFormat.ValueType  # 2
+    REPORT_FORMAT_HTML: _ReportFormat.ValueType  # 3
+
+class ReportFormat(_ReportFormat, metaclass=_ReportFormatEnumTypeWrapper): ...
+
+REPORT_FORMAT_UNSPECIFIED: ReportFormat.ValueType  # 0
+REPORT_FORMAT_TEXT: ReportFormat.ValueType  # 1
+REPORT_FORMAT_JSON: ReportFormat.ValueType  # 2
+REPORT_FORMAT_HTML: ReportFormat.ValueType  # 3
+Global___ReportFormat: _TypeAlias = ReportFormat  # noqa: Y015
+
 @_typing.final
 class EvaluationReport(_message.Message):
     """A version compared with another one on the same examples. Never changes: its digest is its name."""
@@ -78,6 +125,11 @@ class EvaluationReport(_message.Message):
     EXAMPLES_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256, hex, of the canonical JSON (RFC 8785) of this message's ProtoJSON form with the original field names, without this field."""
     evaluation_id: _builtins.str
@@ -90,10 +142,22 @@ class EvaluationReport(_message.Message):
     """Digest of the version that it was compared with."""
     verdict: Global___EvaluationVerdict.ValueType
     examples: _builtins.int
+    dataset: _builtins.str
+    dataset_version: _builtins.int
+    confidence: _builtins.float
+    """Of the intervals, such as 0.95."""
     @_builtins.property
     def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvaluationMeasure]: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the verdict is what it is, for people."""
+
+    @_builtins.property
+    def rules(self) -> _json_pb2.JsonValue:
+        """What must not be lost when the report is read again: seed, resamples, margins and thresholds."""
+
     def __init__(
         self,
         *,
@@ -107,10 +171,15 @@ class EvaluationReport(_message.Message):
         examples: _builtins.int = ...,
         measures: _abc.Iterable[Global___EvaluationMeasure] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        dataset: _builtins.str = ...,
+        dataset_version: _builtins.int = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        confidence: _builtins.float = ...,
+        rules: _json_pb2.JsonValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_digest", b"baseline_digest", "candidate_digest", b"candidate_digest", "create_time", b"create_time", "digest", b"digest", "evaluation_id", b"evaluation_id", "examples", b"examples", "measures", b"measures", "name", b"name", "subject", b"subject", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_digest", b"baseline_digest", "candidate_digest", b"candidate_digest", "confidence", b"confidence", "create_time", b"create_time", "dataset", b"dataset", "dataset_version", b"dataset_version", "digest", b"digest", "evaluation_id", b"evaluation_id", "examples", b"examples", "measures", b"measures", "name", b"name", "reasons", b"reasons", "rules", b"rules", "subject", b"subject", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,6 +198,9 @@ class EvaluationMeasure(_message.Message):
     DIFFERENCE_LOW_FIELD_NUMBER: _builtins.int
     DIFFERENCE_HIGH_FIELD_NUMBER: _builtins.int
     REGRESSED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    UNSCORED_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
     slice: _builtins.str
     """Such as category=refund; empty means all examples."""
@@ -138,6 +210,12 @@ class EvaluationMeasure(_message.Message):
     """The interval of the difference that the evaluation is sure of."""
     difference_high: _builtins.float
     regressed: _builtins.bool
+    examples: _builtins.int
+    """How many examples were scored on both sides."""
+    unscored: _builtins.int
+    """How many a scorer could not score."""
+    p_value: _builtins.float
+    """Chance of a loss at least as large if the two were equal, where it was tested."""
     def __init__(
         self,
         *,
@@ -148,10 +226,13 @@ class EvaluationMeasure(_message.Message):
         difference_low: _builtins.float = ...,
         difference_high: _builtins.float = ...,
         regressed: _builtins.bool = ...,
+        examples: _builtins.int = ...,
+        unscored: _builtins.int = ...,
+        p_value: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "regressed", b"regressed", "scorer", b"scorer", "slice", b"slice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "examples", b"examples", "p_value", b"p_value", "regressed", b"regressed", "scorer", b"scorer", "slice", b"slice", "unscored", b"unscored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,3 +276,517 @@ class GetEvaluationReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEvaluationReportResponse: _TypeAlias = GetEvaluationReportResponse  # noqa: Y015
+
+@_typing.final
+class EvaluationRules(_message.Message):
+    """What is measured, and what makes a verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORERS_FIELD_NUMBER: _builtins.int
+    MINIMUM_EXAMPLES_FIELD_NUMBER: _builtins.int
+    MINIMUM_SLICE_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    MUST_BE_BETTER_FIELD_NUMBER: _builtins.int
+    COST_RATIO_FIELD_NUMBER: _builtins.int
+    LATENCY_RATIO_FIELD_NUMBER: _builtins.int
+    MOST_EXAMPLES_FIELD_NUMBER: _builtins.int
+    JUDGE_PROMPT_FIELD_NUMBER: _builtins.int
+    minimum_examples: _builtins.int
+    """Fewer examples than this are inconclusive; zero means 30."""
+    minimum_slice: _builtins.int
+    """Slices with fewer examples are looked at together; zero means 5."""
+    margin: _builtins.float
+    """How much worse the candidate may be for certain, 0 to 1; zero means not at all."""
+    must_be_better: _builtins.bool
+    """The candidate must be better for certain, not only as good."""
+    cost_ratio: _builtins.float
+    """How many times the baseline's cost and time the candidate may take; zero means no limit."""
+    latency_ratio: _builtins.float
+    most_examples: _builtins.int
+    """At most this many examples, by a stable draw; zero means 1,000."""
+    judge_prompt: _builtins.str
+    """Prompt, as name@label, that judges; needed by the scorer judge. Its variables are question, expected and answer; it answers {score, reason}."""
+    @_builtins.property
+    def scorers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """exact, similarity, schema, tool_choice, judge: the first decides, the others must not get worse. Empty means exact."""
+
+    def __init__(
+        self,
+        *,
+        scorers: _abc.Iterable[_builtins.str] | None = ...,
+        minimum_examples: _builtins.int = ...,
+        minimum_slice: _builtins.int = ...,
+        margin: _builtins.float = ...,
+        must_be_better: _builtins.bool = ...,
+        cost_ratio: _builtins.float = ...,
+        latency_ratio: _builtins.float = ...,
+        most_examples: _builtins.int = ...,
+        judge_prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_ratio", b"cost_ratio", "judge_prompt", b"judge_prompt", "latency_ratio", b"latency_ratio", "margin", b"margin", "minimum_examples", b"minimum_examples", "minimum_slice", b"minimum_slice", "most_examples", b"most_examples", "must_be_better", b"must_be_better", "scorers", b"scorers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluationRules: _TypeAlias = EvaluationRules  # noqa: Y015
+
+@_typing.final
+class StartEvaluationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CANDIDATE_DIGEST_FIELD_NUMBER: _builtins.int
+    BASELINE_DIGEST_FIELD_NUMBER: _builtins.int
+    BASELINE_LABEL_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """The same key again returns the evaluation that it started."""
+    dataset: _builtins.str
+    subject: Global___EvaluationSubject.ValueType
+    name: _builtins.str
+    """Name of the prompt, model or route."""
+    candidate_digest: _builtins.str
+    """The version to judge."""
+    baseline_digest: _builtins.str
+    """The version to compare with; empty means the one that `baseline_label` points at."""
+    baseline_label: _builtins.str
+    """Empty means production."""
+    @_builtins.property
+    def rules(self) -> Global___EvaluationRules: ...
+    def __init__(
+        self,
+        *,
+        idempotency_key: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        subject: Global___EvaluationSubject.ValueType = ...,
+        name: _builtins.str = ...,
+        candidate_digest: _builtins.str = ...,
+        baseline_digest: _builtins.str = ...,
+        baseline_label: _builtins.str = ...,
+        rules: Global___EvaluationRules | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_digest", b"baseline_digest", "baseline_label", b"baseline_label", "candidate_digest", b"candidate_digest", "dataset", b"dataset", "idempotency_key", b"idempotency_key", "name", b"name", "rules", b"rules", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartEvaluationRequest: _TypeAlias = StartEvaluationRequest  # noqa: Y015
+
+@_typing.final
+class StartEvaluationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluation(self) -> Global___Evaluation: ...
+    def __init__(
+        self,
+        *,
+        evaluation: Global___Evaluation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartEvaluationResponse: _TypeAlias = StartEvaluationResponse  # noqa: Y015
+
+@_typing.final
+class Evaluation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_ID_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CANDIDATE_DIGEST_FIELD_NUMBER: _builtins.int
+    BASELINE_DIGEST_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    REPORT_DIGEST_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    evaluation_id: _builtins.str
+    dataset: _builtins.str
+    dataset_version: _builtins.int
+    subject: Global___EvaluationSubject.ValueType
+    name: _builtins.str
+    candidate_digest: _builtins.str
+    baseline_digest: _builtins.str
+    state: Global___EvaluationState.ValueType
+    wanted: _builtins.int
+    """Answers to give in all, and given so far."""
+    answered: _builtins.int
+    report_digest: _builtins.str
+    verdict: Global___EvaluationVerdict.ValueType
+    problem: _builtins.str
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        evaluation_id: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        dataset_version: _builtins.int = ...,
+        subject: Global___EvaluationSubject.ValueType = ...,
+        name: _builtins.str = ...,
+        candidate_digest: _builtins.str = ...,
+        baseline_digest: _builtins.str = ...,
+        state: Global___EvaluationState.ValueType = ...,
+        wanted: _builtins.int = ...,
+        answered: _builtins.int = ...,
+        report_digest: _builtins.str = ...,
+        verdict: Global___EvaluationVerdict.ValueType = ...,
+        problem: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline_digest", b"baseline_digest", "candidate_digest", b"candidate_digest", "create_time", b"create_time", "dataset", b"dataset", "dataset_version", b"dataset_version", "evaluation_id", b"evaluation_id", "finish_time", b"finish_time", "name", b"name", "problem", b"problem", "report_digest", b"report_digest", "state", b"state", "subject", b"subject", "verdict", b"verdict", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class GetEvaluationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_ID_FIELD_NUMBER: _builtins.int
+    evaluation_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        evaluation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation_id", b"evaluation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvaluationRequest: _TypeAlias = GetEvaluationRequest  # noqa: Y015
+
+@_typing.final
+class GetEvaluationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluation(self) -> Global___Evaluation: ...
+    def __init__(
+        self,
+        *,
+        evaluation: Global___Evaluation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvaluationResponse: _TypeAlias = GetEvaluationResponse  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Empty means all."""
+    page_size: _builtins.int
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsRequest: _TypeAlias = ListEvaluationsRequest  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]: ...
+    def __init__(
+        self,
+        *,
+        evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsResponse: _TypeAlias = ListEvaluationsResponse  # noqa: Y015
+
+@_typing.final
+class CancelEvaluationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_ID_FIELD_NUMBER: _builtins.int
+    evaluation_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        evaluation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation_id", b"evaluation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEvaluationRequest: _TypeAlias = CancelEvaluationRequest  # noqa: Y015
+
+@_typing.final
+class CancelEvaluationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.bool
+    """False when it had ended."""
+    def __init__(
+        self,
+        *,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEvaluationResponse: _TypeAlias = CancelEvaluationResponse  # noqa: Y015
+
+@_typing.final
+class RenderEvaluationReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    format: Global___ReportFormat.ValueType
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        format: Global___ReportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderEvaluationReportRequest: _TypeAlias = RenderEvaluationReportRequest  # noqa: Y015
+
+@_typing.final
+class RenderEvaluationReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    media_type: _builtins.str
+    content: _builtins.str
+    def __init__(
+        self,
+        *,
+        media_type: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "media_type", b"media_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderEvaluationReportResponse: _TypeAlias = RenderEvaluationReportResponse  # noqa: Y015
+
+@_typing.final
+class GetScoreboardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task; empty means all."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScoreboardRequest: _TypeAlias = GetScoreboardRequest  # noqa: Y015
+
+@_typing.final
+class Standing(_message.Message):
+    """One model on one kind of task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    JUDGED_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    QUALITY_LOW_FIELD_NUMBER: _builtins.int
+    QUALITY_HIGH_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    COST_LOW_FIELD_NUMBER: _builtins.int
+    COST_HIGH_FIELD_NUMBER: _builtins.int
+    LATENCY_S_FIELD_NUMBER: _builtins.int
+    LATENCY_LOW_S_FIELD_NUMBER: _builtins.int
+    LATENCY_HIGH_S_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    provider: _builtins.str
+    model: _builtins.str
+    calls: _builtins.int
+    judged: _builtins.int
+    """Calls that somebody or something judged."""
+    quality: _builtins.float
+    """Share of them that was good, with its interval."""
+    quality_low: _builtins.float
+    quality_high: _builtins.float
+    cost_micros: _builtins.float
+    """Mean micros of a US dollar a call, with its interval."""
+    cost_low: _builtins.float
+    cost_high: _builtins.float
+    latency_s: _builtins.float
+    """Median seconds a call, with its interval."""
+    latency_low_s: _builtins.float
+    latency_high_s: _builtins.float
+    failed: _builtins.float
+    """Share of calls that failed."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        judged: _builtins.int = ...,
+        quality: _builtins.float = ...,
+        quality_low: _builtins.float = ...,
+        quality_high: _builtins.float = ...,
+        cost_micros: _builtins.float = ...,
+        cost_low: _builtins.float = ...,
+        cost_high: _builtins.float = ...,
+        latency_s: _builtins.float = ...,
+        latency_low_s: _builtins.float = ...,
+        latency_high_s: _builtins.float = ...,
+        failed: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cost_high", b"cost_high", "cost_low", b"cost_low", "cost_micros", b"cost_micros", "failed", b"failed", "judged", b"judged", "latency_high_s", b"latency_high_s", "latency_low_s", b"latency_low_s", "latency_s", b"latency_s", "model", b"model", "provider", b"provider", "quality", b"quality", "quality_high", b"quality_high", "quality_low", b"quality_low", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Standing: _TypeAlias = Standing  # noqa: Y015
+
+@_typing.final
+class GetScoreboardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Standing]:
+        """By task, the best first."""
+
+    def __init__(
+        self,
+        *,
+        standings: _abc.Iterable[Global___Standing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standings", b"standings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScoreboardResponse: _TypeAlias = GetScoreboardResponse  # noqa: Y015
+
+@_typing.final
+class ProposeRouteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    QUALITY_TOLERANCE_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    dataset: _builtins.str
+    """What its evaluation asks."""
+    quality_tolerance: _builtins.float
+    """Quality that a cheaper model may lack; zero means 0.02."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        quality_tolerance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "quality_tolerance", b"quality_tolerance", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeRouteRequest: _TypeAlias = ProposeRouteRequest  # noqa: Y015
+
+@_typing.final
+class ProposeRouteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_DIGEST_FIELD_NUMBER: _builtins.int
+    EVALUATION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    route_digest: _builtins.str
+    """Digest of the registered route; empty when the present one is the best that is known."""
+    evaluation_id: _builtins.str
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        route_digest: _builtins.str = ...,
+        evaluation_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation_id", b"evaluation_id", "reason", b"reason", "route_digest", b"route_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeRouteResponse: _TypeAlias = ProposeRouteResponse  # noqa: Y015

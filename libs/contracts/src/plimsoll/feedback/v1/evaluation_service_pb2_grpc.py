@@ -40,6 +40,41 @@ class EvaluationServiceStub:
                 request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportResponse.FromString,
                 _registered_method=True)
+        self.StartEvaluation = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/StartEvaluation',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationResponse.FromString,
+                _registered_method=True)
+        self.GetEvaluation = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/GetEvaluation',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationResponse.FromString,
+                _registered_method=True)
+        self.ListEvaluations = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/ListEvaluations',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsResponse.FromString,
+                _registered_method=True)
+        self.CancelEvaluation = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/CancelEvaluation',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationResponse.FromString,
+                _registered_method=True)
+        self.RenderEvaluationReport = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/RenderEvaluationReport',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportResponse.FromString,
+                _registered_method=True)
+        self.GetScoreboard = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/GetScoreboard',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardResponse.FromString,
+                _registered_method=True)
+        self.ProposeRoute = channel.unary_unary(
+                '/plimsoll.feedback.v1.EvaluationService/ProposeRoute',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteResponse.FromString,
+                _registered_method=True)
 
 
 class EvaluationServiceServicer:
@@ -53,6 +88,54 @@ class EvaluationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartEvaluation(self, request, context):
+        """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvaluation(self, request, context):
+        """How far an evaluation is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvaluations(self, request, context):
+        """Newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEvaluation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderEvaluationReport(self, request, context):
+        """A report for reading: as text, JSON, or a page that needs nothing from outside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScoreboard(self, request, context):
+        """How good, dear and fast the models are on what a kind of task was asked in production.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeRoute(self, request, context):
+        """Registers the route that a scoreboard suggests, as a version without labels, and starts its evaluation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EvaluationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +143,41 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.GetEvaluationReport,
                     request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportRequest.FromString,
                     response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportResponse.SerializeToString,
+            ),
+            'StartEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartEvaluation,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationResponse.SerializeToString,
+            ),
+            'GetEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvaluation,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationResponse.SerializeToString,
+            ),
+            'ListEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvaluations,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsResponse.SerializeToString,
+            ),
+            'CancelEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEvaluation,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationResponse.SerializeToString,
+            ),
+            'RenderEvaluationReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderEvaluationReport,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportResponse.SerializeToString,
+            ),
+            'GetScoreboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScoreboard,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardResponse.SerializeToString,
+            ),
+            'ProposeRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeRoute,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +208,195 @@ class EvaluationService:
             '/plimsoll.feedback.v1.EvaluationService/GetEvaluationReport',
             plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportRequest.SerializeToString,
             plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/StartEvaluation',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.StartEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/GetEvaluation',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/ListEvaluations',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ListEvaluationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/CancelEvaluation',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.CancelEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderEvaluationReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/RenderEvaluationReport',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.RenderEvaluationReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScoreboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/GetScoreboard',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.GetScoreboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.EvaluationService/ProposeRoute',
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_evaluation__service__pb2.ProposeRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

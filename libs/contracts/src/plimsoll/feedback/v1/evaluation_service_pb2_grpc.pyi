@@ -35,6 +35,19 @@ class EvaluationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EvaluationServiceAsyncStub: ...
     GetEvaluationReport: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]
     """One report by its digest."""
+    StartEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.StartEvaluationRequest, _evaluation_service_pb2.StartEvaluationResponse]
+    """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+    GetEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]
+    """How far an evaluation is."""
+    ListEvaluations: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListEvaluationsRequest, _evaluation_service_pb2.ListEvaluationsResponse]
+    """Newest first."""
+    CancelEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]
+    RenderEvaluationReport: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.RenderEvaluationReportRequest, _evaluation_service_pb2.RenderEvaluationReportResponse]
+    """A report for reading: as text, JSON, or a page that needs nothing from outside."""
+    GetScoreboard: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetScoreboardRequest, _evaluation_service_pb2.GetScoreboardResponse]
+    """How good, dear and fast the models are on what a kind of task was asked in production."""
+    ProposeRoute: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ProposeRouteRequest, _evaluation_service_pb2.ProposeRouteResponse]
+    """Registers the route that a scoreboard suggests, as a version without labels, and starts its evaluation."""
 
 @_typing.type_check_only
 class EvaluationServiceAsyncStub(EvaluationServiceStub):
@@ -43,6 +56,19 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEvaluationReport: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]  # type: ignore[assignment]
     """One report by its digest."""
+    StartEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.StartEvaluationRequest, _evaluation_service_pb2.StartEvaluationResponse]  # type: ignore[assignment]
+    """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+    GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]  # type: ignore[assignment]
+    """How far an evaluation is."""
+    ListEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListEvaluationsRequest, _evaluation_service_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
+    """Newest first."""
+    CancelEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]  # type: ignore[assignment]
+    RenderEvaluationReport: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.RenderEvaluationReportRequest, _evaluation_service_pb2.RenderEvaluationReportResponse]  # type: ignore[assignment]
+    """A report for reading: as text, JSON, or a page that needs nothing from outside."""
+    GetScoreboard: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetScoreboardRequest, _evaluation_service_pb2.GetScoreboardResponse]  # type: ignore[assignment]
+    """How good, dear and fast the models are on what a kind of task was asked in production."""
+    ProposeRoute: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ProposeRouteRequest, _evaluation_service_pb2.ProposeRouteResponse]  # type: ignore[assignment]
+    """Registers the route that a scoreboard suggests, as a version without labels, and starts its evaluation."""
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
     """What evaluations found. Whoever enforces them asks here; a report that is only shown around proves nothing."""
@@ -54,5 +80,60 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.GetEvaluationReportResponse, _abc.Awaitable[_evaluation_service_pb2.GetEvaluationReportResponse]]:
         """One report by its digest."""
+
+    @_abc_1.abstractmethod
+    def StartEvaluation(
+        self,
+        request: _evaluation_service_pb2.StartEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.StartEvaluationResponse, _abc.Awaitable[_evaluation_service_pb2.StartEvaluationResponse]]:
+        """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+
+    @_abc_1.abstractmethod
+    def GetEvaluation(
+        self,
+        request: _evaluation_service_pb2.GetEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.GetEvaluationResponse, _abc.Awaitable[_evaluation_service_pb2.GetEvaluationResponse]]:
+        """How far an evaluation is."""
+
+    @_abc_1.abstractmethod
+    def ListEvaluations(
+        self,
+        request: _evaluation_service_pb2.ListEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.ListEvaluationsResponse, _abc.Awaitable[_evaluation_service_pb2.ListEvaluationsResponse]]:
+        """Newest first."""
+
+    @_abc_1.abstractmethod
+    def CancelEvaluation(
+        self,
+        request: _evaluation_service_pb2.CancelEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.CancelEvaluationResponse, _abc.Awaitable[_evaluation_service_pb2.CancelEvaluationResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RenderEvaluationReport(
+        self,
+        request: _evaluation_service_pb2.RenderEvaluationReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.RenderEvaluationReportResponse, _abc.Awaitable[_evaluation_service_pb2.RenderEvaluationReportResponse]]:
+        """A report for reading: as text, JSON, or a page that needs nothing from outside."""
+
+    @_abc_1.abstractmethod
+    def GetScoreboard(
+        self,
+        request: _evaluation_service_pb2.GetScoreboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.GetScoreboardResponse, _abc.Awaitable[_evaluation_service_pb2.GetScoreboardResponse]]:
+        """How good, dear and fast the models are on what a kind of task was asked in production."""
+
+    @_abc_1.abstractmethod
+    def ProposeRoute(
+        self,
+        request: _evaluation_service_pb2.ProposeRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.ProposeRouteResponse, _abc.Awaitable[_evaluation_service_pb2.ProposeRouteResponse]]:
+        """Registers the route that a scoreboard suggests, as a version without labels, and starts its evaluation."""
 
 def add_EvaluationServiceServicer_to_server(servicer: EvaluationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from plimsoll.feedback.v1 import monitor_pb2 as plimsoll_dot_feedback_dot_v1_dot_monitor__pb2
 from plimsoll.feedback.v1 import signal_pb2 as plimsoll_dot_feedback_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*plimsoll/feedback/v1/feedback_events.proto\x12\x14plimsoll.feedback.v1\x1a!plimsoll/feedback/v1/signal.proto\"`\n\x0eSignalRecorded\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12,\n\x06signal\x18\x03 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*plimsoll/feedback/v1/feedback_events.proto\x12\x14plimsoll.feedback.v1\x1a\"plimsoll/feedback/v1/monitor.proto\x1a!plimsoll/feedback/v1/signal.proto\"`\n\x0eSignalRecorded\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12,\n\x06signal\x18\x03 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\"[\n\x0b\x41lertRaised\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12*\n\x05\x61lert\x18\x03 \x01(\x0b\x32\x1b.plimsoll.feedback.v1.Alertb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.feedback.v1.feedback_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNALRECORDED']._serialized_start=103
-  _globals['_SIGNALRECORDED']._serialized_end=199
+  _globals['_SIGNALRECORDED']._serialized_start=139
+  _globals['_SIGNALRECORDED']._serialized_end=235
+  _globals['_ALERTRAISED']._serialized_start=237
+  _globals['_ALERTRAISED']._serialized_end=328
 # @@protoc_insertion_point(module_scope)

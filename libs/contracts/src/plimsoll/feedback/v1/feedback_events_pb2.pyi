@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from plimsoll.feedback.v1 import monitor_pb2 as _monitor_pb2
 from plimsoll.feedback.v1 import signal_pb2 as _signal_pb2
 import builtins as _builtins
 import sys
@@ -44,3 +45,31 @@ class SignalRecorded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignalRecorded: _TypeAlias = SignalRecorded  # noqa: Y015
+
+@_typing.final
+class AlertRaised(_message.Message):
+    """Published to plimsoll.v1.feedback.alert.raised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    tenant: _builtins.str
+    @_builtins.property
+    def alert(self) -> _monitor_pb2.Alert: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        alert: _monitor_pb2.Alert | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "event_id", b"event_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertRaised: _TypeAlias = AlertRaised  # noqa: Y015

@@ -22,13 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_failure__pb2
 from plimsoll.feedback.v1 import operation_pb2 as plimsoll_dot_feedback_dot_v1_dot_operation__pb2
 from plimsoll.feedback.v1 import signal_pb2 as plimsoll_dot_feedback_dot_v1_dot_signal__pb2
+from plimsoll.feedback.v1 import trace_pb2 as plimsoll_dot_feedback_dot_v1_dot_trace__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+plimsoll/feedback/v1/feedback_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a$plimsoll/feedback/v1/operation.proto\x1a!plimsoll/feedback/v1/signal.proto\"\xdc\x01\n\x15ListOperationsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32#.plimsoll.feedback.v1.OperationKind\x12\x35\n\x08\x63\x61tegory\x18\x04 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\x13\n\x0b\x66\x61iled_only\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"f\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.plimsoll.feedback.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x14\x43ountFailuresRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12.\n\nafter_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x15\x43ountFailuresResponse\x12\x32\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\".plimsoll.feedback.v1.FailureCount\x12\x12\n\noperations\x18\x02 \x01(\x03\"\\\n\x13RecordSignalRequest\x12,\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"D\n\x14RecordSignalResponse\x12,\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\"K\n\x12ListSignalsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x13ListSignalsResponse\x12-\n\x07signals\x18\x01 \x03(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc7\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12p\n\x0eListOperations\x12+.plimsoll.feedback.v1.ListOperationsRequest\x1a,.plimsoll.feedback.v1.ListOperationsResponse\"\x03\x90\x02\x01\x12m\n\rCountFailures\x12*.plimsoll.feedback.v1.CountFailuresRequest\x1a+.plimsoll.feedback.v1.CountFailuresResponse\"\x03\x90\x02\x01\x12j\n\x0cRecordSignal\x12).plimsoll.feedback.v1.RecordSignalRequest\x1a*.plimsoll.feedback.v1.RecordSignalResponse\"\x03\x90\x02\x02\x12g\n\x0bListSignals\x12(.plimsoll.feedback.v1.ListSignalsRequest\x1a).plimsoll.feedback.v1.ListSignalsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+plimsoll/feedback/v1/feedback_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a$plimsoll/feedback/v1/operation.proto\x1a!plimsoll/feedback/v1/signal.proto\x1a plimsoll/feedback/v1/trace.proto\"\xf9\x02\n\x15ListOperationsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32#.plimsoll.feedback.v1.OperationKind\x12\x35\n\x08\x63\x61tegory\x18\x04 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\x13\n\x0b\x66\x61iled_only\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\x12\x15\n\ragent_version\x18\x08 \x01(\t\x12\x0c\n\x04name\x18\t \x01(\t\x12\x15\n\rprompt_digest\x18\n \x01(\t\x12.\n\nafter_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.plimsoll.feedback.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x14\x43ountFailuresRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12.\n\nafter_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x15\x43ountFailuresResponse\x12\x32\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\".plimsoll.feedback.v1.FailureCount\x12\x12\n\noperations\x18\x02 \x01(\x03\"\\\n\x13RecordSignalRequest\x12,\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"D\n\x14RecordSignalResponse\x12,\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\"K\n\x12ListSignalsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x13ListSignalsResponse\x12-\n\x07signals\x18\x01 \x03(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x0bSignalEntry\x12,\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.Signal\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"J\n\x14RecordSignalsRequest\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.plimsoll.feedback.v1.SignalEntry\"L\n\x15RecordSignalsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".plimsoll.feedback.v1.SignalResult\"\xbb\x03\n\x11ListTracesRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x35\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.plimsoll.feedback.v1.TraceStatus\x12.\n\nafter_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmin_cost_micros\x18\x08 \x01(\x03\x12/\n\x0cmin_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04text\x18\n \x01(\t\x12\x11\n\tthread_id\x18\x0b \x01(\t\x12\x15\n\rparent_run_id\x18\x0c \x01(\t\x12\x11\n\tpage_size\x18\r \x01(\x05\x12\x12\n\npage_token\x18\x0e \x01(\t\"Z\n\x12ListTracesResponse\x12+\n\x06traces\x18\x01 \x03(\x0b\x32\x1b.plimsoll.feedback.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x0fGetTraceRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xb9\x01\n\x10GetTraceResponse\x12*\n\x05trace\x18\x01 \x01(\x0b\x32\x1b.plimsoll.feedback.v1.Trace\x12\x31\n\x07\x65ntries\x18\x02 \x03(\x0b\x32 .plimsoll.feedback.v1.TraceEntry\x12-\n\x08\x63hildren\x18\x03 \x03(\x0b\x32\x1b.plimsoll.feedback.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"\\\n\x12\x41nnotateRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x64\x64_tags\x18\x02 \x03(\t\x12\x13\n\x0bremove_tags\x18\x03 \x03(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"A\n\x13\x41nnotateRunResponse\x12*\n\x05trace\x18\x01 \x01(\x0b\x32\x1b.plimsoll.feedback.v1.Trace\"?\n\x17GetOperationBodyRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"M\n\x18GetOperationBodyResponse\x12\x31\n\x04\x62ody\x18\x01 \x01(\x0b\x32#.plimsoll.feedback.v1.OperationBody2\xd8\x07\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12p\n\x0eListOperations\x12+.plimsoll.feedback.v1.ListOperationsRequest\x1a,.plimsoll.feedback.v1.ListOperationsResponse\"\x03\x90\x02\x01\x12m\n\rCountFailures\x12*.plimsoll.feedback.v1.CountFailuresRequest\x1a+.plimsoll.feedback.v1.CountFailuresResponse\"\x03\x90\x02\x01\x12j\n\x0cRecordSignal\x12).plimsoll.feedback.v1.RecordSignalRequest\x1a*.plimsoll.feedback.v1.RecordSignalResponse\"\x03\x90\x02\x02\x12g\n\x0bListSignals\x12(.plimsoll.feedback.v1.ListSignalsRequest\x1a).plimsoll.feedback.v1.ListSignalsResponse\"\x03\x90\x02\x01\x12m\n\rRecordSignals\x12*.plimsoll.feedback.v1.RecordSignalsRequest\x1a+.plimsoll.feedback.v1.RecordSignalsResponse\"\x03\x90\x02\x02\x12\x64\n\nListTraces\x12\'.plimsoll.feedback.v1.ListTracesRequest\x1a(.plimsoll.feedback.v1.ListTracesResponse\"\x03\x90\x02\x01\x12^\n\x08GetTrace\x12%.plimsoll.feedback.v1.GetTraceRequest\x1a&.plimsoll.feedback.v1.GetTraceResponse\"\x03\x90\x02\x01\x12\x62\n\x0b\x41nnotateRun\x12(.plimsoll.feedback.v1.AnnotateRunRequest\x1a).plimsoll.feedback.v1.AnnotateRunResponse\x12v\n\x10GetOperationBody\x12-.plimsoll.feedback.v1.GetOperationBodyRequest\x1a..plimsoll.feedback.v1.GetOperationBodyResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,22 +45,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEEDBACKSERVICE'].methods_by_name['RecordSignal']._serialized_options = b'\220\002\002'
   _globals['_FEEDBACKSERVICE'].methods_by_name['ListSignals']._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['ListSignals']._serialized_options = b'\220\002\001'
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=210
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=430
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=432
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=534
-  _globals['_COUNTFAILURESREQUEST']._serialized_start=537
-  _globals['_COUNTFAILURESREQUEST']._serialized_end=671
-  _globals['_COUNTFAILURESRESPONSE']._serialized_start=673
-  _globals['_COUNTFAILURESRESPONSE']._serialized_end=768
-  _globals['_RECORDSIGNALREQUEST']._serialized_start=770
-  _globals['_RECORDSIGNALREQUEST']._serialized_end=862
-  _globals['_RECORDSIGNALRESPONSE']._serialized_start=864
-  _globals['_RECORDSIGNALRESPONSE']._serialized_end=932
-  _globals['_LISTSIGNALSREQUEST']._serialized_start=934
-  _globals['_LISTSIGNALSREQUEST']._serialized_end=1009
-  _globals['_LISTSIGNALSRESPONSE']._serialized_start=1011
-  _globals['_LISTSIGNALSRESPONSE']._serialized_end=1104
-  _globals['_FEEDBACKSERVICE']._serialized_start=1107
-  _globals['_FEEDBACKSERVICE']._serialized_end=1562
+  _globals['_FEEDBACKSERVICE'].methods_by_name['RecordSignals']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['RecordSignals']._serialized_options = b'\220\002\002'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ListTraces']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ListTraces']._serialized_options = b'\220\002\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['GetTrace']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['GetTrace']._serialized_options = b'\220\002\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['GetOperationBody']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['GetOperationBody']._serialized_options = b'\220\002\001'
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=276
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=653
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=655
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=757
+  _globals['_COUNTFAILURESREQUEST']._serialized_start=760
+  _globals['_COUNTFAILURESREQUEST']._serialized_end=894
+  _globals['_COUNTFAILURESRESPONSE']._serialized_start=896
+  _globals['_COUNTFAILURESRESPONSE']._serialized_end=991
+  _globals['_RECORDSIGNALREQUEST']._serialized_start=993
+  _globals['_RECORDSIGNALREQUEST']._serialized_end=1085
+  _globals['_RECORDSIGNALRESPONSE']._serialized_start=1087
+  _globals['_RECORDSIGNALRESPONSE']._serialized_end=1155
+  _globals['_LISTSIGNALSREQUEST']._serialized_start=1157
+  _globals['_LISTSIGNALSREQUEST']._serialized_end=1232
+  _globals['_LISTSIGNALSRESPONSE']._serialized_start=1234
+  _globals['_LISTSIGNALSRESPONSE']._serialized_end=1327
+  _globals['_SIGNALENTRY']._serialized_start=1329
+  _globals['_SIGNALENTRY']._serialized_end=1413
+  _globals['_RECORDSIGNALSREQUEST']._serialized_start=1415
+  _globals['_RECORDSIGNALSREQUEST']._serialized_end=1489
+  _globals['_RECORDSIGNALSRESPONSE']._serialized_start=1491
+  _globals['_RECORDSIGNALSRESPONSE']._serialized_end=1567
+  _globals['_LISTTRACESREQUEST']._serialized_start=1570
+  _globals['_LISTTRACESREQUEST']._serialized_end=2013
+  _globals['_LISTTRACESRESPONSE']._serialized_start=2015
+  _globals['_LISTTRACESRESPONSE']._serialized_end=2105
+  _globals['_GETTRACEREQUEST']._serialized_start=2107
+  _globals['_GETTRACEREQUEST']._serialized_end=2179
+  _globals['_GETTRACERESPONSE']._serialized_start=2182
+  _globals['_GETTRACERESPONSE']._serialized_end=2367
+  _globals['_ANNOTATERUNREQUEST']._serialized_start=2369
+  _globals['_ANNOTATERUNREQUEST']._serialized_end=2461
+  _globals['_ANNOTATERUNRESPONSE']._serialized_start=2463
+  _globals['_ANNOTATERUNRESPONSE']._serialized_end=2528
+  _globals['_GETOPERATIONBODYREQUEST']._serialized_start=2530
+  _globals['_GETOPERATIONBODYREQUEST']._serialized_end=2593
+  _globals['_GETOPERATIONBODYRESPONSE']._serialized_start=2595
+  _globals['_GETOPERATIONBODYRESPONSE']._serialized_end=2672
+  _globals['_FEEDBACKSERVICE']._serialized_start=2675
+  _globals['_FEEDBACKSERVICE']._serialized_end=3659
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,31 @@ class FeedbackServiceStub:
                 request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsResponse.FromString,
                 _registered_method=True)
+        self.RecordSignals = channel.unary_unary(
+                '/plimsoll.feedback.v1.FeedbackService/RecordSignals',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsResponse.FromString,
+                _registered_method=True)
+        self.ListTraces = channel.unary_unary(
+                '/plimsoll.feedback.v1.FeedbackService/ListTraces',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesResponse.FromString,
+                _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/plimsoll.feedback.v1.FeedbackService/GetTrace',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
+        self.AnnotateRun = channel.unary_unary(
+                '/plimsoll.feedback.v1.FeedbackService/AnnotateRun',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunResponse.FromString,
+                _registered_method=True)
+        self.GetOperationBody = channel.unary_unary(
+                '/plimsoll.feedback.v1.FeedbackService/GetOperationBody',
+                request_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyResponse.FromString,
+                _registered_method=True)
 
 
 class FeedbackServiceServicer:
@@ -86,6 +111,41 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordSignals(self, request, context):
+        """Up to 500 signals, each recorded or refused by itself: outcomes of downstream systems, for example.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTraces(self, request, context):
+        """Runs, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrace(self, request, context):
+        """Everything that happened in one run, in order of time, each step with its calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnotateRun(self, request, context):
+        """Adds and removes tags of a run; a comment becomes a signal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperationBody(self, request, context):
+        """What went into an operation and what came out, asked of the service that keeps it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeedbackServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +168,31 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListSignals,
                     request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsRequest.FromString,
                     response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsResponse.SerializeToString,
+            ),
+            'RecordSignals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordSignals,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsResponse.SerializeToString,
+            ),
+            'ListTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTraces,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceResponse.SerializeToString,
+            ),
+            'AnnotateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnotateRun,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunResponse.SerializeToString,
+            ),
+            'GetOperationBody': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperationBody,
+                    request_deserializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyRequest.FromString,
+                    response_serializer=plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +304,141 @@ class FeedbackService:
             '/plimsoll.feedback.v1.FeedbackService/ListSignals',
             plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsRequest.SerializeToString,
             plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.FeedbackService/RecordSignals',
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.RecordSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.FeedbackService/ListTraces',
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.FeedbackService/GetTrace',
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetTraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnotateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.FeedbackService/AnnotateRun',
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.AnnotateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperationBody(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.feedback.v1.FeedbackService/GetOperationBody',
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyRequest.SerializeToString,
+            plimsoll_dot_feedback_dot_v1_dot_feedback__service__pb2.GetOperationBodyResponse.FromString,
             options,
             channel_credentials,
             insecure,

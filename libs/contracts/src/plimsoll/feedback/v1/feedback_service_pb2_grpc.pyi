@@ -38,6 +38,16 @@ class FeedbackServiceStub:
     """Failures by category in a window of time."""
     RecordSignal: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordSignalRequest, _feedback_service_pb2.RecordSignalResponse]
     ListSignals: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.ListSignalsRequest, _feedback_service_pb2.ListSignalsResponse]
+    RecordSignals: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordSignalsRequest, _feedback_service_pb2.RecordSignalsResponse]
+    """Up to 500 signals, each recorded or refused by itself: outcomes of downstream systems, for example."""
+    ListTraces: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.ListTracesRequest, _feedback_service_pb2.ListTracesResponse]
+    """Runs, newest first."""
+    GetTrace: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetTraceRequest, _feedback_service_pb2.GetTraceResponse]
+    """Everything that happened in one run, in order of time, each step with its calls."""
+    AnnotateRun: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.AnnotateRunRequest, _feedback_service_pb2.AnnotateRunResponse]
+    """Adds and removes tags of a run; a comment becomes a signal."""
+    GetOperationBody: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetOperationBodyRequest, _feedback_service_pb2.GetOperationBodyResponse]
+    """What went into an operation and what came out, asked of the service that keeps it."""
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
@@ -49,6 +59,16 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """Failures by category in a window of time."""
     RecordSignal: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordSignalRequest, _feedback_service_pb2.RecordSignalResponse]  # type: ignore[assignment]
     ListSignals: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListSignalsRequest, _feedback_service_pb2.ListSignalsResponse]  # type: ignore[assignment]
+    RecordSignals: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordSignalsRequest, _feedback_service_pb2.RecordSignalsResponse]  # type: ignore[assignment]
+    """Up to 500 signals, each recorded or refused by itself: outcomes of downstream systems, for example."""
+    ListTraces: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListTracesRequest, _feedback_service_pb2.ListTracesResponse]  # type: ignore[assignment]
+    """Runs, newest first."""
+    GetTrace: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetTraceRequest, _feedback_service_pb2.GetTraceResponse]  # type: ignore[assignment]
+    """Everything that happened in one run, in order of time, each step with its calls."""
+    AnnotateRun: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.AnnotateRunRequest, _feedback_service_pb2.AnnotateRunResponse]  # type: ignore[assignment]
+    """Adds and removes tags of a run; a comment becomes a signal."""
+    GetOperationBody: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetOperationBodyRequest, _feedback_service_pb2.GetOperationBodyResponse]  # type: ignore[assignment]
+    """What went into an operation and what came out, asked of the service that keeps it."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """What happened in production and how good it was."""
@@ -81,5 +101,45 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.ListSignalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.ListSignalsResponse, _abc.Awaitable[_feedback_service_pb2.ListSignalsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RecordSignals(
+        self,
+        request: _feedback_service_pb2.RecordSignalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.RecordSignalsResponse, _abc.Awaitable[_feedback_service_pb2.RecordSignalsResponse]]:
+        """Up to 500 signals, each recorded or refused by itself: outcomes of downstream systems, for example."""
+
+    @_abc_1.abstractmethod
+    def ListTraces(
+        self,
+        request: _feedback_service_pb2.ListTracesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.ListTracesResponse, _abc.Awaitable[_feedback_service_pb2.ListTracesResponse]]:
+        """Runs, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetTrace(
+        self,
+        request: _feedback_service_pb2.GetTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.GetTraceResponse, _abc.Awaitable[_feedback_service_pb2.GetTraceResponse]]:
+        """Everything that happened in one run, in order of time, each step with its calls."""
+
+    @_abc_1.abstractmethod
+    def AnnotateRun(
+        self,
+        request: _feedback_service_pb2.AnnotateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.AnnotateRunResponse, _abc.Awaitable[_feedback_service_pb2.AnnotateRunResponse]]:
+        """Adds and removes tags of a run; a comment becomes a signal."""
+
+    @_abc_1.abstractmethod
+    def GetOperationBody(
+        self,
+        request: _feedback_service_pb2.GetOperationBodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.GetOperationBodyResponse, _abc.Awaitable[_feedback_service_pb2.GetOperationBodyResponse]]:
+        """What went into an operation and what came out, asked of the service that keeps it."""
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

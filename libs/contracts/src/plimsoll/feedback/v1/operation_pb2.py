@@ -29,17 +29,21 @@ from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__
 from plimsoll.common.v1 import usage_pb2 as plimsoll_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plimsoll/feedback/v1/operation.proto\x12\x14plimsoll.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\"\x89\x03\n\tOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.plimsoll.feedback.v1.OperationKind\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x0b \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12,\n\x05\x66\x61\x63ts\x18\x0c \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\x94\x01\n\x0c\x46\x61ilureCount\x12\x35\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xde\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_KIND_RUN\x10\x01\x12\x1d\n\x19OPERATION_KIND_TRANSITION\x10\x02\x12\x1d\n\x19OPERATION_KIND_MODEL_CALL\x10\x03\x12\x1c\n\x18OPERATION_KIND_TOOL_CALL\x10\x04\x12\x1c\n\x18OPERATION_KIND_RETRIEVAL\x10\x05\x12\x1b\n\x17OPERATION_KIND_APPROVAL\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plimsoll/feedback/v1/operation.proto\x12\x14plimsoll.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\x1eplimsoll/common/v1/usage.proto\"\xa9\x03\n\tOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.plimsoll.feedback.v1.OperationKind\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1b.plimsoll.common.v1.Failure\x12(\n\x05usage\x18\x0b \x01(\x0b\x32\x19.plimsoll.common.v1.Usage\x12,\n\x05\x66\x61\x63ts\x18\x0c \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x10\n\x08\x65vidence\x18\r \x01(\t\x12\x0c\n\x04step\x18\x0e \x01(\x03\"\xa5\x01\n\x05Label\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x35\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x01\n\rOperationBody\x12,\n\x05input\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12-\n\x06output\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0f\n\x07missing\x18\x04 \x01(\t\"\x94\x01\n\x0c\x46\x61ilureCount\x12\x35\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategory\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xfa\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_KIND_RUN\x10\x01\x12\x1d\n\x19OPERATION_KIND_TRANSITION\x10\x02\x12\x1d\n\x19OPERATION_KIND_MODEL_CALL\x10\x03\x12\x1c\n\x18OPERATION_KIND_TOOL_CALL\x10\x04\x12\x1c\n\x18OPERATION_KIND_RETRIEVAL\x10\x05\x12\x1b\n\x17OPERATION_KIND_APPROVAL\x10\x06\x12\x1a\n\x16OPERATION_KIND_QUALITY\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.feedback.v1.operation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATIONKIND']._serialized_start=772
-  _globals['_OPERATIONKIND']._serialized_end=994
+  _globals['_OPERATIONKIND']._serialized_start=1115
+  _globals['_OPERATIONKIND']._serialized_end=1365
   _globals['_OPERATION']._serialized_start=225
-  _globals['_OPERATION']._serialized_end=618
-  _globals['_FAILURECOUNT']._serialized_start=621
-  _globals['_FAILURECOUNT']._serialized_end=769
+  _globals['_OPERATION']._serialized_end=650
+  _globals['_LABEL']._serialized_start=653
+  _globals['_LABEL']._serialized_end=818
+  _globals['_OPERATIONBODY']._serialized_start=821
+  _globals['_OPERATIONBODY']._serialized_end=961
+  _globals['_FAILURECOUNT']._serialized_start=964
+  _globals['_FAILURECOUNT']._serialized_end=1112
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,8 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     OPERATION_KIND_TOOL_CALL: _OperationKind.ValueType  # 4
     OPERATION_KIND_RETRIEVAL: _OperationKind.ValueType  # 5
     OPERATION_KIND_APPROVAL: _OperationKind.ValueType  # 6
+    OPERATION_KIND_QUALITY: _OperationKind.ValueType  # 7
+    """What searches of one collection were like in a stretch of time, as memory measured it."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper): ...
 
@@ -47,6 +49,8 @@ OPERATION_KIND_MODEL_CALL: OperationKind.ValueType  # 3
 OPERATION_KIND_TOOL_CALL: OperationKind.ValueType  # 4
 OPERATION_KIND_RETRIEVAL: OperationKind.ValueType  # 5
 OPERATION_KIND_APPROVAL: OperationKind.ValueType  # 6
+OPERATION_KIND_QUALITY: OperationKind.ValueType  # 7
+"""What searches of one collection were like in a stretch of time, as memory measured it."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 @_typing.final
@@ -67,6 +71,8 @@ class Operation(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     kind: Global___OperationKind.ValueType
     run_id: _builtins.str
@@ -75,6 +81,10 @@ class Operation(_message.Message):
     node: _builtins.str
     name: _builtins.str
     """What was called: model, tool, collection or node."""
+    evidence: _builtins.str
+    """Why the failure bears its category: the first label's evidence."""
+    step: _builtins.int
+    """Position in the run's journal that it belongs to."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -104,14 +114,85 @@ class Operation(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         usage: _usage_pb2.Usage | None = ...,
         facts: _json_pb2.JsonValue | None = ...,
+        evidence: _builtins.str = ...,
+        step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "facts", b"facts", "failure", b"failure", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_version", b"agent_version", "duration", b"duration", "facts", b"facts", "failure", b"failure", "kind", b"kind", "name", b"name", "node", b"node", "operation_id", b"operation_id", "run_id", b"run_id", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_version", b"agent_version", "duration", b"duration", "evidence", b"evidence", "facts", b"facts", "failure", b"failure", "kind", b"kind", "name", b"name", "node", b"node", "operation_id", b"operation_id", "run_id", b"run_id", "start_time", b"start_time", "step", b"step", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class Label(_message.Message):
+    """A label that was given afterwards: by a rule that saw more than the reporter, or by a person. A person's wins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    category: _failure_pb2.FailureCategory.ValueType
+    rule: _builtins.str
+    """The rule that found it, or `person`."""
+    evidence: _builtins.str
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        category: _failure_pb2.FailureCategory.ValueType = ...,
+        rule: _builtins.str = ...,
+        evidence: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "create_time", b"create_time", "evidence", b"evidence", "operation_id", b"operation_id", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Label: _TypeAlias = Label  # noqa: Y015
+
+@_typing.final
+class OperationBody(_message.Message):
+    """What went into an operation and what came out, from the service that keeps it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Who keeps it."""
+    missing: _builtins.str
+    """Why something is absent: kept no longer, never kept, not a kind with a body; empty when nothing is."""
+    @_builtins.property
+    def input(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def output(self) -> _json_pb2.JsonValue: ...
+    def __init__(
+        self,
+        *,
+        input: _json_pb2.JsonValue | None = ...,
+        output: _json_pb2.JsonValue | None = ...,
+        owner: _builtins.str = ...,
+        missing: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "missing", b"missing", "output", b"output", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationBody: _TypeAlias = OperationBody  # noqa: Y015
 
 @_typing.final
 class FailureCount(_message.Message):

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from plimsoll.common.v1 import failure_pb2 as _failure_pb2
 from plimsoll.common.v1 import json_pb2 as _json_pb2
@@ -13,10 +15,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -52,9 +54,11 @@ class Signal(_message.Message):
     DEMONSTRATION_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     REMARK_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
     signal_id: _builtins.str
     run_id: _builtins.str
     operation_id: _builtins.str
@@ -71,9 +75,15 @@ class Signal(_message.Message):
     comment: _builtins.str
     source: _builtins.str
     """Who says so: a person, a system, or the mesh itself."""
+    tag: _builtins.str
+    """Names the run by one of its tags, for systems that do not know its id; without run_id only."""
     @_builtins.property
     def demonstration(self) -> _json_pb2.JsonValue:
         """The answer that would have been right."""
+
+    @_builtins.property
+    def approval(self) -> Global___ApprovalSignal:
+        """Output only: people decided about something that the run proposed. Arrives by itself."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -89,16 +99,117 @@ class Signal(_message.Message):
         demonstration: _json_pb2.JsonValue | None = ...,
         outcome: _builtins.bool = ...,
         remark: _builtins.bool = ...,
+        approval: Global___ApprovalSignal | None = ...,
         comment: _builtins.str = ...,
         source: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        tag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "create_time", b"create_time", "demonstration", b"demonstration", "outcome", b"outcome", "remark", b"remark", "score", b"score", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "create_time", b"create_time", "demonstration", b"demonstration", "outcome", b"outcome", "remark", b"remark", "score", b"score", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "create_time", b"create_time", "demonstration", b"demonstration", "operation_id", b"operation_id", "outcome", b"outcome", "remark", b"remark", "run_id", b"run_id", "score", b"score", "signal_id", b"signal_id", "source", b"source", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "comment", b"comment", "create_time", b"create_time", "demonstration", b"demonstration", "operation_id", b"operation_id", "outcome", b"outcome", "remark", b"remark", "run_id", b"run_id", "score", b"score", "signal_id", b"signal_id", "source", b"source", "tag", b"tag", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["verdict", "score", "category", "demonstration", "outcome", "remark"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["verdict", "score", "category", "demonstration", "outcome", "remark", "approval"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 
 Global___Signal: _TypeAlias = Signal  # noqa: Y015
+
+@_typing.final
+class ApprovalSignal(_message.Message):
+    """A decision about what a run proposed, with all that the people who decided could see."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVED_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    approved: _builtins.bool
+    approval_id: _builtins.str
+    node: _builtins.str
+    @_builtins.property
+    def decided_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who decided."""
+
+    @_builtins.property
+    def proposal(self) -> _json_pb2.JsonValue:
+        """What was asked: summary, details, and the exact call that would have been made."""
+
+    @_builtins.property
+    def arguments(self) -> _json_pb2.JsonValue:
+        """Of a rejection: the arguments that people proposed instead."""
+
+    def __init__(
+        self,
+        *,
+        approved: _builtins.bool = ...,
+        approval_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        decided_by: _abc.Iterable[_builtins.str] | None = ...,
+        proposal: _json_pb2.JsonValue | None = ...,
+        arguments: _json_pb2.JsonValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "approved", b"approved", "arguments", b"arguments", "decided_by", b"decided_by", "node", b"node", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalSignal: _TypeAlias = ApprovalSignal  # noqa: Y015
+
+@_typing.final
+class SignalResult(_message.Message):
+    """What became of one signal of many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signal(self) -> Global___Signal: ...
+    @_builtins.property
+    def refusal(self) -> Global___SignalRefusal:
+        """Why it was not recorded; the others are not affected."""
+
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal | None = ...,
+        refusal: Global___SignalRefusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refusal", b"refusal", "signal", b"signal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refusal", b"refusal", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["signal", "refusal"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___SignalResult: _TypeAlias = SignalResult  # noqa: Y015
+
+@_typing.final
+class SignalRefusal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Stable UPPER_SNAKE reason, as in errors."""
+    message: _builtins.str
+    """For people: field, problem, remedy."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalRefusal: _TypeAlias = SignalRefusal  # noqa: Y015

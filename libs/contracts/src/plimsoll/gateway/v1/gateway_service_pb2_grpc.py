@@ -7,6 +7,7 @@ from plimsoll.gateway.v1 import agents_pb2 as plimsoll_dot_gateway_dot_v1_dot_ag
 from plimsoll.gateway.v1 import approvals_pb2 as plimsoll_dot_gateway_dot_v1_dot_approvals__pb2
 from plimsoll.gateway.v1 import control_pb2 as plimsoll_dot_gateway_dot_v1_dot_control__pb2
 from plimsoll.gateway.v1 import feedback_pb2 as plimsoll_dot_gateway_dot_v1_dot_feedback__pb2
+from plimsoll.gateway.v1 import keys_pb2 as plimsoll_dot_gateway_dot_v1_dot_keys__pb2
 from plimsoll.gateway.v1 import memory_pb2 as plimsoll_dot_gateway_dot_v1_dot_memory__pb2
 from plimsoll.gateway.v1 import models_pb2 as plimsoll_dot_gateway_dot_v1_dot_models__pb2
 from plimsoll.gateway.v1 import runs_pb2 as plimsoll_dot_gateway_dot_v1_dot_runs__pb2
@@ -69,6 +70,11 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/FollowRun',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunResponse.FromString,
+                _registered_method=True)
+        self.PollRun = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PollRun',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunResponse.FromString,
                 _registered_method=True)
         self.PauseRun = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/PauseRun',
@@ -250,6 +256,61 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteDocumentRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteDocumentResponse.FromString,
                 _registered_method=True)
+        self.UploadDocument = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/UploadDocument',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentResponse.FromString,
+                _registered_method=True)
+        self.ConfigureCollection = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ConfigureCollection',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionResponse.FromString,
+                _registered_method=True)
+        self.DeleteCollection = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/DeleteCollection',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
+        self.GetCollectionQuality = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetCollectionQuality',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityResponse.FromString,
+                _registered_method=True)
+        self.ReportUse = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ReportUse',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseResponse.FromString,
+                _registered_method=True)
+        self.PutQuerySet = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PutQuerySet',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetResponse.FromString,
+                _registered_method=True)
+        self.ListQuerySets = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListQuerySets',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuerySet = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/DeleteQuerySet',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetResponse.FromString,
+                _registered_method=True)
+        self.ReadThreadMemory = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ReadThreadMemory',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryResponse.FromString,
+                _registered_method=True)
+        self.ListFacts = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListFacts',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
+                _registered_method=True)
+        self.ForgetMemory = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ForgetMemory',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryResponse.FromString,
+                _registered_method=True)
         self.ListOperations = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/ListOperations',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListOperationsRequest.SerializeToString,
@@ -269,6 +330,41 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/ListSignals',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.FromString,
+                _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetCaller',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/CreateKey',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListKeys',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RotateKey',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RevokeKey',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeyEvents = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListKeyEvents',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.FromString,
+                _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetUsage',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
 
 
@@ -307,6 +403,13 @@ class GatewayServiceServicer:
     def FollowRun(self, request, context):
         """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
         Over REST: server-sent events, resumed with Last-Event-ID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PollRun(self, request, context):
+        """The same for those who cannot hold a stream: waits for entries after a cursor and returns those that there are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -564,6 +667,83 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadDocument(self, request, context):
+        """Takes the next bytes of a document of any size, call after call; whoever was cut off goes on where the last call ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfigureCollection(self, request, context):
+        """Sets how a collection is embedded and reranked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCollection(self, request, context):
+        """Forgets a collection with all that it holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCollectionQuality(self, request, context):
+        """Tells how the searches of a collection went lately, without labels, and what drifted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUse(self, request, context):
+        """Records which passages of a search an answer used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutQuerySet(self, request, context):
+        """Stores labelled queries under a name, in the place of what the name had before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuerySets(self, request, context):
+        """Lists query sets by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuerySet(self, request, context):
+        """Forgets a query set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadThreadMemory(self, request, context):
+        """Reads the part of a conversation that fits: its latest turns, a summary of those before, facts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFacts(self, request, context):
+        """Lists facts about a subject or learned in a thread, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetMemory(self, request, context):
+        """Forgets a thread, a subject or a fact: rows, chains and summaries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOperations(self, request, context):
         """Lists what happened: model calls, tool calls, retrievals, transitions, runs.
         """
@@ -587,6 +767,55 @@ class GatewayServiceServicer:
 
     def ListSignals(self, request, context):
         """Lists the signals of a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCaller(self, request, context):
+        """Says who asks, as the gateway sees it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Makes an API key; its text is told once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Lists the tenant's API keys, oldest first, revoked and expired ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes a successor of an API key; the old one works on for the overlap.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Takes an API key back; it is refused everywhere within five seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyEvents(self, request, context):
+        """Lists what was done with API keys, and by whom, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsage(self, request, context):
+        """Counts requests by key and day, and tells what budgets of model calls consumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -619,6 +848,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.FollowRun,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunResponse.SerializeToString,
+            ),
+            'PollRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PollRun,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunResponse.SerializeToString,
             ),
             'PauseRun': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseRun,
@@ -800,6 +1034,61 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteDocumentRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteDocumentResponse.SerializeToString,
             ),
+            'UploadDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadDocument,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentResponse.SerializeToString,
+            ),
+            'ConfigureCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfigureCollection,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionResponse.SerializeToString,
+            ),
+            'DeleteCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollection,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'GetCollectionQuality': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCollectionQuality,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityResponse.SerializeToString,
+            ),
+            'ReportUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUse,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseResponse.SerializeToString,
+            ),
+            'PutQuerySet': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutQuerySet,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetResponse.SerializeToString,
+            ),
+            'ListQuerySets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuerySets,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsResponse.SerializeToString,
+            ),
+            'DeleteQuerySet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuerySet,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetResponse.SerializeToString,
+            ),
+            'ReadThreadMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadThreadMemory,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryResponse.SerializeToString,
+            ),
+            'ListFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFacts,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsResponse.SerializeToString,
+            ),
+            'ForgetMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetMemory,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryResponse.SerializeToString,
+            ),
             'ListOperations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOperations,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListOperationsRequest.FromString,
@@ -819,6 +1108,41 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListSignals,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ListKeyEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyEvents,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -957,6 +1281,33 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/FollowRun',
             plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_runs__pb2.FollowRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PollRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PollRun',
+            plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_runs__pb2.PollRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1940,6 +2291,303 @@ class GatewayService:
             _registered_method=True)
 
     @staticmethod
+    def UploadDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/UploadDocument',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.UploadDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfigureCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ConfigureCollection',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ConfigureCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/DeleteCollection',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCollectionQuality(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetCollectionQuality',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.GetCollectionQualityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ReportUse',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReportUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutQuerySet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PutQuerySet',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.PutQuerySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuerySets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListQuerySets',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListQuerySetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuerySet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/DeleteQuerySet',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.DeleteQuerySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadThreadMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ReadThreadMemory',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ReadThreadMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListFacts',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ForgetMemory',
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_memory__pb2.ForgetMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListOperations(request,
             target,
             options=(),
@@ -2037,6 +2685,195 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListSignals',
             plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetCaller',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/CreateKey',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListKeys',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RotateKey',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RevokeKey',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListKeyEvents',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetUsage',
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

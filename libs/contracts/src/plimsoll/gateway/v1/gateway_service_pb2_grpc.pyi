@@ -9,6 +9,7 @@ from plimsoll.gateway.v1 import agents_pb2 as _agents_pb2
 from plimsoll.gateway.v1 import approvals_pb2 as _approvals_pb2
 from plimsoll.gateway.v1 import control_pb2 as _control_pb2
 from plimsoll.gateway.v1 import feedback_pb2 as _feedback_pb2
+from plimsoll.gateway.v1 import keys_pb2 as _keys_pb2
 from plimsoll.gateway.v1 import memory_pb2 as _memory_pb2
 from plimsoll.gateway.v1 import models_pb2 as _models_pb2
 from plimsoll.gateway.v1 import runs_pb2 as _runs_pb2
@@ -55,6 +56,8 @@ class GatewayServiceStub:
     """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
     Over REST: server-sent events, resumed with Last-Event-ID.
     """
+    PollRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.PollRunRequest, _runs_pb2.PollRunResponse]
+    """The same for those who cannot hold a stream: waits for entries after a cursor and returns those that there are."""
     PauseRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.PauseRunRequest, _control_pb2.PauseRunResponse]
     """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on."""
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRunRequest, _control_pb2.ResumeRunResponse]
@@ -127,6 +130,28 @@ class GatewayServiceStub:
     """Lists the documents of a collection."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteDocumentRequest, _memory_pb2.DeleteDocumentResponse]
     """Forgets a document: text, passages and vectors."""
+    UploadDocument: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UploadDocumentRequest, _memory_pb2.UploadDocumentResponse]
+    """Takes the next bytes of a document of any size, call after call; whoever was cut off goes on where the last call ended."""
+    ConfigureCollection: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ConfigureCollectionRequest, _memory_pb2.ConfigureCollectionResponse]
+    """Sets how a collection is embedded and reranked."""
+    DeleteCollection: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteCollectionRequest, _memory_pb2.DeleteCollectionResponse]
+    """Forgets a collection with all that it holds."""
+    GetCollectionQuality: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetCollectionQualityRequest, _memory_pb2.GetCollectionQualityResponse]
+    """Tells how the searches of a collection went lately, without labels, and what drifted."""
+    ReportUse: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ReportUseRequest, _memory_pb2.ReportUseResponse]
+    """Records which passages of a search an answer used."""
+    PutQuerySet: _grpc.UnaryUnaryMultiCallable[_memory_pb2.PutQuerySetRequest, _memory_pb2.PutQuerySetResponse]
+    """Stores labelled queries under a name, in the place of what the name had before."""
+    ListQuerySets: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListQuerySetsRequest, _memory_pb2.ListQuerySetsResponse]
+    """Lists query sets by name."""
+    DeleteQuerySet: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteQuerySetRequest, _memory_pb2.DeleteQuerySetResponse]
+    """Forgets a query set."""
+    ReadThreadMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ReadThreadMemoryRequest, _memory_pb2.ReadThreadMemoryResponse]
+    """Reads the part of a conversation that fits: its latest turns, a summary of those before, facts."""
+    ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]
+    """Lists facts about a subject or learned in a thread, the latest first."""
+    ForgetMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetMemoryRequest, _memory_pb2.ForgetMemoryResponse]
+    """Forgets a thread, a subject or a fact: rows, chains and summaries."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListOperationsRequest, _feedback_pb2.ListOperationsResponse]
     """Lists what happened: model calls, tool calls, retrievals, transitions, runs."""
     CountFailures: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.CountFailuresRequest, _feedback_pb2.CountFailuresResponse]
@@ -135,6 +160,20 @@ class GatewayServiceStub:
     """Records how good a run, or one operation of it, was."""
     ListSignals: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListSignalsRequest, _feedback_pb2.ListSignalsResponse]
     """Lists the signals of a run."""
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]
+    """Says who asks, as the gateway sees it."""
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]
+    """Makes an API key; its text is told once."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]
+    """Lists the tenant's API keys, oldest first, revoked and expired ones too."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]
+    """Makes a successor of an API key; the old one works on for the overlap."""
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]
+    """Takes an API key back; it is refused everywhere within five seconds."""
+    ListKeyEvents: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeyEventsRequest, _keys_pb2.ListKeyEventsResponse]
+    """Lists what was done with API keys, and by whom, newest first."""
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetUsageRequest, _keys_pb2.GetUsageResponse]
+    """Counts requests by key and day, and tells what budgets of model calls consumed."""
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -153,6 +192,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
     Over REST: server-sent events, resumed with Last-Event-ID.
     """
+    PollRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.PollRunRequest, _runs_pb2.PollRunResponse]  # type: ignore[assignment]
+    """The same for those who cannot hold a stream: waits for entries after a cursor and returns those that there are."""
     PauseRun: _aio.UnaryUnaryMultiCallable[_control_pb2.PauseRunRequest, _control_pb2.PauseRunResponse]  # type: ignore[assignment]
     """Stops a run where it is; what it has in flight is told to stop and done again, under the same keys, when it goes on."""
     ResumeRun: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRunRequest, _control_pb2.ResumeRunResponse]  # type: ignore[assignment]
@@ -225,6 +266,28 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Lists the documents of a collection."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteDocumentRequest, _memory_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
     """Forgets a document: text, passages and vectors."""
+    UploadDocument: _aio.UnaryUnaryMultiCallable[_memory_pb2.UploadDocumentRequest, _memory_pb2.UploadDocumentResponse]  # type: ignore[assignment]
+    """Takes the next bytes of a document of any size, call after call; whoever was cut off goes on where the last call ended."""
+    ConfigureCollection: _aio.UnaryUnaryMultiCallable[_memory_pb2.ConfigureCollectionRequest, _memory_pb2.ConfigureCollectionResponse]  # type: ignore[assignment]
+    """Sets how a collection is embedded and reranked."""
+    DeleteCollection: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteCollectionRequest, _memory_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
+    """Forgets a collection with all that it holds."""
+    GetCollectionQuality: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetCollectionQualityRequest, _memory_pb2.GetCollectionQualityResponse]  # type: ignore[assignment]
+    """Tells how the searches of a collection went lately, without labels, and what drifted."""
+    ReportUse: _aio.UnaryUnaryMultiCallable[_memory_pb2.ReportUseRequest, _memory_pb2.ReportUseResponse]  # type: ignore[assignment]
+    """Records which passages of a search an answer used."""
+    PutQuerySet: _aio.UnaryUnaryMultiCallable[_memory_pb2.PutQuerySetRequest, _memory_pb2.PutQuerySetResponse]  # type: ignore[assignment]
+    """Stores labelled queries under a name, in the place of what the name had before."""
+    ListQuerySets: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListQuerySetsRequest, _memory_pb2.ListQuerySetsResponse]  # type: ignore[assignment]
+    """Lists query sets by name."""
+    DeleteQuerySet: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteQuerySetRequest, _memory_pb2.DeleteQuerySetResponse]  # type: ignore[assignment]
+    """Forgets a query set."""
+    ReadThreadMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.ReadThreadMemoryRequest, _memory_pb2.ReadThreadMemoryResponse]  # type: ignore[assignment]
+    """Reads the part of a conversation that fits: its latest turns, a summary of those before, facts."""
+    ListFacts: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]  # type: ignore[assignment]
+    """Lists facts about a subject or learned in a thread, the latest first."""
+    ForgetMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetMemoryRequest, _memory_pb2.ForgetMemoryResponse]  # type: ignore[assignment]
+    """Forgets a thread, a subject or a fact: rows, chains and summaries."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListOperationsRequest, _feedback_pb2.ListOperationsResponse]  # type: ignore[assignment]
     """Lists what happened: model calls, tool calls, retrievals, transitions, runs."""
     CountFailures: _aio.UnaryUnaryMultiCallable[_feedback_pb2.CountFailuresRequest, _feedback_pb2.CountFailuresResponse]  # type: ignore[assignment]
@@ -233,6 +296,20 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Records how good a run, or one operation of it, was."""
     ListSignals: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListSignalsRequest, _feedback_pb2.ListSignalsResponse]  # type: ignore[assignment]
     """Lists the signals of a run."""
+    GetCaller: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """Says who asks, as the gateway sees it."""
+    CreateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes an API key; its text is told once."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Lists the tenant's API keys, oldest first, revoked and expired ones too."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Makes a successor of an API key; the old one works on for the overlap."""
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Takes an API key back; it is refused everywhere within five seconds."""
+    ListKeyEvents: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeyEventsRequest, _keys_pb2.ListKeyEventsResponse]  # type: ignore[assignment]
+    """Lists what was done with API keys, and by whom, newest first."""
+    GetUsage: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetUsageRequest, _keys_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """Counts requests by key and day, and tells what budgets of model calls consumed."""
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """The front door: every resource of the mesh, over gRPC and, by the annotations, over REST."""
@@ -278,6 +355,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows a run's journal from a cursor and ends after its last entry; with tokens, also the text of steps under way.
         Over REST: server-sent events, resumed with Last-Event-ID.
         """
+
+    @_abc_1.abstractmethod
+    def PollRun(
+        self,
+        request: _runs_pb2.PollRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.PollRunResponse, _abc.Awaitable[_runs_pb2.PollRunResponse]]:
+        """The same for those who cannot hold a stream: waits for entries after a cursor and returns those that there are."""
 
     @_abc_1.abstractmethod
     def PauseRun(
@@ -568,6 +653,94 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Forgets a document: text, passages and vectors."""
 
     @_abc_1.abstractmethod
+    def UploadDocument(
+        self,
+        request: _memory_pb2.UploadDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.UploadDocumentResponse, _abc.Awaitable[_memory_pb2.UploadDocumentResponse]]:
+        """Takes the next bytes of a document of any size, call after call; whoever was cut off goes on where the last call ended."""
+
+    @_abc_1.abstractmethod
+    def ConfigureCollection(
+        self,
+        request: _memory_pb2.ConfigureCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ConfigureCollectionResponse, _abc.Awaitable[_memory_pb2.ConfigureCollectionResponse]]:
+        """Sets how a collection is embedded and reranked."""
+
+    @_abc_1.abstractmethod
+    def DeleteCollection(
+        self,
+        request: _memory_pb2.DeleteCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.DeleteCollectionResponse, _abc.Awaitable[_memory_pb2.DeleteCollectionResponse]]:
+        """Forgets a collection with all that it holds."""
+
+    @_abc_1.abstractmethod
+    def GetCollectionQuality(
+        self,
+        request: _memory_pb2.GetCollectionQualityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.GetCollectionQualityResponse, _abc.Awaitable[_memory_pb2.GetCollectionQualityResponse]]:
+        """Tells how the searches of a collection went lately, without labels, and what drifted."""
+
+    @_abc_1.abstractmethod
+    def ReportUse(
+        self,
+        request: _memory_pb2.ReportUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ReportUseResponse, _abc.Awaitable[_memory_pb2.ReportUseResponse]]:
+        """Records which passages of a search an answer used."""
+
+    @_abc_1.abstractmethod
+    def PutQuerySet(
+        self,
+        request: _memory_pb2.PutQuerySetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.PutQuerySetResponse, _abc.Awaitable[_memory_pb2.PutQuerySetResponse]]:
+        """Stores labelled queries under a name, in the place of what the name had before."""
+
+    @_abc_1.abstractmethod
+    def ListQuerySets(
+        self,
+        request: _memory_pb2.ListQuerySetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ListQuerySetsResponse, _abc.Awaitable[_memory_pb2.ListQuerySetsResponse]]:
+        """Lists query sets by name."""
+
+    @_abc_1.abstractmethod
+    def DeleteQuerySet(
+        self,
+        request: _memory_pb2.DeleteQuerySetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.DeleteQuerySetResponse, _abc.Awaitable[_memory_pb2.DeleteQuerySetResponse]]:
+        """Forgets a query set."""
+
+    @_abc_1.abstractmethod
+    def ReadThreadMemory(
+        self,
+        request: _memory_pb2.ReadThreadMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ReadThreadMemoryResponse, _abc.Awaitable[_memory_pb2.ReadThreadMemoryResponse]]:
+        """Reads the part of a conversation that fits: its latest turns, a summary of those before, facts."""
+
+    @_abc_1.abstractmethod
+    def ListFacts(
+        self,
+        request: _memory_pb2.ListFactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ListFactsResponse, _abc.Awaitable[_memory_pb2.ListFactsResponse]]:
+        """Lists facts about a subject or learned in a thread, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ForgetMemory(
+        self,
+        request: _memory_pb2.ForgetMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ForgetMemoryResponse, _abc.Awaitable[_memory_pb2.ForgetMemoryResponse]]:
+        """Forgets a thread, a subject or a fact: rows, chains and summaries."""
+
+    @_abc_1.abstractmethod
     def ListOperations(
         self,
         request: _feedback_pb2.ListOperationsRequest,
@@ -598,5 +771,61 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListSignalsResponse, _abc.Awaitable[_feedback_pb2.ListSignalsResponse]]:
         """Lists the signals of a run."""
+
+    @_abc_1.abstractmethod
+    def GetCaller(
+        self,
+        request: _keys_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.GetCallerResponse, _abc.Awaitable[_keys_pb2.GetCallerResponse]]:
+        """Says who asks, as the gateway sees it."""
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _keys_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.CreateKeyResponse, _abc.Awaitable[_keys_pb2.CreateKeyResponse]]:
+        """Makes an API key; its text is told once."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _keys_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.ListKeysResponse, _abc.Awaitable[_keys_pb2.ListKeysResponse]]:
+        """Lists the tenant's API keys, oldest first, revoked and expired ones too."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _keys_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.RotateKeyResponse, _abc.Awaitable[_keys_pb2.RotateKeyResponse]]:
+        """Makes a successor of an API key; the old one works on for the overlap."""
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _keys_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.RevokeKeyResponse, _abc.Awaitable[_keys_pb2.RevokeKeyResponse]]:
+        """Takes an API key back; it is refused everywhere within five seconds."""
+
+    @_abc_1.abstractmethod
+    def ListKeyEvents(
+        self,
+        request: _keys_pb2.ListKeyEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.ListKeyEventsResponse, _abc.Awaitable[_keys_pb2.ListKeyEventsResponse]]:
+        """Lists what was done with API keys, and by whom, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _keys_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.GetUsageResponse, _abc.Awaitable[_keys_pb2.GetUsageResponse]]:
+        """Counts requests by key and day, and tells what budgets of model calls consumed."""
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

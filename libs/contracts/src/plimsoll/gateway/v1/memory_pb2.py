@@ -23,39 +23,84 @@ _sym_db = _symbol_database.Default()
 
 
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
+from plimsoll.memory.v1 import conversation_pb2 as plimsoll_dot_memory_dot_v1_dot_conversation__pb2
 from plimsoll.memory.v1 import document_pb2 as plimsoll_dot_memory_dot_v1_dot_document__pb2
 from plimsoll.memory.v1 import quality_pb2 as plimsoll_dot_memory_dot_v1_dot_quality__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/memory.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a!plimsoll/memory/v1/document.proto\x1a plimsoll/memory/v1/quality.proto\"\x91\x01\n\x15IngestDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x12/\n\x08metadata\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"Y\n\x16IngestDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"z\n\x17SearchCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12-\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"w\n\x18SearchCollectionResponse\x12-\n\x08passages\x18\x01 \x03(\x0b\x32\x1b.plimsoll.memory.v1.Passage\x12,\n\x07receipt\x18\x02 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\"\xea\x01\n\x19\x45valuateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x32\n\x07queries\x18\x02 \x03(\x0b\x32!.plimsoll.memory.v1.LabelledQuery\x12\n\n\x02ks\x18\x03 \x03(\x05\x12>\n\rconfiguration\x18\x04 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\x12\x39\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\"P\n\x1a\x45valuateCollectionResponse\x12\x32\n\nevaluation\x18\x01 \x01(\x0b\x32\x1e.plimsoll.memory.v1.Evaluation\"\x18\n\x16ListCollectionsRequest\"N\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.plimsoll.memory.v1.Collection\"Q\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x15\x44\x65leteDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteDocumentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/memory.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a%plimsoll/memory/v1/conversation.proto\x1a!plimsoll/memory/v1/document.proto\x1a plimsoll/memory/v1/quality.proto\"\xa1\x01\n\x15IngestDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x12/\n\x08metadata\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0e\n\x06labels\x18\x06 \x03(\t\"Y\n\x16IngestDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\xd3\x01\n\x15UploadDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12/\n\x08metadata\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x12\n\nupload_key\x18\x06 \x01(\t\x12\x0e\n\x06offset\x18\x07 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x08 \x01(\x0c\x12\x0c\n\x04last\x18\t \x01(\x08\"j\n\x16UploadDocumentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x11\n\tdocuments\x18\x02 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x03\x12\x0c\n\x04\x64one\x18\x05 \x01(\x08\"\xba\x01\n\x17SearchCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12-\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12>\n\rconfiguration\x18\x05 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\"w\n\x18SearchCollectionResponse\x12-\n\x08passages\x18\x01 \x03(\x0b\x32\x1b.plimsoll.memory.v1.Passage\x12,\n\x07receipt\x18\x02 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Receipt\"\xfd\x01\n\x19\x45valuateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x32\n\x07queries\x18\x02 \x03(\x0b\x32!.plimsoll.memory.v1.LabelledQuery\x12\n\n\x02ks\x18\x03 \x03(\x05\x12>\n\rconfiguration\x18\x04 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\x12\x39\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\'.plimsoll.memory.v1.SearchConfiguration\x12\x11\n\tquery_set\x18\x06 \x01(\t\"P\n\x1a\x45valuateCollectionResponse\x12\x32\n\nevaluation\x18\x01 \x01(\x0b\x32\x1e.plimsoll.memory.v1.Evaluation\"\x18\n\x16ListCollectionsRequest\"N\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.plimsoll.memory.v1.Collection\"Q\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.plimsoll.memory.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x15\x44\x65leteDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteDocumentResponse\"T\n\x1a\x43onfigureCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08\x65mbedder\x18\x02 \x01(\t\x12\x10\n\x08reranker\x18\x03 \x01(\t\"Q\n\x1b\x43onfigureCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x1e.plimsoll.memory.v1.Collection\"-\n\x17\x44\x65leteCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"-\n\x18\x44\x65leteCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03\"1\n\x1bGetCollectionQualityRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"}\n\x1cGetCollectionQualityResponse\x12\x32\n\x07windows\x18\x01 \x03(\x0b\x32!.plimsoll.memory.v1.QualityWindow\x12)\n\x06\x64rifts\x18\x02 \x03(\x0b\x32\x19.plimsoll.memory.v1.Drift\"H\n\x10ReportUseRequest\x12\x11\n\tsearch_id\x18\x01 \x01(\t\x12\x11\n\tchunk_ids\x18\x02 \x03(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\"3\n\x11ReportUseResponse\x12\x10\n\x08passages\x18\x01 \x01(\x05\x12\x0c\n\x04used\x18\x02 \x01(\x05\"S\n\x12PutQuerySetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\tquery_set\x18\x02 \x01(\x0b\x32\x1c.plimsoll.memory.v1.QuerySet\"M\n\x13PutQuerySetResponse\x12\x36\n\tquery_set\x18\x01 \x01(\x0b\x32#.plimsoll.memory.v1.QuerySetSummary\"\x16\n\x14ListQuerySetsRequest\"P\n\x15ListQuerySetsResponse\x12\x37\n\nquery_sets\x18\x01 \x03(\x0b\x32#.plimsoll.memory.v1.QuerySetSummary\"%\n\x15\x44\x65leteQuerySetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteQuerySetResponse\"O\n\x17ReadThreadMemoryRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x12\n\nmax_tokens\x18\x02 \x01(\x05\x12\r\n\x05query\x18\x03 \x01(\t\"\xeb\x01\n\x18ReadThreadMemoryResponse\x12\'\n\x05turns\x18\x01 \x03(\x0b\x32\x18.plimsoll.memory.v1.Turn\x12,\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.plimsoll.memory.v1.Summary\x12\'\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32\x18.plimsoll.memory.v1.Fact\x12*\n\x08recalled\x18\x04 \x03(\x0b\x32\x18.plimsoll.memory.v1.Turn\x12\x13\n\x0bturns_total\x18\x05 \x01(\x03\x12\x0e\n\x06tokens\x18\x06 \x01(\x05\"q\n\x10ListFactsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tthread_id\x18\x02 \x01(\t\x12\x12\n\nsuperseded\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"U\n\x11ListFactsResponse\x12\'\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x18.plimsoll.memory.v1.Fact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x13\x46orgetMemoryRequest\x12\x13\n\tthread_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07subject\x18\x02 \x01(\tH\x00\x12\x11\n\x07\x66\x61\x63t_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06target\"4\n\x14\x46orgetMemoryResponse\x12\r\n\x05turns\x18\x01 \x01(\x03\x12\r\n\x05\x66\x61\x63ts\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=158
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=303
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=305
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=394
-  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_start=396
-  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_end=518
-  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_start=520
-  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_end=639
-  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_start=642
-  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_end=876
-  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_start=878
-  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_end=958
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=960
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=984
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=986
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1064
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1066
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1147
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1149
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1246
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1248
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1312
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1314
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1338
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=197
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=358
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=360
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=449
+  _globals['_UPLOADDOCUMENTREQUEST']._serialized_start=452
+  _globals['_UPLOADDOCUMENTREQUEST']._serialized_end=663
+  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_start=665
+  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_end=771
+  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_start=774
+  _globals['_SEARCHCOLLECTIONREQUEST']._serialized_end=960
+  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_start=962
+  _globals['_SEARCHCOLLECTIONRESPONSE']._serialized_end=1081
+  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_start=1084
+  _globals['_EVALUATECOLLECTIONREQUEST']._serialized_end=1337
+  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_start=1339
+  _globals['_EVALUATECOLLECTIONRESPONSE']._serialized_end=1419
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1421
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1445
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1447
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1525
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1527
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1608
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1610
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1707
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1709
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1773
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1775
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1799
+  _globals['_CONFIGURECOLLECTIONREQUEST']._serialized_start=1801
+  _globals['_CONFIGURECOLLECTIONREQUEST']._serialized_end=1885
+  _globals['_CONFIGURECOLLECTIONRESPONSE']._serialized_start=1887
+  _globals['_CONFIGURECOLLECTIONRESPONSE']._serialized_end=1968
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1970
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=2015
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=2017
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=2062
+  _globals['_GETCOLLECTIONQUALITYREQUEST']._serialized_start=2064
+  _globals['_GETCOLLECTIONQUALITYREQUEST']._serialized_end=2113
+  _globals['_GETCOLLECTIONQUALITYRESPONSE']._serialized_start=2115
+  _globals['_GETCOLLECTIONQUALITYRESPONSE']._serialized_end=2240
+  _globals['_REPORTUSEREQUEST']._serialized_start=2242
+  _globals['_REPORTUSEREQUEST']._serialized_end=2314
+  _globals['_REPORTUSERESPONSE']._serialized_start=2316
+  _globals['_REPORTUSERESPONSE']._serialized_end=2367
+  _globals['_PUTQUERYSETREQUEST']._serialized_start=2369
+  _globals['_PUTQUERYSETREQUEST']._serialized_end=2452
+  _globals['_PUTQUERYSETRESPONSE']._serialized_start=2454
+  _globals['_PUTQUERYSETRESPONSE']._serialized_end=2531
+  _globals['_LISTQUERYSETSREQUEST']._serialized_start=2533
+  _globals['_LISTQUERYSETSREQUEST']._serialized_end=2555
+  _globals['_LISTQUERYSETSRESPONSE']._serialized_start=2557
+  _globals['_LISTQUERYSETSRESPONSE']._serialized_end=2637
+  _globals['_DELETEQUERYSETREQUEST']._serialized_start=2639
+  _globals['_DELETEQUERYSETREQUEST']._serialized_end=2676
+  _globals['_DELETEQUERYSETRESPONSE']._serialized_start=2678
+  _globals['_DELETEQUERYSETRESPONSE']._serialized_end=2702
+  _globals['_READTHREADMEMORYREQUEST']._serialized_start=2704
+  _globals['_READTHREADMEMORYREQUEST']._serialized_end=2783
+  _globals['_READTHREADMEMORYRESPONSE']._serialized_start=2786
+  _globals['_READTHREADMEMORYRESPONSE']._serialized_end=3021
+  _globals['_LISTFACTSREQUEST']._serialized_start=3023
+  _globals['_LISTFACTSREQUEST']._serialized_end=3136
+  _globals['_LISTFACTSRESPONSE']._serialized_start=3138
+  _globals['_LISTFACTSRESPONSE']._serialized_end=3223
+  _globals['_FORGETMEMORYREQUEST']._serialized_start=3225
+  _globals['_FORGETMEMORYREQUEST']._serialized_end=3315
+  _globals['_FORGETMEMORYRESPONSE']._serialized_start=3317
+  _globals['_FORGETMEMORYRESPONSE']._serialized_end=3369
 # @@protoc_insertion_point(module_scope)

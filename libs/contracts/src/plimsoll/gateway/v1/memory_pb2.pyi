@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import json_pb2 as _json_pb2
+from plimsoll.memory.v1 import conversation_pb2 as _conversation_pb2
 from plimsoll.memory.v1 import document_pb2 as _document_pb2
 from plimsoll.memory.v1 import quality_pb2 as _quality_pb2
 import builtins as _builtins
@@ -30,6 +31,7 @@ class IngestDocumentRequest(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     source: _builtins.str
     media_type: _builtins.str
@@ -37,6 +39,10 @@ class IngestDocumentRequest(_message.Message):
     content: _builtins.bytes
     @_builtins.property
     def metadata(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is known about its origin; "untrusted" is added."""
+
     def __init__(
         self,
         *,
@@ -45,10 +51,11 @@ class IngestDocumentRequest(_message.Message):
         media_type: _builtins.str = ...,
         content: _builtins.bytes = ...,
         metadata: _json_pb2.JsonValue | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content", b"content", "media_type", b"media_type", "metadata", b"metadata", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content", b"content", "labels", b"labels", "media_type", b"media_type", "metadata", b"metadata", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -78,6 +85,93 @@ class IngestDocumentResponse(_message.Message):
 Global___IngestDocumentResponse: _TypeAlias = IngestDocumentResponse  # noqa: Y015
 
 @_typing.final
+class UploadDocumentRequest(_message.Message):
+    """The next bytes of a document of any size. The first call may bring none, to learn where to begin; each answer says where to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    UPLOAD_KEY_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    source: _builtins.str
+    media_type: _builtins.str
+    """text/plain, text/markdown, text/html, application/pdf, application/jsonl, text/csv."""
+    upload_key: _builtins.str
+    """Names these bytes, for example by their digest: whoever comes again with it goes on where the last call ended."""
+    offset: _builtins.int
+    """Where in the document the content begins."""
+    content: _builtins.bytes
+    """As much as a request may hold; in JSON as base64."""
+    last: _builtins.bool
+    """The document ends behind the content."""
+    @_builtins.property
+    def metadata(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        source: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        metadata: _json_pb2.JsonValue | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        upload_key: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        content: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content", b"content", "labels", b"labels", "last", b"last", "media_type", b"media_type", "metadata", b"metadata", "offset", b"offset", "source", b"source", "upload_key", b"upload_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadDocumentRequest: _TypeAlias = UploadDocumentRequest  # noqa: Y015
+
+@_typing.final
+class UploadDocumentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Where the next content must begin; content that began elsewhere was not taken."""
+    documents: _builtins.int
+    """Stored for good so far. Large text, Markdown, JSON lines and CSV become the documents SOURCE, SOURCE#2 …"""
+    chunks: _builtins.int
+    changed: _builtins.int
+    """Documents that were not there before in this form."""
+    done: _builtins.bool
+    """The document is whole and stored."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        documents: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        done: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "chunks", b"chunks", "documents", b"documents", "done", b"done", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadDocumentResponse: _TypeAlias = UploadDocumentResponse  # noqa: Y015
+
+@_typing.final
 class SearchCollectionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -85,12 +179,17 @@ class SearchCollectionRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     limit: _builtins.int
     """1 to 100; 0 means 5."""
     @_builtins.property
     def filter(self) -> _json_pb2.JsonValue: ...
+    @_builtins.property
+    def configuration(self) -> _document_pb2.SearchConfiguration:
+        """How to search; absent means the default."""
+
     def __init__(
         self,
         *,
@@ -98,10 +197,11 @@ class SearchCollectionRequest(_message.Message):
         query: _builtins.str = ...,
         limit: _builtins.int = ...,
         filter: _json_pb2.JsonValue | None = ...,
+        configuration: _document_pb2.SearchConfiguration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "limit", b"limit", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "configuration", b"configuration", "filter", b"filter", "limit", b"limit", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,10 +240,13 @@ class EvaluateCollectionRequest(_message.Message):
     KS_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    QUERY_SET_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
+    query_set: _builtins.str
+    """A stored query set."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.LabelledQuery]:
-        """1 to 5,000."""
+        """1 to 5,000; or none, and the name of a stored set."""
 
     @_builtins.property
     def ks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -165,10 +268,11 @@ class EvaluateCollectionRequest(_message.Message):
         ks: _abc.Iterable[_builtins.int] | None = ...,
         configuration: _document_pb2.SearchConfiguration | None = ...,
         baseline: _document_pb2.SearchConfiguration | None = ...,
+        query_set: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "configuration", b"configuration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "collection", b"collection", "configuration", b"configuration", "ks", b"ks", "queries", b"queries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "collection", b"collection", "configuration", b"configuration", "ks", b"ks", "queries", b"queries", "query_set", b"query_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,3 +417,486 @@ class DeleteDocumentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDocumentResponse: _TypeAlias = DeleteDocumentResponse  # noqa: Y015
+
+@_typing.final
+class ConfigureCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    EMBEDDER_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    embedder: _builtins.str
+    """Name of an embedder that is configured; "" leaves it. It works in the background while the old one serves."""
+    reranker: _builtins.str
+    """Name of a reranker that is configured, "none" for none; "" leaves it."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        embedder: _builtins.str = ...,
+        reranker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "embedder", b"embedder", "reranker", b"reranker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureCollectionRequest: _TypeAlias = ConfigureCollectionRequest  # noqa: Y015
+
+@_typing.final
+class ConfigureCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _document_pb2.Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: _document_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureCollectionResponse: _TypeAlias = ConfigureCollectionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionRequest: _TypeAlias = DeleteCollectionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    """Documents that it had."""
+    def __init__(
+        self,
+        *,
+        documents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class GetCollectionQualityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCollectionQualityRequest: _TypeAlias = GetCollectionQualityRequest  # noqa: Y015
+
+@_typing.final
+class GetCollectionQualityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    DRIFTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QualityWindow]:
+        """The latest last."""
+
+    @_builtins.property
+    def drifts(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.Drift]:
+        """What drifts now."""
+
+    def __init__(
+        self,
+        *,
+        windows: _abc.Iterable[_quality_pb2.QualityWindow] | None = ...,
+        drifts: _abc.Iterable[_quality_pb2.Drift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifts", b"drifts", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCollectionQualityResponse: _TypeAlias = GetCollectionQualityResponse  # noqa: Y015
+
+@_typing.final
+class ReportUseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_IDS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    """From the receipt of a search."""
+    answer: _builtins.str
+    """Alternatively: the answer itself, compared with the passages and not kept."""
+    @_builtins.property
+    def chunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Passages of that search that the answer quotes or cites."""
+
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+        chunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        answer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chunk_ids", b"chunk_ids", "search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseRequest: _TypeAlias = ReportUseRequest  # noqa: Y015
+
+@_typing.final
+class ReportUseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    passages: _builtins.int
+    """Passages of the search, and those of them that were used."""
+    used: _builtins.int
+    def __init__(
+        self,
+        *,
+        passages: _builtins.int = ...,
+        used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseResponse: _TypeAlias = ReportUseResponse  # noqa: Y015
+
+@_typing.final
+class PutQuerySetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUERY_SET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def query_set(self) -> _quality_pb2.QuerySet:
+        """Its name is that of the path."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        query_set: _quality_pb2.QuerySet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "query_set", b"query_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutQuerySetRequest: _TypeAlias = PutQuerySetRequest  # noqa: Y015
+
+@_typing.final
+class PutQuerySetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query_set(self) -> _quality_pb2.QuerySetSummary: ...
+    def __init__(
+        self,
+        *,
+        query_set: _quality_pb2.QuerySetSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_set", b"query_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutQuerySetResponse: _TypeAlias = PutQuerySetResponse  # noqa: Y015
+
+@_typing.final
+class ListQuerySetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuerySetsRequest: _TypeAlias = ListQuerySetsRequest  # noqa: Y015
+
+@_typing.final
+class ListQuerySetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_SETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query_sets(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QuerySetSummary]: ...
+    def __init__(
+        self,
+        *,
+        query_sets: _abc.Iterable[_quality_pb2.QuerySetSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_sets", b"query_sets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuerySetsResponse: _TypeAlias = ListQuerySetsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteQuerySetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuerySetRequest: _TypeAlias = DeleteQuerySetRequest  # noqa: Y015
+
+@_typing.final
+class DeleteQuerySetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuerySetResponse: _TypeAlias = DeleteQuerySetResponse  # noqa: Y015
+
+@_typing.final
+class ReadThreadMemoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    max_tokens: _builtins.int
+    """Tokens that turns, summary and facts may have together; 0 means 4000; 64 to 1000000."""
+    query: _builtins.str
+    """When set, facts are chosen by it, and older turns that match come back as recalled."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        max_tokens: _builtins.int = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "query", b"query", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadThreadMemoryRequest: _TypeAlias = ReadThreadMemoryRequest  # noqa: Y015
+
+@_typing.final
+class ReadThreadMemoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
+    TURNS_TOTAL_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    turns_total: _builtins.int
+    """Turns that the thread has had."""
+    tokens: _builtins.int
+    """Estimated tokens of all of this answer."""
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """The latest turns that fit, oldest first."""
+
+    @_builtins.property
+    def summary(self) -> _conversation_pb2.Summary:
+        """Of all turns before the first of those; absent when there is none."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]:
+        """Those that hold, best first."""
+
+    @_builtins.property
+    def recalled(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Turn]:
+        """Turns before the window that match the query, best first."""
+
+    def __init__(
+        self,
+        *,
+        turns: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        summary: _conversation_pb2.Summary | None = ...,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        recalled: _abc.Iterable[_conversation_pb2.Turn] | None = ...,
+        turns_total: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "recalled", b"recalled", "summary", b"summary", "tokens", b"tokens", "turns", b"turns", "turns_total", b"turns_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadThreadMemoryResponse: _TypeAlias = ReadThreadMemoryResponse  # noqa: Y015
+
+@_typing.final
+class ListFactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Whom or what they are about; or a thread, for whatever was learned in it."""
+    thread_id: _builtins.str
+    superseded: _builtins.bool
+    """Also those that others took the place of."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        thread_id: _builtins.str = ...,
+        superseded: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "subject", b"subject", "superseded", b"superseded", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsRequest: _TypeAlias = ListFactsRequest  # noqa: Y015
+
+@_typing.final
+class ListFactsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Fact]: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[_conversation_pb2.Fact] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsResponse: _TypeAlias = ListFactsResponse  # noqa: Y015
+
+@_typing.final
+class ForgetMemoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Its turns, its summary, and the facts learned in it or about it."""
+    subject: _builtins.str
+    """All facts about it."""
+    fact_id: _builtins.str
+    """The fact and those that it superseded."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        fact_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "subject", b"subject", "target", b"target", "thread_id", b"thread_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "subject", b"subject", "target", b"target", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["thread_id", "subject", "fact_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ForgetMemoryRequest: _TypeAlias = ForgetMemoryRequest  # noqa: Y015
+
+@_typing.final
+class ForgetMemoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    turns: _builtins.int
+    facts: _builtins.int
+    def __init__(
+        self,
+        *,
+        turns: _builtins.int = ...,
+        facts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetMemoryResponse: _TypeAlias = ForgetMemoryResponse  # noqa: Y015

@@ -22,36 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.orchestrator.v1 import run_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_run__pb2
 from plimsoll.orchestrator.v1 import run_events_pb2 as plimsoll_dot_orchestrator_dot_v1_dot_run__events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eplimsoll/gateway/v1/runs.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a\"plimsoll/orchestrator/v1/run.proto\x1a)plimsoll/orchestrator/v1/run_events.proto\"\x9f\x01\n\x10SubmitRunRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x35\n\x07options\x18\x04 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunOptions\"a\n\x11SubmitRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07steered\x18\x03 \x01(\x08\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\"\xa6\x01\n\x0fListRunsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\x15\n\rparent_run_id\x18\x06 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"?\n\x11\x43\x61ncelRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\"E\n\x10\x46ollowRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x08\"F\n\x11\x46ollowRunResponse\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.RunEventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eplimsoll/gateway/v1/runs.proto\x12\x13plimsoll.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\"plimsoll/orchestrator/v1/run.proto\x1a)plimsoll/orchestrator/v1/run_events.proto\"\x9f\x01\n\x10SubmitRunRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x35\n\x07options\x18\x04 \x01(\x0b\x32$.plimsoll.orchestrator.v1.RunOptions\"a\n\x11SubmitRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07steered\x18\x03 \x01(\x08\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\"\xa6\x01\n\x0fListRunsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.plimsoll.orchestrator.v1.RunStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\x15\n\rparent_run_id\x18\x06 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"?\n\x11\x43\x61ncelRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.plimsoll.orchestrator.v1.Run\"E\n\x10\x46ollowRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x08\"F\n\x11\x46ollowRunResponse\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".plimsoll.orchestrator.v1.RunEvent\"o\n\x0ePollRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x03\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"l\n\x0fPollRunResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".plimsoll.orchestrator.v1.RunEvent\x12\x16\n\x0enext_after_seq\x18\x02 \x01(\x03\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.runs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITRUNREQUEST']._serialized_start=166
-  _globals['_SUBMITRUNREQUEST']._serialized_end=325
-  _globals['_SUBMITRUNRESPONSE']._serialized_start=327
-  _globals['_SUBMITRUNRESPONSE']._serialized_end=424
-  _globals['_GETRUNREQUEST']._serialized_start=426
-  _globals['_GETRUNREQUEST']._serialized_end=457
-  _globals['_GETRUNRESPONSE']._serialized_start=459
-  _globals['_GETRUNRESPONSE']._serialized_end=519
-  _globals['_LISTRUNSREQUEST']._serialized_start=522
-  _globals['_LISTRUNSREQUEST']._serialized_end=688
-  _globals['_LISTRUNSRESPONSE']._serialized_start=690
-  _globals['_LISTRUNSRESPONSE']._serialized_end=778
-  _globals['_CANCELRUNREQUEST']._serialized_start=780
-  _globals['_CANCELRUNREQUEST']._serialized_end=830
-  _globals['_CANCELRUNRESPONSE']._serialized_start=832
-  _globals['_CANCELRUNRESPONSE']._serialized_end=895
-  _globals['_FOLLOWRUNREQUEST']._serialized_start=897
-  _globals['_FOLLOWRUNREQUEST']._serialized_end=966
-  _globals['_FOLLOWRUNRESPONSE']._serialized_start=968
-  _globals['_FOLLOWRUNRESPONSE']._serialized_end=1038
+  _globals['_SUBMITRUNREQUEST']._serialized_start=198
+  _globals['_SUBMITRUNREQUEST']._serialized_end=357
+  _globals['_SUBMITRUNRESPONSE']._serialized_start=359
+  _globals['_SUBMITRUNRESPONSE']._serialized_end=456
+  _globals['_GETRUNREQUEST']._serialized_start=458
+  _globals['_GETRUNREQUEST']._serialized_end=489
+  _globals['_GETRUNRESPONSE']._serialized_start=491
+  _globals['_GETRUNRESPONSE']._serialized_end=551
+  _globals['_LISTRUNSREQUEST']._serialized_start=554
+  _globals['_LISTRUNSREQUEST']._serialized_end=720
+  _globals['_LISTRUNSRESPONSE']._serialized_start=722
+  _globals['_LISTRUNSRESPONSE']._serialized_end=810
+  _globals['_CANCELRUNREQUEST']._serialized_start=812
+  _globals['_CANCELRUNREQUEST']._serialized_end=862
+  _globals['_CANCELRUNRESPONSE']._serialized_start=864
+  _globals['_CANCELRUNRESPONSE']._serialized_end=927
+  _globals['_FOLLOWRUNREQUEST']._serialized_start=929
+  _globals['_FOLLOWRUNREQUEST']._serialized_end=998
+  _globals['_FOLLOWRUNRESPONSE']._serialized_start=1000
+  _globals['_FOLLOWRUNRESPONSE']._serialized_end=1070
+  _globals['_POLLRUNREQUEST']._serialized_start=1072
+  _globals['_POLLRUNREQUEST']._serialized_end=1183
+  _globals['_POLLRUNRESPONSE']._serialized_start=1185
+  _globals['_POLLRUNRESPONSE']._serialized_end=1293
 # @@protoc_insertion_point(module_scope)

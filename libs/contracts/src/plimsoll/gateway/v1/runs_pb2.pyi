@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from plimsoll.common.v1 import json_pb2 as _json_pb2
@@ -265,3 +266,66 @@ class FollowRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FollowRunResponse: _TypeAlias = FollowRunResponse  # noqa: Y015
+
+@_typing.final
+class PollRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    after_seq: _builtins.int
+    """Entries after this position; 0 means from the beginning."""
+    page_size: _builtins.int
+    """Entries at the most; 0 means 100, 1,000 is the most."""
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for the first entry; absent means 20 seconds, 50 seconds is the most."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        after_seq: _builtins.int = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "page_size", b"page_size", "run_id", b"run_id", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollRunRequest: _TypeAlias = PollRunRequest  # noqa: Y015
+
+@_typing.final
+class PollRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    next_after_seq: _builtins.int
+    """What to send as after_seq next time."""
+    ended: _builtins.bool
+    """True when the last entry of the run is among them, or came before."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_run_events_pb2.RunEvent]:
+        """In order and without a gap; empty when nothing happened while it was waited."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_run_events_pb2.RunEvent] | None = ...,
+        next_after_seq: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "events", b"events", "next_after_seq", b"next_after_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollRunResponse: _TypeAlias = PollRunResponse  # noqa: Y015

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from plimsoll_model_router.adapters.providers.anthropic import AnthropicCodec
+from plimsoll_model_router.adapters.providers.faulty import FaultyUpstream
 from plimsoll_model_router.adapters.providers.gemini import GeminiCodec
 from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.adapters.providers.http_upstream import HttpUpstream
@@ -28,6 +29,7 @@ def codecs() -> Mapping[Dialect, Codec]:
 
 
 def upstreams(transport: HttpTransport, fits: Fits) -> Mapping[Dialect, Upstream]:
-    """For every dialect, whom to ask."""
-    over_http: dict[Dialect, Upstream] = {dialect: HttpUpstream(codec, transport) for dialect, codec in codecs().items()}
-    return {**over_http, Dialect.REHEARSAL: RehearsalUpstream(fits)}
+    """For every dialect, whom to ask, behind the fault point."""
+    asked: dict[Dialect, Upstream] = {dialect: HttpUpstream(codec, transport) for dialect, codec in codecs().items()}
+    asked[Dialect.REHEARSAL] = RehearsalUpstream(fits)
+    return {dialect: FaultyUpstream(upstream) for dialect, upstream in asked.items()}

@@ -1,0 +1,1 @@
+"""Learning from production: datasets, evaluations, and better versions."""
