@@ -1,0 +1,106 @@
+"""Containers killed, stopped, restarted and replaced in the middle of work: what was accepted is finished, once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from container_mesh import SERVICES, ContainerMesh
+from doors import ended, follow, get, submit
+from plimsoll_client import connect
+from plimsoll_client.mesh import Mesh as Client
+from plimsoll_client.models import RunStatus
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.crash, pytest.mark.xdist_group("containers")]
+RUNS, STEPS = 8, 6
+GRACE_S = 30
+
+
+@asynccontextmanager
+async def under_way(mesh: ContainerMesh, client: Client, mark: str) -> AsyncIterator[None]:
+    """Runs in the middle of their steps on entry; on exit all of them end well, and each step has happened once."""
+    names = [f"{mark}-{number}" for number in range(RUNS)]
+    ids = [(await client.runs.submit("effects", {"name": name, "pause_s": 0.15})).id for name in names]
+    async for entry in client.runs.follow(ids[0]):
+        if entry.event.type == "step_finished":
+            break
+    yield
+    async with connect(address=mesh.door.address, api_key=mesh.door.key) as again:
+        await settled(again, ids)
+    assert await mesh.effects(names) == sorted((name, step) for name in names for step in range(1, STEPS + 1))
+
+
+async def settled(client: Client, ids: Sequence[str]) -> None:
+    """Every run succeeds, with a journal that has no gap and one end."""
+    for run_id in ids:
+        async with asyncio.timeout(120):
+            entries = [entry async for entry in client.runs.follow(run_id)]
+        run = await client.runs.get(run_id)
+        assert run.status is RunStatus.SUCCEEDED, run.failure
+        assert run.output == {"done": [1, 2, 3, 4, 5, 6]}
+        assert [entry.seq for entry in entries] == list(range(1, run.seq + 1))
+        assert [entry.event.type for entry in entries].count("run_finished") == 1
+
+
+async def test_a_hundred_runs_at_once_over_three_workers_keep_to_themselves(mesh: ContainerMesh, http: aiohttp.ClientSession) -> None:
+    assert len(mesh.engine.containers("worker")) == 3
+    canaries = [f"canary-{number:03}x" for number in range(100)]
+    ids = await asyncio.gather(*(submit(http, "canary", {"canary": canary}) for canary in canaries))
+    streams = await asyncio.gather(*(follow(http, run_id) for run_id in ids))
+    runs = await asyncio.gather(*(get(http, f"/v1/runs/{run_id}") for run_id in ids))
+    for canary, run_id, stream, run in zip(canaries, ids, streams, runs, strict=True):
+        assert run["run"]["status"] == "RUN_STATUS_SUCCEEDED", run
+        assert run["run"]["output"]["seen"] == [canary, *(f"{canary}-{item}" for item in (1, 2, 3))]
+        seen = json.dumps([stream, run])
+        assert not [other for other in canaries if other != canary and other in seen]
+        assert {entry["runId"] for entry in stream} == {run_id}
+
+
+async def test_killed_workers_lose_nothing_and_repeat_nothing(mesh: ContainerMesh, client: Client) -> None:
+    async with under_way(mesh, client, "kill-worker"):
+        for number in (0, 1):
+            await mesh.engine.kill("worker", number)
+    await mesh.engine.healthy("worker")
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres", "redis"])
+async def test_a_restarted_server_loses_nothing_and_repeats_nothing(mesh: ContainerMesh, client: Client, server: str) -> None:
+    async with under_way(mesh, client, f"restart-{server}"):
+        await mesh.engine.restart(server)
+    await mesh.engine.healthy(server, *SERVICES)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_stopped_service_ends_in_order_within_its_grace(mesh: ContainerMesh, client: Client, service: str) -> None:
+    async with under_way(mesh, client, f"stop-{service}"):
+        stopped = await mesh.engine.stop(service, grace_s=GRACE_S)
+        await mesh.engine.start(service)
+        await mesh.engine.healthy(service)
+        await mesh.find_door()
+    assert stopped.code == 0, mesh.engine.logs(service)[-2000:]
+    assert stopped.after_s < GRACE_S
+
+
+async def test_new_images_roll_out_under_load_without_a_failed_run(mesh: ContainerMesh, client: Client) -> None:
+    for image in {mesh.image(service) for service in SERVICES if service != "worker"}:
+        assert mesh.engine.client.images.get(image).tag(image.partition(":")[0], "next")
+    async with under_way(mesh, client, "roll"):
+        await mesh.change({"PLIMSOLL_TAG": "next"})
+    for service in SERVICES:
+        assert {one.attrs["Config"]["Image"].rpartition(":")[2] for one in mesh.engine.containers(service)} == {"next"}
+
+
+async def test_what_was_backed_up_comes_back_whole(mesh: ContainerMesh, http: aiohttp.ClientSession) -> None:
+    run = await ended(http, await submit(http, "canary", {"canary": "canary-backup"}))
+    script = (
+        "pg_dump -U postgres -Fc plimsoll >/tmp/plimsoll.dump && createdb -U postgres restored"
+        " && pg_restore -U postgres -d restored --exit-on-error /tmp/plimsoll.dump && rm /tmp/plimsoll.dump"
+    )
+    said = await mesh.engine.run("postgres", "sh", "-c", script)
+    assert said.code == 0, said.text
+    for table in ("orchestrator.runs", "orchestrator.journal"):  # a key would differ: it notes when it was last used
+        rows = f"select md5(one::text) as digest from {table} as one order by 1"
+        assert await mesh.query("restored", rows) == await mesh.query("plimsoll", rows), table
+    assert await mesh.query("restored", f"select run_id::text from orchestrator.runs where run_id = '{run['runId']}'")
