@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 import nats
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
+from plimsoll_devstack.chaos import packaged_plans
 from plimsoll_devstack.errors import NoSuchPart
 from plimsoll_devstack.files import write_private
 from plimsoll_devstack.mesh import Mesh
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-PLANS = Path(__file__).parent / "plans"
 WORKERS = ("orchestrator-worker-1", "orchestrator-worker-2")
 SERVICES = (
     "gateway",
@@ -103,7 +102,7 @@ class Trouble:
         return f"stopped {part} for a while"
 
     async def _plan(self, dice: random.Random) -> str:
-        plan = dice.choice(sorted(PLANS.glob("*.json")))
+        plan = dice.choice(list(packaged_plans().values()))
         write_private(self.mesh.files.faults, plan.read_text())
         try:
             await asyncio.sleep(self.plan_s)

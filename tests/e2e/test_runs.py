@@ -39,7 +39,7 @@ async def test_the_same_idempotency_key_is_the_same_run(http: aiohttp.ClientSess
     async with http.post(
         "/v1/agents/canary/runs", json={"input": {"canary": "canary-other"}}, headers={"Idempotency-Key": "once"}
     ) as response:
-        assert response.status == 409
+        assert response.status == 422
         assert (await response.json())["reason"] == "IDEMPOTENCY_KEY_REUSED"
 
 

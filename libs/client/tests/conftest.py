@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-for _name in ("control", "knowledge", "fakes", "shell"):  # in this order: the third imports the first two
+for _name in ("control", "knowledge", "learning", "fakes", "shell"):  # in this order: the fourth imports those before it
     _spec = importlib.util.spec_from_file_location(f"client_{_name}", Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None

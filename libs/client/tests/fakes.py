@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from client_control import FakeControl
 from client_knowledge import FakeKnowledge
+from client_learning import FakeLearning
 from grpc_status import rpc_status
 from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, models_pb2, runs_pb2, tools_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
@@ -75,7 +76,7 @@ class FakeRun:
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
-class FakeGateway(FakeControl, FakeKnowledge, rpc.GatewayServiceServicer):
+class FakeGateway(FakeControl, FakeKnowledge, FakeLearning, rpc.GatewayServiceServicer):
     """`scripts` says what runs of an agent do; `refusals` fails the next calls of a method; `cuts` ends streams after so many entries."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 import aiohttp
 import asyncpg
 import grpc
-from gateway_peers import SERVICES, Peer
+from gateway_peers import ALSO, SERVICES, Peer
 from plimsoll_gateway.adapters.postgres_keys import PostgresKeyStore
 from plimsoll_gateway.config import BacklogSettings, BoundSettings, HttpSettings, JwtSettings, LimitSettings, Settings
 from plimsoll_gateway.domain.scopes import ROLES
@@ -98,7 +98,7 @@ def door_settings(dsn: str, addresses: Mapping[str, str], wish: Wish) -> Setting
 @asynccontextmanager
 async def open_door(dsn: str, wish: Wish = _PLAIN) -> AsyncIterator[Door]:
     async with AsyncExitStack() as stack:
-        peers = {name: Peer(service) for name, service in SERVICES.items()}
+        peers = {name: Peer(service, ALSO.get(name, ())) for name, service in SERVICES.items()}
         for name, peer in peers.items():
             peer.address = wish.absent[name] if name in wish.absent else await stack.enter_async_context(peer.served())
         settings = door_settings(dsn, {name: peer.address for name, peer in peers.items()}, wish)

@@ -10,7 +10,13 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from plimsoll.feedback.v1 import feedback_service_pb2
+from plimsoll.feedback.v1 import (
+    dataset_service_pb2,
+    evaluation_service_pb2,
+    feedback_service_pb2,
+    improvement_service_pb2,
+    monitor_service_pb2,
+)
 from plimsoll.memory.v1 import memory_service_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2
@@ -30,6 +36,15 @@ SERVICES: dict[str, ServiceDescriptor] = {
     "memory": memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"],
     "feedback": feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"],
 }
+ALSO: dict[str, tuple[ServiceDescriptor, ...]] = {
+    "feedback": (
+        monitor_service_pb2.DESCRIPTOR.services_by_name["MonitorService"],
+        dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
+        evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
+        improvement_service_pb2.DESCRIPTOR.services_by_name["ImprovementService"],
+    )
+}
+"""Further services that a peer serves at the same address."""
 Answer = Message | PlimsollError | asyncio.Event
 
 
@@ -59,6 +74,7 @@ class Peer:
     """
 
     service: ServiceDescriptor
+    also: tuple[ServiceDescriptor, ...] = ()
     answers: dict[str, Answer] = field(default_factory=dict)
     journal: Iterable[Answer] = ()
     heard: list[Heard] = field(default_factory=list)
@@ -68,17 +84,17 @@ class Peer:
     @asynccontextmanager
     async def served(self, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
         settings = ServerSettings(insecure=True, tls=TlsSettings())
-        rpc = RpcService(self.service.full_name, self._register)
-        server = RpcServer(settings, [rpc], PeerCertificates(frozenset(), insecure=True), Metrics(), logs.get("peer"), listen=listen)
+        rpcs = [RpcService(service.full_name, partial(self._register, service)) for service in (self.service, *self.also)]
+        server = RpcServer(settings, rpcs, PeerCertificates(frozenset(), insecure=True), Metrics(), logs.get("peer"), listen=listen)
         await server.start()
         try:
             yield f"127.0.0.1:{server.port}"
         finally:
             await server.stop(0)
 
-    def _register(self, server: grpc.aio.Server) -> None:
-        handlers = {method.name: self._handler(method) for method in self.service.methods}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(self.service.full_name, handlers),))
+    def _register(self, service: ServiceDescriptor, server: grpc.aio.Server) -> None:
+        handlers = {method.name: self._handler(method) for method in service.methods}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
     def _handler(self, method: MethodDescriptor) -> grpc.RpcMethodHandler:
         request, response = message_factory.GetMessageClass(method.input_type), message_factory.GetMessageClass(method.output_type)

@@ -335,3 +335,12 @@ class RunEvent:
     agent_digest: str
     epoch: int
     event: Happening
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """What happened since; `after_seq` is where to go on, `ended` says that nothing more will come."""
+
+    entries: tuple[RunEvent, ...]
+    after_seq: int
+    ended: bool

@@ -40,6 +40,17 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEvent:
+    """Something that was done with a key, as the audit log has it."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUsage:
     """What one key asked on one day (UTC): requests let in, and those over a limit."""
 

@@ -15,6 +15,7 @@ from plimsoll_client.resources.approvals import Approvals
 from plimsoll_client.resources.catalog import Agents, Models, Prompts, Tools
 from plimsoll_client.resources.feedback import Feedback
 from plimsoll_client.resources.keys import Keys
+from plimsoll_client.resources.learning import Datasets, Evaluations, Improvements
 from plimsoll_client.resources.memory import Memory
 from plimsoll_client.resources.monitors import Alerts, Monitors
 from plimsoll_client.resources.runs import Runs
@@ -44,6 +45,9 @@ class Mesh:
         self.traces = Traces(stub, calls)
         self.monitors = Monitors(stub, calls)
         self.alerts = Alerts(stub, calls)
+        self.datasets = Datasets(stub, calls)
+        self.evaluations = Evaluations(stub, calls)
+        self.improvements = Improvements(stub, calls)
         self.keys = Keys(stub, calls)
 
 

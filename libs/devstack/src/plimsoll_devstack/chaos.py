@@ -30,11 +30,12 @@ _COUNTED = re.compile(rf'^{FAULTS_TOTAL}{{edge="([a-z_]+)",kind="([a-z_]+)"}} ([
 
 @app.command()
 def run(
-    plan: Annotated[Path, typer.Argument(help="Fault plan, JSON; see tests/chaos/plans for one per dependency")],
+    plan: Annotated[Path, typer.Argument(help="Fault plan: a JSON file, or the name of one on board, such as postgres-away")],
     data: Data = None,
     seconds: Annotated[float, typer.Option("--for", help="Stop after so many seconds; 0 leaves the plan in force", min=0, max=3600)] = 0.0,
 ) -> None:
     """Put a plan into force; the one before it ends."""
+    plan = packaged_plans().get(str(plan), plan)
     files, parsed = _enabled(data), read_plan(plan)
     write_private(files.faults, plan.read_text())
     out = console()
@@ -68,13 +69,18 @@ def status(data: Data = None, as_json: Annotated[bool, typer.Option("--json", he
     _show(injected(_enabled(data)), as_json=as_json)
 
 
+def packaged_plans() -> dict[str, Path]:
+    """The plans on board by name: one or more for each dependency."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "plans").glob("*.json"))}
+
+
 def read_plan(path: Path) -> FaultPlan:
     """The plan in a file. Raises NoSuchPart when there is none, InvalidPlan with every mistake."""
     try:
         return parse_plan(path.read_bytes())
     except OSError as error:
         raise NoSuchPart(
-            f"the plan {path} cannot be read: {error.strerror}", remedy="Name a file, such as one of tests/chaos/plans"
+            f"the plan {path} cannot be read: {error.strerror}", remedy=f"Name a file, or one of {', '.join(packaged_plans())}"
         ) from error
 
 

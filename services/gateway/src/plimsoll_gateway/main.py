@@ -36,6 +36,7 @@ from plimsoll_gateway.ports import KeyStore, TokenJudge
 from plimsoll_gateway.service.access import Access, Bounds, Room
 from plimsoll_gateway.service.backlog import Backlog, Marks
 from plimsoll_gateway.service.doorway import Doorway
+from plimsoll_gateway.service.followers import Followers
 from plimsoll_gateway.service.gateway import Behind, Gateway
 from plimsoll_gateway.service.identity import Identity
 from plimsoll_gateway.service.keys import KeyRing
@@ -69,11 +70,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
     behind = await _behind(settings, stack)
     backlog = Backlog(behind.orchestrator, _marks(settings), clock, log)
+    followers = Followers(behind.orchestrator, log)
     once = Once(PostgresRequestLedger(pool), RandomIds(), log)
     counts = UsageCounts(usage, clock, log)
     doorway = await _doorway(settings, stack, keys, counts, metrics)
     identity = Identity(ring, usage, behind.models, clock)
-    servicer = GatewayServicer(Gateway(behind, backlog, clock), identity, request_bytes=settings.http.body_bytes)
+    servicer = GatewayServicer(Gateway(behind, followers, backlog, clock), identity, request_bytes=settings.http.body_bytes)
     desk = Desk(servicer, SERVICE, once)
     transcoder = Transcoder(SERVICE)
     rest = Parts(
@@ -97,7 +99,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
             public_server(settings.server, settings.public_grpc_listen, rpcs, doorway, metrics, log),
             HttpServer(settings.http.listen, rest),
         ],
-        loops={"watch the backlog": backlog.watch, "forget old requests": once.keep_house, "write usage": counts.run},
+        loops={
+            "watch the backlog": backlog.watch,
+            "share streams": followers.carry,
+            "forget old requests": once.keep_house,
+            "write usage": counts.run,
+        },
     )
 
 

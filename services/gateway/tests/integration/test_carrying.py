@@ -6,6 +6,8 @@ import orjson
 import pytest
 from gateway_cases import ACTOR, ORCHESTRATOR, RUN, Case
 from gateway_door import Door, open_door
+from gateway_feedback_cases import FEEDBACK
+from gateway_learning_cases import LEARNING
 from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
@@ -30,6 +32,8 @@ OWN = {
 SERVICE = gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"]
 CASES = [
     *ORCHESTRATOR,
+    *FEEDBACK,
+    *LEARNING,
     Case(
         method="ListTools",
         http="GET",
@@ -399,7 +403,9 @@ async def test_every_method_is_carried_over_rest_and_over_grpc_alike(door: Door)
             assert (heard.caller.tenant, heard.caller.principal) == ("acme", name)
             assert heard.left_s is not None
             assert heard.left_s < 61
-        if not {"state", "graph", "value"} & set(fields_of(case.answer)):  # JSON values look different in protobuf's own mapping
+        if not {"state", "graph", "value", "input", "output", "expected"} & set(
+            fields_of(case.answer)
+        ):  # JSON values look different in protobuf's own mapping
             assert json_format.MessageToDict(message, always_print_fields_with_no_presence=True) == document, case.method
 
 
@@ -437,7 +443,9 @@ async def test_options_that_are_absent_stay_absent(door: Door):
     assert not door.peers["orchestrator"].heard[0].request.HasField("options")
 
 
-@pytest.mark.parametrize(("path", "field"), [("/v1/schedules/a", "schedule.name"), ("/v1/webhooks/a", "webhook.name")])
+@pytest.mark.parametrize(
+    ("path", "field"), [("/v1/schedules/a", "schedule.name"), ("/v1/webhooks/a", "webhook.name"), ("/v1/datasets/a", "dataset.name")]
+)
 async def test_what_is_put_has_the_name_of_its_path(door: Door, path: str, field: str):
     async with door.rest.put(path, json={"name": "b"}) as response:
         problem = await response.json(content_type=None)

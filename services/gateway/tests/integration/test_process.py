@@ -5,20 +5,28 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
 import grpc
 import orjson
 import pytest
-from gateway_peers import SERVICES
+from gateway_peers import SERVICES, Peer
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc, tools_pb2
 from plimsoll_runtime.status import error_from_rpc
 from plimsoll_testkit.waiting import eventually
 
 PREFIX = "PLIMSOLL_GATEWAY_"
+ONE_OF_EACH = {
+    "orchestrator": "runs",
+    "tool_dispatcher": "tools",
+    "model_router": "models",
+    "memory": "collections",
+    "feedback": "operations",
+}
 
 
 def free_ports(count: int) -> list[int]:
@@ -85,6 +93,35 @@ async def test_it_serves_both_protocols_with_the_first_key_and_drains_on_sigterm
     assert events[0] == "key.first_made"
     assert events[-1] == "service.stopped"
     assert authorization.removeprefix("Bearer ") not in log
+
+
+async def test_with_everything_behind_it_stopped_it_refuses_clearly_and_serves_when_they_are_there(
+    settings: dict[str, str], tmp_path: Path
+):
+    addresses = {name: f"127.0.0.1:{port}" for name, port in zip(SERVICES, free_ports(len(SERVICES)), strict=True)}
+    settings |= {f"{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        stack.enter_context(running(settings, tmp_path / "log"))
+        await eventually(lambda: ready(session, settings), within_s=20)
+        headers = {"Authorization": f"Bearer {(tmp_path / 'key').read_text().strip()}"}
+
+        async def ask(what: str) -> tuple[int, str]:
+            async with session.get(f"http://{settings['HTTP_LISTEN']}/v1/{what}", headers=headers) as response:
+                return response.status, (await response.json(content_type=None)).get("reason", "")
+
+        for name, what in ONE_OF_EACH.items():
+            started = time.perf_counter()
+            assert (name, await ask(what)) == (name, (503, "DEPENDENCY_UNAVAILABLE"))
+            assert time.perf_counter() - started < 1.0
+        for name, address in addresses.items():
+            await stack.enter_async_context(Peer(SERVICES[name]).served(address))
+        for what in ONE_OF_EACH.values():
+
+            async def served(what: str = what) -> bool:
+                return (await ask(what))[0] == 200
+
+            await eventually(served, within_s=10)
 
 
 def test_a_port_that_is_taken_is_named(settings: dict[str, str], tmp_path: Path):

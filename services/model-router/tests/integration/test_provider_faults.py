@@ -1,6 +1,7 @@
 """Faults on demand through the whole service: who rescues the call, what the caller hears, and what the budget pays."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from model_router_rooms import plain, running, settings_for, with_providers
 from plimsoll.model_router.v1 import budget_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
-from plimsoll_model_router.config import Settings
+from plimsoll_model_router.config import BreakerSettings, Settings
 from plimsoll_runtime.faults import FaultKind
 from plimsoll_runtime.rpc_client import call, stream
 from plimsoll_testkit.upstream import ANSWER, ScriptedUpstream, serving
@@ -34,7 +35,8 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest.fixture
 def settings(postgres_dsn: str, nats_url: str, redis_url: str) -> Settings:
-    return settings_for(postgres_dsn, nats_url, redis_url)
+    """No breaker opens: what is looked at is each fault."""
+    return replace(settings_for(postgres_dsn, nats_url, redis_url), breaker=BreakerSettings(failures=1000))
 
 
 @pytest.fixture

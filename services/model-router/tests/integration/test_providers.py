@@ -267,8 +267,8 @@ async def test_what_came_before_a_stream_broke_is_told_as_used(asked: Upstream, 
 
 
 async def test_a_stream_that_takes_its_time_but_goes_on_is_waited_for(asked: Upstream, asking: Asking, served: ScriptedUpstream) -> None:
-    served.pace_s = 0.005
-    deltas, reply = await chunks_of(asked, asking("fine-paced", timers=HASTY, streaming=True))
+    served.pace_s = 0.01  # so that the whole takes longer than any silence may
+    deltas, reply = await chunks_of(asked, asking("fine-paced", timers=replace(PATIENT, silence_s=0.5), streaming=True))
     assert text_in(deltas) == reply.message.text == ANSWER
 
 

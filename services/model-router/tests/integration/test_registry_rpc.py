@@ -18,6 +18,7 @@ from plimsoll.model_router.v1 import budget_pb2, prompt_pb2, registry_pb2, routi
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll_model_router.adapters.feedback_reports import content_digest
 from plimsoll_model_router.config import Settings
+from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from plimsoll_runtime.rpc_client import call
 from plimsoll_runtime.settings import PostgresSettings, Secret
@@ -50,7 +51,7 @@ async def register(stub: Stub, prompt: prompt_pb2.Prompt, *labels: str) -> promp
 
 
 class Feedback(feedback_rpc.EvaluationServiceServicer):
-    """Feedback, as far as the router asks it."""
+    """Feedback, as far as the router asks it; all its reports are of the tenant acme."""
 
     def __init__(self) -> None:
         self.reports: dict[str, feedback_pb.EvaluationReport] = {}
@@ -72,7 +73,7 @@ class Feedback(feedback_rpc.EvaluationServiceServicer):
     async def GetEvaluationReport(  # noqa: N802 - the contract's name
         self, request: feedback_pb.GetEvaluationReportRequest, context: grpc.aio.ServicerContext
     ) -> feedback_pb.GetEvaluationReportResponse:
-        if request.digest not in self.reports:
+        if request.digest not in self.reports or ("plimsoll-tenant", "acme") not in (context.invocation_metadata() or ()):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such report")
         return feedback_pb.GetEvaluationReportResponse(report=self.reports[request.digest])
 
@@ -123,6 +124,21 @@ async def test_a_protected_label_moves_with_feedbacks_report_alone(settings: Set
         )
         told = [(move.from_version, move.to_version, move.reason) for move in [*listed.moves, *rest.moves]]
         assert told == [(1, 2, "The shop is on fire."), (2, 1, ""), (1, 2, ""), (0, 1, "")]
+
+
+async def test_a_report_of_another_tenant_moves_nothing_though_it_is_about_the_same_content(settings: Settings) -> None:
+    async with feedback_serving() as (feedback, address), running(replace(settings, feedback_address=address)) as stub:
+        with acting_for("umbrella"):
+            first, second = await register(stub, PROMPT, LABEL), await register(stub, system("Be brief."))
+            passed = feedback.evaluated(second.digest, first.digest, feedback_pb.EVALUATION_VERDICT_PASSED)
+            with pytest.raises(Denied, match="knows no evaluation report"):
+                await call(stub.MoveLabel, pb.MoveLabelRequest(target=at(2), label=LABEL, report_digest=passed), cap_s=5)
+        assert [one.digest for one in (await register(stub, PROMPT, LABEL), await register(stub, system("Be brief.")))] == [
+            first.digest,
+            second.digest,
+        ]
+        moved = await call(stub.MoveLabel, pb.MoveLabelRequest(target=at(2), label=LABEL, report_digest=passed), cap_s=5)
+        assert moved.moved
 
 
 async def test_while_feedback_cannot_answer_no_protected_label_moves(settings: Settings) -> None:

@@ -88,7 +88,9 @@ def test_thinking_is_ones_own_only_under_the_same_model_and_where_it_matters_the
 
 def test_of_more_calls_than_were_asked_for_the_first_is_kept_and_the_rest_told() -> None:
     calls = [ToolCall(call_id=name, tool="t", arguments={}) for name in "abc"]
-    reply = Reply(message=assistant("Well.", *calls), stop_reason=StopReason.TOOL_CALLS, usage=Usage(), model="m")
+    reply = Reply(
+        message=assistant("Well.", *calls), stop_reason=StopReason.TOOL_CALLS, usage=Usage(input_tokens=5, output_tokens=3), model="m"
+    )
     one = conform(reply, ask(replace(question(), single_call=True)), Report())
     assert one.message.parts == (Text(text="Well."), calls[0])
     assert [told.kind for told in one.report] == [ConversionKind.DROPPED]

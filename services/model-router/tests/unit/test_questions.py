@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from model_router_samples import JSON, LOOKUP, MESSAGES, REFERENCE, answer, generation
 from plimsoll_model_router.domain import plain, questions
-from plimsoll_model_router.domain.generation import Generation
+from plimsoll_model_router.domain.generation import CachePolicy, Generation
 from plimsoll_model_router.domain.messages import Message, Sampling, ToolChoice, system
 from plimsoll_model_router.errors import InvalidGeneration
 from plimsoll_runtime.json_types import JsonValue, dump_json, parse_object
@@ -59,6 +59,26 @@ def test_absurd_ways_to_pick_words_are_refused(sampling: Sampling, field: str) -
     with pytest.raises(InvalidGeneration) as caught:
         questions.checked(replace(generation(), sampling=sampling))
     assert [problem.field for problem in caught.value.problems] == [f"generation.sampling.{field}"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (replace(generation(), max_output_tokens=10**6 + 1), "max_output_tokens"),
+        (replace(generation(), max_output_tokens=-(2**63)), "max_output_tokens"),
+        (replace(generation(), max_cost_micros=-(2**63)), "max_cost_micros"),
+        (replace(generation(), sampling=Sampling(temperature=float("inf"))), "sampling.temperature"),
+        (replace(generation(), cache=CachePolicy(max_age_s=float("inf"))), "cache.max_age"),
+        (replace(generation(), cache=CachePolicy(max_age_s=float("nan"))), "cache.max_age"),
+        (replace(generation(), request_key="k" * 256), "request_key"),
+        (replace(generation(), task="t" * 65), "task"),
+    ],
+)
+def test_absurd_limits_are_refused_with_what_is_possible(asked: Generation, field: str) -> None:
+    with pytest.raises(InvalidGeneration) as caught:
+        questions.checked(asked)
+    [problem] = caught.value.problems
+    assert (problem.field, bool(problem.remedy)) == (f"generation.{field}", True)
 
 
 def test_a_named_tool_has_to_be_among_those_that_are_offered() -> None:

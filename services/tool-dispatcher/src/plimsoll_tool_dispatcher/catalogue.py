@@ -12,6 +12,7 @@ from plimsoll_tool_dispatcher.domain.declaration import Place, read_tool
 from plimsoll_tool_dispatcher.domain.definition import tool_of
 from plimsoll_tool_dispatcher.domain.fields import Fields
 from plimsoll_tool_dispatcher.domain.registry import (
+    SHARED,
     KeptVersion,
     Names,
     Offered,
@@ -21,7 +22,7 @@ from plimsoll_tool_dispatcher.domain.registry import (
     View,
     resolve,
 )
-from plimsoll_tool_dispatcher.domain.sources import Source, read_source
+from plimsoll_tool_dispatcher.domain.sources import PythonSource, Source, read_source
 from plimsoll_tool_dispatcher.domain.tool import Tool
 from plimsoll_tool_dispatcher.errors import InvalidTools, ToolNotFound
 from plimsoll_tool_dispatcher.ports import Shelved, ToolShelf
@@ -75,6 +76,29 @@ class ToolCatalogue:
         await self._shelf.register(made, by)
         await self.refresh()
         return made
+
+    def warnings(self, tools: Sequence[Tool]) -> Sequence[FieldProblem]:
+        """What those who registered these tools should know: where one cannot run now, and what of its calls is never sent."""
+        found: list[FieldProblem] = []
+        for index, tool in enumerate(tools):
+            if isinstance(tool.source, PythonSource):
+                continue
+            where, kind = f"tools[{index}].source", tool.source.identity()["kind"]
+            offering = self._offerings.get(f"{kind}:{tool.source.source}")
+            if offering is None or offering.tenant not in {SHARED, tool.tenant}:
+                remedy = f"declare it in sources/{tool.source.source}.yaml of a directory of tools"
+                found.append(FieldProblem(f"{where}.source", f"is no {kind} source that runs here now: calls will fail", remedy))
+                continue
+            names = {one.source.tool for one in offering.tools if not isinstance(one.source, PythonSource)}
+            if tool.source.tool not in names:
+                found.append(
+                    FieldProblem(
+                        f"{where}.tool", "is not offered by the source now: calls will fail", "name one that is, as the source does"
+                    )
+                )
+            notes = offering.notes.get(tool.source.tool, ())
+            found += [FieldProblem(f"{where}.tool", note.problem, note.remedy) for note in notes]
+        return found
 
     async def unregister(self, tenant: str, name: str, by: str) -> None:
         """Raises ToolNotFound."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -18,6 +19,7 @@ from plimsoll_tool_dispatcher.adapters.sources.opening import SourceOpener
 from plimsoll_tool_dispatcher.domain.effects import Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Invocation, Stopped
 from plimsoll_tool_dispatcher.domain.registry import Offering
+from plimsoll_tool_dispatcher.domain.sources import McpSource
 from plimsoll_tool_dispatcher.domain.tool import Tool
 
 
@@ -147,6 +149,40 @@ async def test_t07_a_bad_tool_is_offered_as_a_problem_beside_the_good_ones(
         assert {problem.field.split(".")[1] for problem in offering.problems} == {"bad", "worse"}
         assert canary.received == []
     assert not offering.trusted
+
+
+async def test_what_is_left_out_of_a_source_is_logged_once_with_its_reason(
+    sources: DeclaredSources, catalogue: FakeCatalogue, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = {"operationId": "echo", "parameters": [{"name": "a", "in": "query", "style": "deepObject"}]}
+    async with HostileHttp().serving() as server:
+        (folder / "city.json").write_bytes(orjson.dumps({"openapi": "3.0.0", "paths": {"/echo": {"get": odd}}}))
+        (folder / "city.yaml").write_text(api(server, "echo: {risk: low}, cookie"))
+        await sources.scan()
+        await eventually(lambda: catalogue.tools("http:city"))
+        assert "deepObject" in str(catalogue.offerings["http:city"].notes["echo"])
+        (folder / "city.json").write_bytes(
+            orjson.dumps({"openapi": "3.0.0", "info": {}, "paths": {"/echo": {"get": {**odd, "summary": "b"}}}})
+        )
+        await eventually(lambda: catalogue.tools("http:city")["city_echo"].description == "b")
+    told = [record.getMessage() for record in caplog.records if "_left_out" in record.getMessage()]
+    assert sorted(told) == ["source.part_left_out", "source.tool_left_out"]
+
+
+async def test_a_tool_that_somebody_registered_reaches_neither_unlisted_tools_nor_another_tenants_source(
+    sources: DeclaredSources, catalogue: FakeCatalogue, folder: Path
+) -> None:
+    async with HostileMcp(tools=[served_tool("fine"), served_tool("secret")]).serving() as server:
+        (folder / "words.yaml").write_text(mcp(server).replace("tools: all", "tools: {fine: {}}") + "tenant: acme\n")
+        await sources.scan()
+        own = (await eventually(lambda: catalogue.tools("mcp:words")))["words_fine"]
+        assert isinstance(await sources.execute(own, invocation()), Answered)
+        unlisted = replace(own, source=McpSource(source="words", tool="secret"))
+        for foreign in (unlisted, replace(own, tenant="umbrella"), replace(own, tenant="")):
+            attempt = await sources.execute(foreign, invocation())
+            assert isinstance(attempt, Stopped)
+            assert (attempt.failure.category, attempt.mishap) == (Category.UNKNOWN_TOOL, Mishap.REFUSED)
+        assert server.calls("secret") == []
 
 
 async def test_a_file_whose_own_document_lies_beside_it_is_trusted(

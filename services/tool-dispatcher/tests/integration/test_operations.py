@@ -77,7 +77,9 @@ def entry(**changed: object) -> json_pb2.JsonValue:
 
 
 async def test_a_tool_is_registered_listed_called_and_taken_away_while_the_service_runs(client: Client) -> None:
-    await ask(client, "RegisterTools", pb.RegisterToolsRequest(tools=[entry()]))
+    registered = await ask(client, "RegisterTools", pb.RegisterToolsRequest(tools=[entry()]))
+    assert isinstance(registered, pb.RegisterToolsResponse)
+    assert [(one.field, bool(one.problem and one.remedy)) for one in registered.warnings] == [("tools[0].source.source", True)]
     listed = await ask(client, "ListTools", pb.ListToolsRequest(names=["registered"]))
     assert isinstance(listed, pb.ListToolsResponse)
     [shown] = listed.tools

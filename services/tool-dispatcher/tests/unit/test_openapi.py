@@ -132,7 +132,7 @@ def test_a_long_chain_of_references_is_followed_without_recursion() -> None:
         ({"operationId": "bad", "parameters": [{"name": "a", "in": "cookie", "required": True}], "responses": {}}, "cannot set"),
         ({"operationId": "bad", "parameters": [{"name": "Host", "in": "header", "required": True}], "responses": {}}, "cannot set"),
         ({"operationId": "bad", "parameters": [{"name": "a\r\nb", "in": "header", "required": True}], "responses": {}}, "cannot set"),
-        ({"operationId": "bad", "parameters": [{"name": "a", "in": "query", "style": "deepObject", "required": True}]}, "not supported"),
+        ({"operationId": "bad", "parameters": [{"name": "a", "in": "query", "style": "deepObject", "required": True}]}, "deepObject"),
         ({"operationId": "bad", "requestBody": {"required": True, "content": {"multipart/form-data": {}}}}, "neither JSON nor a form"),
         ({"operationId": "bad", "parameters": ["x"]}, "is not an object"),
     ],
@@ -141,6 +141,31 @@ def test_t07_an_operation_with_a_mistake_is_left_out_alone(broken: JsonValue, pr
     found, problems = read_operations(document(head=broken), {"bad": "", "getPet": ""})
     assert list(found) == ["getPet"]
     assert problem in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"parameters": [{"name": "a", "in": "cookie"}]}, "cookie parameter 'a'"),
+        ({"parameters": [{"name": "a", "in": "query", "style": "deepObject"}]}, "the query parameter 'a' in the style deepObject"),
+        ({"parameters": [{"name": "a", "in": "query", "style": "pipeDelimited"}]}, "pipeDelimited"),
+        ({"parameters": [{"name": "a", "in": "query", "content": {"application/xml": {}}}]}, "application/xml"),
+        ({"parameters": [{"name": "Accept", "in": "header"}]}, "header parameter 'Accept'"),
+        ({"requestBody": {"content": {"multipart/form-data": {}}}}, "a body of multipart/form-data"),
+    ],
+)
+def test_an_optional_part_that_no_call_can_send_is_told_and_is_no_argument(part: JsonObject, told: str) -> None:
+    found = operation("odd", document(head={"operationId": "odd", "responses": {}, **part}))
+    [omitted] = found.omitted
+    assert omitted.field == "operations.odd"
+    assert "optional" in omitted.problem
+    assert told in omitted.problem
+    assert omitted.remedy
+    assert found.arguments["properties"] == {}
+
+
+def test_an_operation_that_is_whole_goes_without_nothing() -> None:
+    assert [operation(name).omitted for name in ("getPet", "putPet", "dropPet", "addPet")] == [(), (), (), ()]
 
 
 @pytest.mark.parametrize(

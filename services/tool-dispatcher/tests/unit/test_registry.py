@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plimsoll_runtime import logs
-from plimsoll_runtime.errors import Unavailable
+from plimsoll_runtime.errors import FieldProblem, Unavailable
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.limiter import Rate
 from plimsoll_tool_dispatcher.catalogue import ToolCatalogue
@@ -19,6 +19,7 @@ from plimsoll_tool_dispatcher.errors import InvalidTools, ToolNotFound
 from tool_dispatcher_fakes import FakeToolShelf
 from tool_dispatcher_samples import ACME, ARGUMENTS, RESULT, UMBRELLA, tool
 
+SOURCE: JsonObject = {"kind": "http", "source": "crm", "tool": "find"}
 ENTRY: JsonObject = {
     "name": "look_up",
     "version": "2",
@@ -28,7 +29,7 @@ ENTRY: JsonObject = {
     "effect": "read_only",
     "risk": "low",
     "timeout": "5s",
-    "source": {"kind": "http", "source": "crm", "tool": "find"},
+    "source": SOURCE,
 }
 
 
@@ -189,6 +190,26 @@ async def test_t07_tools_are_registered_all_or_none_and_every_mistake_is_told(ca
     assert all(f"tools[{number}]" in fields for number in (0, 1, 2, 3, 5))
     assert "tools[4]" not in fields
     assert catalogue.list(ACME) == []
+
+
+async def test_who_registers_a_tool_is_warned_of_what_will_not_work(catalogue: ToolCatalogue) -> None:
+    [registered] = await catalogue.register(ACME, [ENTRY], "ada")
+    [unknown] = catalogue.warnings([registered])
+    assert (unknown.field, "crm" in unknown.remedy) == ("tools[0].source.source", True)
+    there = replace(tool(name="crm_find"), source=HttpSource(source="crm", tool="find"))
+    note = FieldProblem("operations.find", "goes without an optional part: it has the cookie parameter 'a'", "give it as a credential")
+    await catalogue.offer(replace(offering(there, origin="http:crm"), notes={"find": (note,)}))
+    [warning] = catalogue.warnings([registered])
+    assert (warning.field, warning.problem, warning.remedy) == ("tools[0].source.tool", note.problem, note.remedy)
+    [missing] = catalogue.warnings(await catalogue.register(ACME, [{**ENTRY, "source": {**SOURCE, "tool": "other"}}], "ada"))
+    assert "not offered" in missing.problem
+    await catalogue.offer(replace(offering(there, origin="http:crm"), tenant=UMBRELLA))
+    assert catalogue.warnings([registered]) == [unknown]
+
+
+async def test_a_tool_that_will_work_gives_no_warning(catalogue: ToolCatalogue) -> None:
+    await catalogue.offer(offering(replace(tool(name="crm_find"), source=HttpSource(source="crm", tool="find")), origin="http:crm"))
+    assert catalogue.warnings(await catalogue.register(ACME, [ENTRY], "ada")) == []
 
 
 async def test_a_database_that_is_away_takes_no_tool_away(shelf: FakeToolShelf, catalogue: ToolCatalogue) -> None:

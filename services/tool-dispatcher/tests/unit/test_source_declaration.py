@@ -131,6 +131,12 @@ def test_a_wanted_tool_that_is_not_there_is_told() -> None:
     assert "search" in problems[0].field
 
 
+def test_an_operation_that_its_document_lacks_is_told_once_and_by_the_reader_of_the_document() -> None:
+    source, _ = parse_source(MCP, stem="city")
+    assert source is not None
+    assert tools_of(source.settings, "http", [remote("other")]) == ((), ())
+
+
 def remote(name: str, inner: object = None) -> RemoteTool:
     return RemoteTool(
         name=name,

@@ -22,6 +22,8 @@ from plimsoll_client.models import RunStatus
 from plimsoll_client.observations import Demonstration, Label, Outcome, Remark, Score, SignalValue, Verdict
 
 if TYPE_CHECKING:
+    from plimsoll_runtime.failures import Category
+
     from plimsoll_client.mesh import Mesh
     from plimsoll_client.models import Run
     from plimsoll_client.observations import FailureReport
@@ -77,7 +79,7 @@ def signal(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     if score is not None:
         named.append(Score(score))
     if category:
-        named.append(_label(category))
+        named.append(Label(category_named(category)))
     if correct:
         named.append(_demonstration(correct))
     if outcome is not None:
@@ -115,11 +117,12 @@ def chosen(named: Sequence[SignalValue], comment: str) -> SignalValue:
     raise BadInput(problem, remedy="Give one of --good, --bad, --score, --category, --correct, --outcome, or only a --comment")
 
 
-def _label(word: str) -> Label:
+def category_named(word: str) -> "Category":
+    """The category of this name. Raises BadInput, with all names, for none."""
     from plimsoll_runtime.failures import Category  # noqa: PLC0415 - it loads protobuf, which no other path here needs
 
     try:
-        return Label(Category(word))
+        return Category(word)
     except ValueError as error:
         raise BadInput(problems=(FieldProblem("--category", f"{word!r} is none", f"Use one of {', '.join(Category)}"),)) from error
 

@@ -9,7 +9,23 @@ from typing import cast
 import typer
 from plimsoll_runtime.errors import PlimsollError, unwrap
 
-from plimsoll_client.cli import approvals, catalog, feedback, keys, memory, running, runs, schedules, threads, webhooks
+from plimsoll_client.cli import (
+    alerts,
+    approvals,
+    catalog,
+    datasets,
+    evaluations,
+    feedback,
+    keys,
+    memory,
+    running,
+    runs,
+    schedules,
+    signals,
+    threads,
+    traces,
+    webhooks,
+)
 from plimsoll_client.cli.exits import Exit, as_problem, exit_code, explained, identified
 from plimsoll_client.cli.output import error_console, print_json, visible
 from plimsoll_client.cli.program import spelled
@@ -25,6 +41,11 @@ _OURS = (
     catalog.app,
     memory.app,
     feedback.app,
+    signals.app,
+    traces.app,
+    alerts.app,
+    datasets.app,
+    evaluations.app,
     keys.app,
 )
 _COMPLETING = "_PLIMSOLL_COMPLETE"

@@ -1,15 +1,16 @@
 """Keys: make, list, rotate, revoke; who asks, and how much."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
 from plimsoll.gateway.v1 import keys_pb2 as pb
 from plimsoll.model_router.v1 import budget_pb2
-from plimsoll_runtime.wire import duration_to_proto, timestamp_to_proto
+from plimsoll_runtime.wire import duration_to_proto, timestamp_from_proto, timestamp_to_proto
 
 from plimsoll_client.calls import Calls
 from plimsoll_client.codec.words import moment
-from plimsoll_client.keys import ApiKey, BudgetUse, Caller, KeyUsage, NewApiKey, Usage
+from plimsoll_client.keys import ApiKey, BudgetUse, Caller, KeyEvent, KeyUsage, NewApiKey, Usage
 
 
 class Keys:
@@ -43,6 +44,14 @@ class Keys:
     async def revoke(self, key_id: str) -> ApiKey:
         """Take a key back; it is refused everywhere within five seconds."""
         return _key((await self._calls.repeatable(self._stub.RevokeKey, pb.RevokeKeyRequest(key_id=key_id))).key)
+
+    async def events(self, limit: int = 100) -> Sequence[KeyEvent]:
+        """What was done with keys, newest first."""
+        told = await self._calls.repeatable(self._stub.ListKeyEvents, pb.ListKeyEventsRequest(page_size=limit))
+        return [
+            KeyEvent(seq=one.seq, at=timestamp_from_proto(one.time), actor=one.actor, action=one.action, subject=one.subject)
+            for one in told.entries
+        ]
 
     async def usage(self, days: int = 30) -> Usage:
         """How much was asked, by key and day, and what is left of the budgets."""

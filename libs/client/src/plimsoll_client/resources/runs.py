@@ -11,15 +11,15 @@ from plimsoll.gateway.v1 import runs_pb2 as pb
 from plimsoll.orchestrator.v1 import run_pb2
 from plimsoll_runtime.errors import DeadlineExpired, ErrorKind, PlimsollError, Unavailable
 from plimsoll_runtime.json_types import JsonObject, JsonValue
-from plimsoll_runtime.wire import json_from_proto, json_to_proto
+from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto
 
 from plimsoll_client.backoff import Backoff
-from plimsoll_client.calls import Calls, every
+from plimsoll_client.calls import CALL_S, Calls, every
 from plimsoll_client.codec.events import event_from_proto
 from plimsoll_client.codec.options import options_to_proto
 from plimsoll_client.codec.runs import obstacle_from_proto, run_from_proto
 from plimsoll_client.errors import BrokenStream
-from plimsoll_client.events import RunEvent, RunFinished, TokensReceived, TokensRetracted
+from plimsoll_client.events import Polled, RunEvent, RunFinished, TokensReceived, TokensRetracted
 from plimsoll_client.models import Obstacle, Queried, Run, RunStatus, Started
 from plimsoll_client.options import AS_IT_IS, USUAL, Fork, RunOptions
 from plimsoll_client.tokens import Provisional
@@ -152,6 +152,12 @@ class Runs:
             if cause.kind is not ErrorKind.TIMEOUT:  # a stream whose time is up was merely idle
                 tried += 1
             await self._calls.pause_after(_resumable(cause), max(tried, 1), _RESUME)
+
+    async def poll(self, run_id: str, *, after_seq: int = 0, wait_s: float = 20.0, limit: int = 100) -> Polled:
+        """The entries after `after_seq`, once there are some or `wait_s` (50 at the most) is over: for those who cannot keep a stream open."""
+        request = pb.PollRunRequest(run_id=run_id, after_seq=after_seq, wait=duration_to_proto(wait_s), page_size=limit)
+        answer = await self._calls.repeatable(self._stub.PollRun, request, cap_s=wait_s + CALL_S)
+        return Polled(entries=tuple(map(event_from_proto, answer.events)), after_seq=answer.next_after_seq, ended=answer.ended)
 
     async def _entries(self, run_id: str, after_seq: int, told: Provisional, *, tokens: bool) -> AsyncGenerator[RunEvent, None]:
         """One stream: what was seen already is passed over, a gap is refused."""

@@ -29,6 +29,13 @@ class Scope(StrEnum):
     OPERATIONS_READ = "operations:read"
     SIGNALS_READ = "signals:read"
     SIGNALS_WRITE = "signals:write"
+    ALERTS_READ = "alerts:read"
+    ALERTS_WRITE = "alerts:write"
+    DATASETS_READ = "datasets:read"
+    DATASETS_WRITE = "datasets:write"
+    ANNOTATIONS_WRITE = "annotations:write"
+    EVALUATIONS_READ = "evaluations:read"
+    EVALUATIONS_WRITE = "evaluations:write"
     USAGE_READ = "usage:read"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
@@ -44,6 +51,10 @@ _OPERATOR = _VIEWER | {
     Scope.DOCUMENTS_WRITE,
     Scope.MEMORY_WRITE,
     Scope.SIGNALS_WRITE,
+    Scope.ALERTS_WRITE,
+    Scope.DATASETS_WRITE,
+    Scope.ANNOTATIONS_WRITE,
+    Scope.EVALUATIONS_WRITE,
 }
 
 ROLES: Mapping[str, frozenset[Scope]] = MappingProxyType({"viewer": _VIEWER, "operator": _OPERATOR, "admin": frozenset(Scope)})
@@ -108,6 +119,29 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "CountFailures": Scope.OPERATIONS_READ,
         "RecordSignal": Scope.SIGNALS_WRITE,
         "ListSignals": Scope.SIGNALS_READ,
+        "ListTraces": Scope.OPERATIONS_READ,
+        "GetTrace": Scope.OPERATIONS_READ,
+        "AnnotateTrace": Scope.SIGNALS_WRITE,
+        "GetOperationBody": Scope.OPERATIONS_READ,
+        "RecordSignals": Scope.SIGNALS_WRITE,
+        "ListMonitors": Scope.ALERTS_READ,
+        "ResetBaseline": Scope.ALERTS_WRITE,
+        "ListAlerts": Scope.ALERTS_READ,
+        "AcknowledgeAlert": Scope.ALERTS_WRITE,
+        "ResolveAlert": Scope.ALERTS_WRITE,
+        "PutDataset": Scope.DATASETS_WRITE,
+        "GetDataset": Scope.DATASETS_READ,
+        "ListDatasets": Scope.DATASETS_READ,
+        "ClaimAnnotations": Scope.ANNOTATIONS_WRITE,
+        "Annotate": Scope.ANNOTATIONS_WRITE,
+        "StartEvaluation": Scope.EVALUATIONS_WRITE,
+        "GetEvaluation": Scope.EVALUATIONS_READ,
+        "ListEvaluations": Scope.EVALUATIONS_READ,
+        "RenderEvaluationReport": Scope.EVALUATIONS_READ,
+        "StartImprovement": Scope.PROMPTS_WRITE,
+        "GetImprovement": Scope.EVALUATIONS_READ,
+        "ListImprovements": Scope.EVALUATIONS_READ,
+        "GetScoreboard": Scope.EVALUATIONS_READ,
         "CreateKey": Scope.KEYS_WRITE,
         "ListKeys": Scope.KEYS_READ,
         "RotateKey": Scope.KEYS_WRITE,

@@ -12,6 +12,7 @@ from plimsoll_runtime.clock import Clock
 from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Feedback, Memory, ModelRouter, Orchestrator, ToolDispatcher
 from plimsoll_gateway.service.backlog import Backlog
+from plimsoll_gateway.service.followers import Followers
 from plimsoll_gateway.service.knowledge import Knowledge
 from plimsoll_gateway.service.learning import Learning
 from plimsoll_gateway.service.plans import Plans
@@ -32,8 +33,8 @@ class Behind:
 class Gateway:
     """Carries requests of the present tenant to the services behind. `actor` is who asks, by the key shown, never by the request."""
 
-    def __init__(self, behind: Behind, backlog: Backlog, clock: Clock) -> None:
-        self.runs = Runs(behind.orchestrator, backlog, clock)
+    def __init__(self, behind: Behind, followers: Followers, backlog: Backlog, clock: Clock) -> None:
+        self.runs = Runs(behind.orchestrator, followers, backlog, clock)
         self.plans = Plans(behind.orchestrator)
         self.knowledge = Knowledge(behind.memory)
         self.learning = Learning(behind.feedback)

@@ -14,6 +14,7 @@ from plimsoll.feedback.v1 import improvement_service_pb2 as improvement_pb
 from plimsoll.feedback.v1 import monitor_service_pb2 as monitor_pb
 from plimsoll.gateway.v1 import learning_pb2, monitors_pb2, traces_pb2
 
+from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Feedback
 
 Carried = TypeVar("Carried", bound=Message)
@@ -48,7 +49,8 @@ class Learning:
         return carried(answer, traces_pb2.GetOperationBodyResponse)
 
     async def record_signals(self, request: traces_pb2.RecordSignalsRequest) -> traces_pb2.RecordSignalsResponse:
-        answer = await self._feedback.record_signals(carried(request, feedback_pb.RecordSignalsRequest))
+        entries = [carried(entry, feedback_pb.SignalEntry) for entry in request.entries]
+        answer = await self._feedback.record_signals(feedback_pb.RecordSignalsRequest(entries=entries))
         return carried(answer, traces_pb2.RecordSignalsResponse)
 
     async def list_monitors(self, request: monitors_pb2.ListMonitorsRequest) -> monitors_pb2.ListMonitorsResponse:
@@ -72,7 +74,11 @@ class Learning:
         return carried(answer, monitors_pb2.ResolveAlertResponse)
 
     async def put_dataset(self, request: learning_pb2.PutDatasetRequest) -> learning_pb2.PutDatasetResponse:
-        answer = await self._feedback.put_dataset(carried(request, dataset_pb.PutDatasetRequest))
+        if request.dataset.name not in {"", request.name}:
+            raise wrong("dataset.name", f"differs from the dataset {request.name!r}", "leave it out")
+        asked = dataset_pb.PutDatasetRequest(dataset=request.dataset)
+        asked.dataset.name = request.name
+        answer = await self._feedback.put_dataset(asked)
         return carried(answer, learning_pb2.PutDatasetResponse)
 
     async def get_dataset(self, request: learning_pb2.GetDatasetRequest) -> learning_pb2.GetDatasetResponse:

@@ -8,11 +8,13 @@ from plimsoll.gateway.v1 import approvals_pb2, control_pb2, runs_pb2, threads_pb
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as pb
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.context import current_caller
+from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.wire import duration_from_proto
 
 from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Orchestrator
 from plimsoll_gateway.service.backlog import Backlog
+from plimsoll_gateway.service.followers import Followers
 from plimsoll_gateway.service.options import check_options
 
 _POLL_S, _POLL_MOST_S = 20.0, 50.0
@@ -23,10 +25,11 @@ _MORE_S = 0.2  # for the next entry, when there was one
 class Runs:
     """Carries requests about runs of the present tenant to the orchestrator. `actor` is who asks, by the key shown."""
 
-    def __init__(self, orchestrator: Orchestrator, backlog: Backlog, clock: Clock) -> None:
+    def __init__(self, orchestrator: Orchestrator, followers: Followers, backlog: Backlog, clock: Clock) -> None:
         self._orchestrator = orchestrator
         self._backlog = backlog
         self._clock = clock
+        self._followers = followers
 
     async def submit(self, request: runs_pb2.SubmitRunRequest) -> runs_pb2.SubmitRunResponse:
         """Raises InvalidOptions, QueueFull."""
@@ -62,9 +65,11 @@ class Runs:
     async def follow(self, request: runs_pb2.FollowRunRequest) -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
         """The run's journal after the cursor; ends after its last entry. Closing the generator ends the stream behind it."""
         if request.after_seq < 0:
-            raise wrong("afterSeq", "is negative", "0 means from the beginning")
+            raise _before_the_beginning()
         asked = pb.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq, tokens=request.tokens)
-        async with aclosing(self._orchestrator.follow_run(asked)) as answers:
+        journal_only = not request.tokens
+        entries = self._followers.follow(request.run_id, request.after_seq) if journal_only else self._orchestrator.follow_run(asked)
+        async with aclosing(entries) as answers:
             async for answer in answers:
                 yield runs_pb2.FollowRunResponse(event=answer.event)
 
@@ -77,9 +82,11 @@ class Runs:
         if not 1 <= size <= _POLL_ENTRIES_MOST:
             raise wrong("pageSize", f"is not between 1 and {_POLL_ENTRIES_MOST}", "send 0 for 100")
         answer = runs_pb2.PollRunResponse(next_after_seq=request.after_seq)
-        asked = runs_pb2.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq)
+        if request.after_seq < 0:
+            raise _before_the_beginning()
+        asked = pb.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq)
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(wait_s, _MORE_S)) as waiting, aclosing(self.follow(asked)) as entries:
+            async with asyncio.timeout(max(wait_s, _MORE_S)) as waiting, aclosing(self._orchestrator.follow_run(asked)) as entries:
                 async for entry in entries:
                     answer.events.append(entry.event)
                     answer.next_after_seq = entry.event.seq
@@ -181,3 +188,7 @@ class Runs:
             )
         )
         return approvals_pb2.DecideApprovalResponse(approval=answer.approval)
+
+
+def _before_the_beginning() -> Invalid:
+    return wrong("afterSeq", "is negative", "0 means from the beginning")

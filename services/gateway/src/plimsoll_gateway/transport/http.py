@@ -11,6 +11,7 @@ from plimsoll_gateway.transport.problems import problem_of
 from plimsoll_gateway.transport.rest import Parts, Rest
 
 _LINGER_S = 5.0  # a client that is refused in the middle of a body gets this long to read why
+_BACKLOG = 4096  # connections that the kernel holds while we are busy; one more, and it cuts off some that it told were made
 
 
 class HttpServer:
@@ -39,7 +40,7 @@ class HttpServer:
         self._runner = web.ServerRunner(self._server, handle_signals=False)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._wanted_port, backlog=1024).start()
+            await web.TCPSite(self._runner, self._host, self._wanted_port, backlog=_BACKLOG).start()
         except OSError as error:
             raise OSError(f"cannot listen on {self._host}:{self._wanted_port}: is the port taken?") from error
         self.port = int(self._runner.addresses[0][1])

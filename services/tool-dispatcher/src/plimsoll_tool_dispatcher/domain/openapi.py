@@ -58,6 +58,8 @@ class Operation:
     idempotency_header: str
     arguments: JsonObject = field(compare=False, repr=False)
     result: JsonObject = field(compare=False, repr=False)
+    omitted: tuple[FieldProblem, ...] = field(default=(), compare=False)
+    """Optional parts that no call can send."""
 
     @property
     def effect(self) -> EffectClass:
@@ -77,6 +79,14 @@ class _Unusable(Exception):
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
+
+    def omitted(self, name: str) -> FieldProblem:
+        """The same of an optional part, which the operation goes without."""
+        return FieldProblem(
+            f"operations.{name}",
+            f"goes without an optional part: it {self.problem}",
+            f"nothing, where calls can do without it; else {self.remedy}",
+        )
 
 
 def read_operations(document: JsonValue, wanted: Mapping[str, str]) -> tuple[Mapping[str, Operation], tuple[FieldProblem, ...]]:
@@ -132,18 +142,24 @@ def _operation(document: JsonObject, name: str, path: str, method: str, item: Js
     properties: JsonObject = {}
     required: list[JsonValue] = []
     parameters: list[Parameter] = []
+    omitted: list[FieldProblem] = []
     for (place, own_name), described in declared.items():
         if place == "header" and own_name.lower() == idempotency.lower():
             continue
-        parameter, schema = _parameter(place, own_name, described, schemas, properties)
-        if parameter is None:
+        if (obstacle := _obstacle(place, own_name, described)) is not None:
+            if described.get("required") is True:
+                raise obstacle
+            omitted.append(obstacle.omitted(name))
             continue
+        parameter, schema = _parameter(place, own_name, described, schemas, properties)
         parameters.append(parameter)
         properties[parameter.argument] = schema
         if described.get("required") is True or place == "path":
             required.append(parameter.argument)
     _require_all_in_template(path, parameters)
     media = _body(document, operation, schemas, properties, required)
+    if not media and "requestBody" in operation:
+        omitted.append(_body_obstacle(media_of(followed(document, operation["requestBody"]).get("content"))).omitted(name))
     arguments: JsonObject = {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
     return Operation(
         id=name,
@@ -155,6 +171,7 @@ def _operation(document: JsonObject, name: str, path: str, method: str, item: Js
         idempotency_header=idempotency,
         arguments=schemas.with_definitions(arguments),
         result=_result(document, operation),
+        omitted=tuple(omitted),
     )
 
 
@@ -174,22 +191,26 @@ def _parameters(document: JsonObject, item: JsonObject, operation: JsonObject) -
     return found
 
 
+def _obstacle(place: str, name: str, described: JsonObject) -> _Unusable | None:
+    """Why no call can send the parameter; None when one can."""
+    told = f"the {place[:20]} parameter {name[:60]!r}"
+    if place not in _PLACES or (place == "header" and (_HEADER.fullmatch(name) is None or name.lower() in _FORBIDDEN_HEADERS)):
+        return _Unusable(f"has {told}, which tools cannot set", "where it is a secret, give it as a credential of the source")
+    content = media_of(described.get("content"))
+    if content:
+        media = ", ".join(content)[:80]
+        return None if any(is_json(one) for one in content) else _Unusable(f"sends {told} as {media}, which is not supported")
+    usual = "form" if place == "query" else "simple"
+    style = described.get("style", usual)
+    return None if style == usual else _Unusable(f"sends {told} in the style {str(style)[:40]}, which is not supported")
+
+
 def _parameter(
     place: str, name: str, described: JsonObject, schemas: Schemas, taken: Mapping[str, JsonValue]
-) -> tuple[Parameter | None, JsonValue]:
-    """The parameter and its schema; no parameter when it is an optional one that cannot be sent."""
-    required = described.get("required") is True
-    if place not in _PLACES or (place == "header" and (_HEADER.fullmatch(name) is None or name.lower() in _FORBIDDEN_HEADERS)):
-        if required:
-            raise _Unusable(f"needs the {place} parameter {name[:60]!r}, which tools cannot set", "give it as a credential of the source")
-        return None, None
+) -> tuple[Parameter, JsonValue]:
+    """The parameter and its schema."""
     content = media_of(described.get("content"))
     media = next((one for one in content if is_json(one)), "")
-    style = described.get("style", "form" if place == "query" else "simple")
-    if (content and not media) or (not content and style != ("form" if place == "query" else "simple")):
-        if required:
-            raise _Unusable(f"sends the parameter {name[:60]!r} in a way that is not supported")
-        return None, None
     schema = schemas.translated(content[media].get("schema", {}) if media else described.get("schema", {}))
     description = described.get("description")
     if isinstance(schema, dict) and isinstance(description, str) and "description" not in schema:
@@ -208,6 +229,11 @@ def _require_all_in_template(path: str, parameters: list[Parameter]) -> None:
         raise _Unusable("has a path whose {…} are not its path parameters", "declare each of them with in: path")
 
 
+def _body_obstacle(content: Mapping[str, JsonObject]) -> _Unusable:
+    told = f"takes a body of {', '.join(content)[:80] or 'no media type'}, which is neither JSON nor a form"
+    return _Unusable(told, "send what it carries by a tool of your own")
+
+
 def _body(document: JsonObject, operation: JsonObject, schemas: Schemas, properties: JsonObject, required: list[JsonValue]) -> str:
     """Adds the body to the arguments; its media type, empty when there is none."""
     if "requestBody" not in operation:
@@ -217,7 +243,7 @@ def _body(document: JsonObject, operation: JsonObject, schemas: Schemas, propert
     media = next((one for one in content if is_json(one)), FORM if FORM in content else "")
     if not media:
         if body.get("required") is True:
-            raise _Unusable("takes a body that is neither JSON nor a form")
+            raise _body_obstacle(content)
         return ""
     properties[BODY] = schemas.translated(content[media].get("schema", {}))
     if body.get("required") is True:

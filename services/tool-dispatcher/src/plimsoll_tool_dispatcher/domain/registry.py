@@ -18,7 +18,8 @@ SHARED = ""
 class Offering:
     """All tools that one source has now. They replace those that the same origin offered before.
 
-    `origin` is unique, such as `file:accounts` or `mcp:github`. `problems` are of tools that were left out. A source that is not
+    `origin` is unique, such as `file:accounts` or `mcp:github`. `problems` are of tools that were left out,
+    `notes` of parts that a tool goes without, by the name that its source has for it. A source that is not
     `trusted` may add tools, but a definition that it changes waits until an operator accepts it.
     """
 
@@ -26,6 +27,7 @@ class Offering:
     tools: tuple[Tool, ...]
     tenant: str = SHARED
     problems: tuple[FieldProblem, ...] = ()
+    notes: Mapping[str, tuple[FieldProblem, ...]] = field(default_factory=dict)
     trusted: bool = True
 
 

@@ -33,6 +33,8 @@ class RemoteTool:
     version: str = ""
     timeout_s: float | None = None
     source: RemoteSource
+    notes: tuple[FieldProblem, ...] = field(default=(), compare=False)
+    """What the tool goes without, as people should know."""
 
 
 def tools_of(settings: SourceSettings, kind: str, found: Sequence[RemoteTool]) -> tuple[tuple[Tool, ...], tuple[FieldProblem, ...]]:
@@ -54,7 +56,7 @@ def tools_of(settings: SourceSettings, kind: str, found: Sequence[RemoteTool]) -
         problems += wrong
         if tool is not None:
             tools[name] = tool
-    for name in wanted or ():
+    for name in wanted or () if kind != "http" else ():  # a document's reader has said it already, and why
         if all(one.name != name for one in found):
             problems.append(FieldProblem(f"{settings.name}.{name[:80]}", "is not there", "use a name that the source offers"))
     return tuple(tools.values()), tuple(problems)

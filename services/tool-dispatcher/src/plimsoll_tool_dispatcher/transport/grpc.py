@@ -99,7 +99,10 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
         caller = _allowed(self._callers.operate, "register tools")
         entries = [json_from_proto(entry, f"tools[{index}]") for index, entry in enumerate(request.tools)]
         tools = await self._catalogue.register(caller.tenant, entries, _who(caller))
-        return pb.RegisterToolsResponse(tools=[tool_to_proto(tool) for tool in tools])
+        warnings = [
+            pb.RegistrationWarning(field=one.field, problem=one.problem, remedy=one.remedy) for one in self._catalogue.warnings(tools)
+        ]
+        return pb.RegisterToolsResponse(tools=[tool_to_proto(tool) for tool in tools], warnings=warnings)
 
     async def UnregisterTool(self, request: pb.UnregisterToolRequest, context: Context) -> pb.UnregisterToolResponse:
         """Takes a registered tool away."""

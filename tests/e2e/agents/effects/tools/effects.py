@@ -18,7 +18,7 @@ async def setup(context: SetupContext) -> None:
 async def count_effect(arguments: JsonObject, context: ToolContext) -> JsonValue:
     try:
         connection = await asyncpg.connect(context.credentials["examples_database"])
-    except (asyncpg.PostgresError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise ToolUnavailable("DATABASE_AWAY", "the database of the effects is away") from error
     try:
         await asyncio.sleep(float(str(arguments["pause_s"])))  # a slow upstream
@@ -28,7 +28,12 @@ async def count_effect(arguments: JsonObject, context: ToolContext) -> JsonValue
             arguments["name"],
             arguments["step"],
         )
-    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+    except (
+        asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:
         raise ConnectionError("the answer was lost") from error  # whether it counted, nobody knows
     finally:
         await connection.close()

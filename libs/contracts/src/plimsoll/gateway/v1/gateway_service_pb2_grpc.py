@@ -8,12 +8,15 @@ from plimsoll.gateway.v1 import approvals_pb2 as plimsoll_dot_gateway_dot_v1_dot
 from plimsoll.gateway.v1 import control_pb2 as plimsoll_dot_gateway_dot_v1_dot_control__pb2
 from plimsoll.gateway.v1 import feedback_pb2 as plimsoll_dot_gateway_dot_v1_dot_feedback__pb2
 from plimsoll.gateway.v1 import keys_pb2 as plimsoll_dot_gateway_dot_v1_dot_keys__pb2
+from plimsoll.gateway.v1 import learning_pb2 as plimsoll_dot_gateway_dot_v1_dot_learning__pb2
 from plimsoll.gateway.v1 import memory_pb2 as plimsoll_dot_gateway_dot_v1_dot_memory__pb2
 from plimsoll.gateway.v1 import models_pb2 as plimsoll_dot_gateway_dot_v1_dot_models__pb2
+from plimsoll.gateway.v1 import monitors_pb2 as plimsoll_dot_gateway_dot_v1_dot_monitors__pb2
 from plimsoll.gateway.v1 import runs_pb2 as plimsoll_dot_gateway_dot_v1_dot_runs__pb2
 from plimsoll.gateway.v1 import schedules_pb2 as plimsoll_dot_gateway_dot_v1_dot_schedules__pb2
 from plimsoll.gateway.v1 import threads_pb2 as plimsoll_dot_gateway_dot_v1_dot_threads__pb2
 from plimsoll.gateway.v1 import tools_pb2 as plimsoll_dot_gateway_dot_v1_dot_tools__pb2
+from plimsoll.gateway.v1 import traces_pb2 as plimsoll_dot_gateway_dot_v1_dot_traces__pb2
 from plimsoll.gateway.v1 import webhooks_pb2 as plimsoll_dot_gateway_dot_v1_dot_webhooks__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -330,6 +333,121 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/ListSignals',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.FromString,
+                _registered_method=True)
+        self.ListTraces = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListTraces',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesResponse.FromString,
+                _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetTrace',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
+        self.AnnotateTrace = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/AnnotateTrace',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceResponse.FromString,
+                _registered_method=True)
+        self.GetOperationBody = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetOperationBody',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyResponse.FromString,
+                _registered_method=True)
+        self.RecordSignals = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RecordSignals',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsResponse.FromString,
+                _registered_method=True)
+        self.ListMonitors = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListMonitors',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsResponse.FromString,
+                _registered_method=True)
+        self.ResetBaseline = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ResetBaseline',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineResponse.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListAlerts',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlert = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/AcknowledgeAlert',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertResponse.FromString,
+                _registered_method=True)
+        self.ResolveAlert = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ResolveAlert',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertResponse.FromString,
+                _registered_method=True)
+        self.PutDataset = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PutDataset',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetResponse.FromString,
+                _registered_method=True)
+        self.GetDataset = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetDataset',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetResponse.FromString,
+                _registered_method=True)
+        self.ListDatasets = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListDatasets',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsResponse.FromString,
+                _registered_method=True)
+        self.ClaimAnnotations = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ClaimAnnotations',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsResponse.FromString,
+                _registered_method=True)
+        self.Annotate = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/Annotate',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateResponse.FromString,
+                _registered_method=True)
+        self.StartEvaluation = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/StartEvaluation',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationResponse.FromString,
+                _registered_method=True)
+        self.GetEvaluation = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetEvaluation',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationResponse.FromString,
+                _registered_method=True)
+        self.ListEvaluations = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListEvaluations',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.FromString,
+                _registered_method=True)
+        self.RenderEvaluationReport = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RenderEvaluationReport',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportResponse.FromString,
+                _registered_method=True)
+        self.StartImprovement = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/StartImprovement',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementResponse.FromString,
+                _registered_method=True)
+        self.GetImprovement = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetImprovement',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementResponse.FromString,
+                _registered_method=True)
+        self.ListImprovements = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListImprovements',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsResponse.FromString,
+                _registered_method=True)
+        self.GetScoreboard = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/GetScoreboard',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.FromString,
                 _registered_method=True)
         self.GetCaller = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/GetCaller',
@@ -772,6 +890,167 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTraces(self, request, context):
+        """Lists runs by what happened in them, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrace(self, request, context):
+        """Returns everything that happened in one run, in order of time, each step with its calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnotateTrace(self, request, context):
+        """Adds and removes tags of a run; a comment becomes a signal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperationBody(self, request, context):
+        """Returns what went into an operation and what came out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordSignals(self, request, context):
+        """Records up to 500 signals, each recorded or refused by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMonitors(self, request, context):
+        """Lists what is watched, with its baseline and what it is now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBaseline(self, request, context):
+        """Forgets a baseline: what comes next is the new normal. Its open alerts are resolved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlerts(self, request, context):
+        """Lists what left its baseline, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlert(self, request, context):
+        """Says that somebody looks into an alert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAlert(self, request, context):
+        """Says that an alert is settled; its monitor watches on from here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutDataset(self, request, context):
+        """Makes a dataset that builds itself from what happens, or changes its rules; examples stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDataset(self, request, context):
+        """Returns a dataset with its counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDatasets(self, request, context):
+        """Lists the datasets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimAnnotations(self, request, context):
+        """Gives an annotator items that nobody else has, for a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Annotate(self, request, context):
+        """Takes what an annotator says about an item; the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartEvaluation(self, request, context):
+        """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvaluation(self, request, context):
+        """Tells how far an evaluation is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvaluations(self, request, context):
+        """Lists evaluations, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderEvaluationReport(self, request, context):
+        """Returns a report for reading: as text, JSON, or a page that needs nothing from outside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartImprovement(self, request, context):
+        """Drafts a better version of a prompt, evaluates it and asks for its promotion. Returns at once; the work goes on by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImprovement(self, request, context):
+        """Tells how far an improvement is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImprovements(self, request, context):
+        """Lists improvements, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScoreboard(self, request, context):
+        """Tells how good, dear and fast the models are on what each kind of task was asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCaller(self, request, context):
         """Says who asks, as the gateway sees it.
         """
@@ -1108,6 +1387,121 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListSignals,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.SerializeToString,
+            ),
+            'ListTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTraces,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceResponse.SerializeToString,
+            ),
+            'AnnotateTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnotateTrace,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceResponse.SerializeToString,
+            ),
+            'GetOperationBody': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperationBody,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyResponse.SerializeToString,
+            ),
+            'RecordSignals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordSignals,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsResponse.SerializeToString,
+            ),
+            'ListMonitors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMonitors,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsResponse.SerializeToString,
+            ),
+            'ResetBaseline': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBaseline,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlert,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertResponse.SerializeToString,
+            ),
+            'ResolveAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAlert,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertResponse.SerializeToString,
+            ),
+            'PutDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDataset,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetResponse.SerializeToString,
+            ),
+            'GetDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDataset,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetResponse.SerializeToString,
+            ),
+            'ListDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDatasets,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'ClaimAnnotations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimAnnotations,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsResponse.SerializeToString,
+            ),
+            'Annotate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Annotate,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateResponse.SerializeToString,
+            ),
+            'StartEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartEvaluation,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationResponse.SerializeToString,
+            ),
+            'GetEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvaluation,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationResponse.SerializeToString,
+            ),
+            'ListEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvaluations,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.SerializeToString,
+            ),
+            'RenderEvaluationReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderEvaluationReport,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportResponse.SerializeToString,
+            ),
+            'StartImprovement': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartImprovement,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementResponse.SerializeToString,
+            ),
+            'GetImprovement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImprovement,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementResponse.SerializeToString,
+            ),
+            'ListImprovements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImprovements,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsResponse.SerializeToString,
+            ),
+            'GetScoreboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScoreboard,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.SerializeToString,
             ),
             'GetCaller': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCaller,
@@ -2685,6 +3079,627 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListSignals',
             plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_feedback__pb2.ListSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListTraces',
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetTrace',
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetTraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnotateTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/AnnotateTrace',
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.AnnotateTraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperationBody(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetOperationBody',
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.GetOperationBodyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RecordSignals',
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_traces__pb2.RecordSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMonitors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListMonitors',
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListMonitorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBaseline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ResetBaseline',
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResetBaselineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListAlerts',
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/AcknowledgeAlert',
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.AcknowledgeAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ResolveAlert',
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_monitors__pb2.ResolveAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PutDataset',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetDataset',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListDatasets',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimAnnotations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ClaimAnnotations',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ClaimAnnotationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Annotate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/Annotate',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/StartEvaluation',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetEvaluation',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListEvaluations',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderEvaluationReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RenderEvaluationReport',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.RenderEvaluationReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartImprovement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/StartImprovement',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartImprovementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImprovement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetImprovement',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetImprovementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImprovements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListImprovements',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScoreboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/GetScoreboard',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,12 +10,15 @@ from plimsoll.gateway.v1 import approvals_pb2 as _approvals_pb2
 from plimsoll.gateway.v1 import control_pb2 as _control_pb2
 from plimsoll.gateway.v1 import feedback_pb2 as _feedback_pb2
 from plimsoll.gateway.v1 import keys_pb2 as _keys_pb2
+from plimsoll.gateway.v1 import learning_pb2 as _learning_pb2
 from plimsoll.gateway.v1 import memory_pb2 as _memory_pb2
 from plimsoll.gateway.v1 import models_pb2 as _models_pb2
+from plimsoll.gateway.v1 import monitors_pb2 as _monitors_pb2
 from plimsoll.gateway.v1 import runs_pb2 as _runs_pb2
 from plimsoll.gateway.v1 import schedules_pb2 as _schedules_pb2
 from plimsoll.gateway.v1 import threads_pb2 as _threads_pb2
 from plimsoll.gateway.v1 import tools_pb2 as _tools_pb2
+from plimsoll.gateway.v1 import traces_pb2 as _traces_pb2
 from plimsoll.gateway.v1 import webhooks_pb2 as _webhooks_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -160,6 +163,52 @@ class GatewayServiceStub:
     """Records how good a run, or one operation of it, was."""
     ListSignals: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListSignalsRequest, _feedback_pb2.ListSignalsResponse]
     """Lists the signals of a run."""
+    ListTraces: _grpc.UnaryUnaryMultiCallable[_traces_pb2.ListTracesRequest, _traces_pb2.ListTracesResponse]
+    """Lists runs by what happened in them, newest first."""
+    GetTrace: _grpc.UnaryUnaryMultiCallable[_traces_pb2.GetTraceRequest, _traces_pb2.GetTraceResponse]
+    """Returns everything that happened in one run, in order of time, each step with its calls."""
+    AnnotateTrace: _grpc.UnaryUnaryMultiCallable[_traces_pb2.AnnotateTraceRequest, _traces_pb2.AnnotateTraceResponse]
+    """Adds and removes tags of a run; a comment becomes a signal."""
+    GetOperationBody: _grpc.UnaryUnaryMultiCallable[_traces_pb2.GetOperationBodyRequest, _traces_pb2.GetOperationBodyResponse]
+    """Returns what went into an operation and what came out."""
+    RecordSignals: _grpc.UnaryUnaryMultiCallable[_traces_pb2.RecordSignalsRequest, _traces_pb2.RecordSignalsResponse]
+    """Records up to 500 signals, each recorded or refused by itself."""
+    ListMonitors: _grpc.UnaryUnaryMultiCallable[_monitors_pb2.ListMonitorsRequest, _monitors_pb2.ListMonitorsResponse]
+    """Lists what is watched, with its baseline and what it is now."""
+    ResetBaseline: _grpc.UnaryUnaryMultiCallable[_monitors_pb2.ResetBaselineRequest, _monitors_pb2.ResetBaselineResponse]
+    """Forgets a baseline: what comes next is the new normal. Its open alerts are resolved."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_monitors_pb2.ListAlertsRequest, _monitors_pb2.ListAlertsResponse]
+    """Lists what left its baseline, newest first."""
+    AcknowledgeAlert: _grpc.UnaryUnaryMultiCallable[_monitors_pb2.AcknowledgeAlertRequest, _monitors_pb2.AcknowledgeAlertResponse]
+    """Says that somebody looks into an alert."""
+    ResolveAlert: _grpc.UnaryUnaryMultiCallable[_monitors_pb2.ResolveAlertRequest, _monitors_pb2.ResolveAlertResponse]
+    """Says that an alert is settled; its monitor watches on from here."""
+    PutDataset: _grpc.UnaryUnaryMultiCallable[_learning_pb2.PutDatasetRequest, _learning_pb2.PutDatasetResponse]
+    """Makes a dataset that builds itself from what happens, or changes its rules; examples stay."""
+    GetDataset: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetDatasetRequest, _learning_pb2.GetDatasetResponse]
+    """Returns a dataset with its counts."""
+    ListDatasets: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListDatasetsRequest, _learning_pb2.ListDatasetsResponse]
+    """Lists the datasets."""
+    ClaimAnnotations: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ClaimAnnotationsRequest, _learning_pb2.ClaimAnnotationsResponse]
+    """Gives an annotator items that nobody else has, for a while."""
+    Annotate: _grpc.UnaryUnaryMultiCallable[_learning_pb2.AnnotateRequest, _learning_pb2.AnnotateResponse]
+    """Takes what an annotator says about an item; the same again changes nothing."""
+    StartEvaluation: _grpc.UnaryUnaryMultiCallable[_learning_pb2.StartEvaluationRequest, _learning_pb2.StartEvaluationResponse]
+    """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+    GetEvaluation: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetEvaluationRequest, _learning_pb2.GetEvaluationResponse]
+    """Tells how far an evaluation is."""
+    ListEvaluations: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListEvaluationsRequest, _learning_pb2.ListEvaluationsResponse]
+    """Lists evaluations, newest first."""
+    RenderEvaluationReport: _grpc.UnaryUnaryMultiCallable[_learning_pb2.RenderEvaluationReportRequest, _learning_pb2.RenderEvaluationReportResponse]
+    """Returns a report for reading: as text, JSON, or a page that needs nothing from outside."""
+    StartImprovement: _grpc.UnaryUnaryMultiCallable[_learning_pb2.StartImprovementRequest, _learning_pb2.StartImprovementResponse]
+    """Drafts a better version of a prompt, evaluates it and asks for its promotion. Returns at once; the work goes on by itself."""
+    GetImprovement: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetImprovementRequest, _learning_pb2.GetImprovementResponse]
+    """Tells how far an improvement is."""
+    ListImprovements: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListImprovementsRequest, _learning_pb2.ListImprovementsResponse]
+    """Lists improvements, newest first."""
+    GetScoreboard: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetScoreboardRequest, _learning_pb2.GetScoreboardResponse]
+    """Tells how good, dear and fast the models are on what each kind of task was asked."""
     GetCaller: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]
     """Says who asks, as the gateway sees it."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]
@@ -296,6 +345,52 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Records how good a run, or one operation of it, was."""
     ListSignals: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListSignalsRequest, _feedback_pb2.ListSignalsResponse]  # type: ignore[assignment]
     """Lists the signals of a run."""
+    ListTraces: _aio.UnaryUnaryMultiCallable[_traces_pb2.ListTracesRequest, _traces_pb2.ListTracesResponse]  # type: ignore[assignment]
+    """Lists runs by what happened in them, newest first."""
+    GetTrace: _aio.UnaryUnaryMultiCallable[_traces_pb2.GetTraceRequest, _traces_pb2.GetTraceResponse]  # type: ignore[assignment]
+    """Returns everything that happened in one run, in order of time, each step with its calls."""
+    AnnotateTrace: _aio.UnaryUnaryMultiCallable[_traces_pb2.AnnotateTraceRequest, _traces_pb2.AnnotateTraceResponse]  # type: ignore[assignment]
+    """Adds and removes tags of a run; a comment becomes a signal."""
+    GetOperationBody: _aio.UnaryUnaryMultiCallable[_traces_pb2.GetOperationBodyRequest, _traces_pb2.GetOperationBodyResponse]  # type: ignore[assignment]
+    """Returns what went into an operation and what came out."""
+    RecordSignals: _aio.UnaryUnaryMultiCallable[_traces_pb2.RecordSignalsRequest, _traces_pb2.RecordSignalsResponse]  # type: ignore[assignment]
+    """Records up to 500 signals, each recorded or refused by itself."""
+    ListMonitors: _aio.UnaryUnaryMultiCallable[_monitors_pb2.ListMonitorsRequest, _monitors_pb2.ListMonitorsResponse]  # type: ignore[assignment]
+    """Lists what is watched, with its baseline and what it is now."""
+    ResetBaseline: _aio.UnaryUnaryMultiCallable[_monitors_pb2.ResetBaselineRequest, _monitors_pb2.ResetBaselineResponse]  # type: ignore[assignment]
+    """Forgets a baseline: what comes next is the new normal. Its open alerts are resolved."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_monitors_pb2.ListAlertsRequest, _monitors_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Lists what left its baseline, newest first."""
+    AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_monitors_pb2.AcknowledgeAlertRequest, _monitors_pb2.AcknowledgeAlertResponse]  # type: ignore[assignment]
+    """Says that somebody looks into an alert."""
+    ResolveAlert: _aio.UnaryUnaryMultiCallable[_monitors_pb2.ResolveAlertRequest, _monitors_pb2.ResolveAlertResponse]  # type: ignore[assignment]
+    """Says that an alert is settled; its monitor watches on from here."""
+    PutDataset: _aio.UnaryUnaryMultiCallable[_learning_pb2.PutDatasetRequest, _learning_pb2.PutDatasetResponse]  # type: ignore[assignment]
+    """Makes a dataset that builds itself from what happens, or changes its rules; examples stay."""
+    GetDataset: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetDatasetRequest, _learning_pb2.GetDatasetResponse]  # type: ignore[assignment]
+    """Returns a dataset with its counts."""
+    ListDatasets: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListDatasetsRequest, _learning_pb2.ListDatasetsResponse]  # type: ignore[assignment]
+    """Lists the datasets."""
+    ClaimAnnotations: _aio.UnaryUnaryMultiCallable[_learning_pb2.ClaimAnnotationsRequest, _learning_pb2.ClaimAnnotationsResponse]  # type: ignore[assignment]
+    """Gives an annotator items that nobody else has, for a while."""
+    Annotate: _aio.UnaryUnaryMultiCallable[_learning_pb2.AnnotateRequest, _learning_pb2.AnnotateResponse]  # type: ignore[assignment]
+    """Takes what an annotator says about an item; the same again changes nothing."""
+    StartEvaluation: _aio.UnaryUnaryMultiCallable[_learning_pb2.StartEvaluationRequest, _learning_pb2.StartEvaluationResponse]  # type: ignore[assignment]
+    """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+    GetEvaluation: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetEvaluationRequest, _learning_pb2.GetEvaluationResponse]  # type: ignore[assignment]
+    """Tells how far an evaluation is."""
+    ListEvaluations: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListEvaluationsRequest, _learning_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
+    """Lists evaluations, newest first."""
+    RenderEvaluationReport: _aio.UnaryUnaryMultiCallable[_learning_pb2.RenderEvaluationReportRequest, _learning_pb2.RenderEvaluationReportResponse]  # type: ignore[assignment]
+    """Returns a report for reading: as text, JSON, or a page that needs nothing from outside."""
+    StartImprovement: _aio.UnaryUnaryMultiCallable[_learning_pb2.StartImprovementRequest, _learning_pb2.StartImprovementResponse]  # type: ignore[assignment]
+    """Drafts a better version of a prompt, evaluates it and asks for its promotion. Returns at once; the work goes on by itself."""
+    GetImprovement: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetImprovementRequest, _learning_pb2.GetImprovementResponse]  # type: ignore[assignment]
+    """Tells how far an improvement is."""
+    ListImprovements: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListImprovementsRequest, _learning_pb2.ListImprovementsResponse]  # type: ignore[assignment]
+    """Lists improvements, newest first."""
+    GetScoreboard: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetScoreboardRequest, _learning_pb2.GetScoreboardResponse]  # type: ignore[assignment]
+    """Tells how good, dear and fast the models are on what each kind of task was asked."""
     GetCaller: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Says who asks, as the gateway sees it."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]  # type: ignore[assignment]
@@ -771,6 +866,190 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListSignalsResponse, _abc.Awaitable[_feedback_pb2.ListSignalsResponse]]:
         """Lists the signals of a run."""
+
+    @_abc_1.abstractmethod
+    def ListTraces(
+        self,
+        request: _traces_pb2.ListTracesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.ListTracesResponse, _abc.Awaitable[_traces_pb2.ListTracesResponse]]:
+        """Lists runs by what happened in them, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetTrace(
+        self,
+        request: _traces_pb2.GetTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.GetTraceResponse, _abc.Awaitable[_traces_pb2.GetTraceResponse]]:
+        """Returns everything that happened in one run, in order of time, each step with its calls."""
+
+    @_abc_1.abstractmethod
+    def AnnotateTrace(
+        self,
+        request: _traces_pb2.AnnotateTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.AnnotateTraceResponse, _abc.Awaitable[_traces_pb2.AnnotateTraceResponse]]:
+        """Adds and removes tags of a run; a comment becomes a signal."""
+
+    @_abc_1.abstractmethod
+    def GetOperationBody(
+        self,
+        request: _traces_pb2.GetOperationBodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.GetOperationBodyResponse, _abc.Awaitable[_traces_pb2.GetOperationBodyResponse]]:
+        """Returns what went into an operation and what came out."""
+
+    @_abc_1.abstractmethod
+    def RecordSignals(
+        self,
+        request: _traces_pb2.RecordSignalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.RecordSignalsResponse, _abc.Awaitable[_traces_pb2.RecordSignalsResponse]]:
+        """Records up to 500 signals, each recorded or refused by itself."""
+
+    @_abc_1.abstractmethod
+    def ListMonitors(
+        self,
+        request: _monitors_pb2.ListMonitorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitors_pb2.ListMonitorsResponse, _abc.Awaitable[_monitors_pb2.ListMonitorsResponse]]:
+        """Lists what is watched, with its baseline and what it is now."""
+
+    @_abc_1.abstractmethod
+    def ResetBaseline(
+        self,
+        request: _monitors_pb2.ResetBaselineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitors_pb2.ResetBaselineResponse, _abc.Awaitable[_monitors_pb2.ResetBaselineResponse]]:
+        """Forgets a baseline: what comes next is the new normal. Its open alerts are resolved."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _monitors_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitors_pb2.ListAlertsResponse, _abc.Awaitable[_monitors_pb2.ListAlertsResponse]]:
+        """Lists what left its baseline, newest first."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlert(
+        self,
+        request: _monitors_pb2.AcknowledgeAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitors_pb2.AcknowledgeAlertResponse, _abc.Awaitable[_monitors_pb2.AcknowledgeAlertResponse]]:
+        """Says that somebody looks into an alert."""
+
+    @_abc_1.abstractmethod
+    def ResolveAlert(
+        self,
+        request: _monitors_pb2.ResolveAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitors_pb2.ResolveAlertResponse, _abc.Awaitable[_monitors_pb2.ResolveAlertResponse]]:
+        """Says that an alert is settled; its monitor watches on from here."""
+
+    @_abc_1.abstractmethod
+    def PutDataset(
+        self,
+        request: _learning_pb2.PutDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.PutDatasetResponse, _abc.Awaitable[_learning_pb2.PutDatasetResponse]]:
+        """Makes a dataset that builds itself from what happens, or changes its rules; examples stay."""
+
+    @_abc_1.abstractmethod
+    def GetDataset(
+        self,
+        request: _learning_pb2.GetDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.GetDatasetResponse, _abc.Awaitable[_learning_pb2.GetDatasetResponse]]:
+        """Returns a dataset with its counts."""
+
+    @_abc_1.abstractmethod
+    def ListDatasets(
+        self,
+        request: _learning_pb2.ListDatasetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListDatasetsResponse, _abc.Awaitable[_learning_pb2.ListDatasetsResponse]]:
+        """Lists the datasets."""
+
+    @_abc_1.abstractmethod
+    def ClaimAnnotations(
+        self,
+        request: _learning_pb2.ClaimAnnotationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ClaimAnnotationsResponse, _abc.Awaitable[_learning_pb2.ClaimAnnotationsResponse]]:
+        """Gives an annotator items that nobody else has, for a while."""
+
+    @_abc_1.abstractmethod
+    def Annotate(
+        self,
+        request: _learning_pb2.AnnotateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.AnnotateResponse, _abc.Awaitable[_learning_pb2.AnnotateResponse]]:
+        """Takes what an annotator says about an item; the same again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def StartEvaluation(
+        self,
+        request: _learning_pb2.StartEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.StartEvaluationResponse, _abc.Awaitable[_learning_pb2.StartEvaluationResponse]]:
+        """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
+
+    @_abc_1.abstractmethod
+    def GetEvaluation(
+        self,
+        request: _learning_pb2.GetEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.GetEvaluationResponse, _abc.Awaitable[_learning_pb2.GetEvaluationResponse]]:
+        """Tells how far an evaluation is."""
+
+    @_abc_1.abstractmethod
+    def ListEvaluations(
+        self,
+        request: _learning_pb2.ListEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListEvaluationsResponse, _abc.Awaitable[_learning_pb2.ListEvaluationsResponse]]:
+        """Lists evaluations, newest first."""
+
+    @_abc_1.abstractmethod
+    def RenderEvaluationReport(
+        self,
+        request: _learning_pb2.RenderEvaluationReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.RenderEvaluationReportResponse, _abc.Awaitable[_learning_pb2.RenderEvaluationReportResponse]]:
+        """Returns a report for reading: as text, JSON, or a page that needs nothing from outside."""
+
+    @_abc_1.abstractmethod
+    def StartImprovement(
+        self,
+        request: _learning_pb2.StartImprovementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.StartImprovementResponse, _abc.Awaitable[_learning_pb2.StartImprovementResponse]]:
+        """Drafts a better version of a prompt, evaluates it and asks for its promotion. Returns at once; the work goes on by itself."""
+
+    @_abc_1.abstractmethod
+    def GetImprovement(
+        self,
+        request: _learning_pb2.GetImprovementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.GetImprovementResponse, _abc.Awaitable[_learning_pb2.GetImprovementResponse]]:
+        """Tells how far an improvement is."""
+
+    @_abc_1.abstractmethod
+    def ListImprovements(
+        self,
+        request: _learning_pb2.ListImprovementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListImprovementsResponse, _abc.Awaitable[_learning_pb2.ListImprovementsResponse]]:
+        """Lists improvements, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetScoreboard(
+        self,
+        request: _learning_pb2.GetScoreboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.GetScoreboardResponse, _abc.Awaitable[_learning_pb2.GetScoreboardResponse]]:
+        """Tells how good, dear and fast the models are on what each kind of task was asked."""
 
     @_abc_1.abstractmethod
     def GetCaller(

@@ -28,19 +28,22 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class PutDatasetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
     @_builtins.property
     def dataset(self) -> _dataset_pb2.Dataset:
-        """Version, counts and time are set by the mesh."""
+        """Version, counts and time are set by the mesh; its name may be left out."""
 
     def __init__(
         self,
         *,
+        name: _builtins.str = ...,
         dataset: _dataset_pb2.Dataset | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

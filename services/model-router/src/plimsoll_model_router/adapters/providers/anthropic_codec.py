@@ -16,7 +16,7 @@ from plimsoll_model_router.adapters.providers.conversation import (
     schema_instruction,
     settled,
 )
-from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text
+from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text, usage_told
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, Feature, ReasoningStyle
 from plimsoll_model_router.domain.generation import Reply
@@ -135,7 +135,7 @@ def part_of(block: JsonObject, taken: set[str], ask: Ask, report: Report) -> Ite
 def usage_of(usage: JsonObject) -> Usage:
     """Anthropic counts cached input apart; ours counts it in."""
     read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
-    return Usage(
+    return usage_told(
         input_tokens=count(usage.get("input_tokens")) + read + written,
         output_tokens=count(usage.get("output_tokens")),
         cached_input_tokens=read,

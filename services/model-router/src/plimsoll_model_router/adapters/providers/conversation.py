@@ -11,6 +11,7 @@ from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask
 from plimsoll_model_router.domain.generation import Reply
 from plimsoll_model_router.domain.messages import Media, Message, Part, Role, StopReason, Text, ToolCall, ToolResult
+from plimsoll_model_router.domain.tokens import parts_tokens, question_tokens
 
 _WIRE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNANSWERED: JsonValue = {"error": "there is no result of this call"}
@@ -85,12 +86,23 @@ def is_own(part_provenance: str, ask: Ask, *, bound: bool = False) -> bool:
 
 def conform(reply: Reply, ask: Ask, report: Report) -> Reply:
     """The reply, kept to what was asked, with the report of all that was converted."""
-    calls = reply.message.tool_calls
+    reply, calls = _counted(reply, ask, report), reply.message.tool_calls
     if ask.question.single_call and len(calls) > 1:
         report.dropped("tool_calls", "only one call was asked for; the further ones are left out")
         kept = tuple(part for part in reply.message.parts if not isinstance(part, ToolCall) or part is calls[0])
         reply = replace(reply, message=replace(reply.message, parts=kept))
     return replace(reply, report=report.conversions)
+
+
+def _counted(reply: Reply, ask: Ask, report: Report) -> Reply:
+    """The reply; what its provider counted as nothing is counted by us: better about right than free."""
+    told = reply.usage
+    read = told.input_tokens or question_tokens(ask.question)
+    written = told.output_tokens or parts_tokens(reply.message.parts)
+    if (read, written) == (told.input_tokens, told.output_tokens):
+        return reply
+    report.approximated("usage", "the provider did not tell all of it: the rest is estimated")
+    return replace(reply, usage=replace(told, input_tokens=read, output_tokens=written), estimated=True)
 
 
 def settled(stop: StopReason, parts: list[Part]) -> StopReason:

@@ -15,7 +15,7 @@ from plimsoll_model_router.adapters.providers.conversation import (
     settled,
 )
 from plimsoll_model_router.adapters.providers.gemini_turns import turns
-from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text
+from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text, usage_told
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, Feature, ReasoningStyle
 from plimsoll_model_router.domain.generation import Reply
@@ -130,7 +130,7 @@ def part_of(part: JsonObject, taken: set[str], ask: Ask, report: Report) -> Iter
 def usage_of(usage: JsonObject) -> Usage:
     """Gemini counts thinking and what tools brought apart; ours counts them in."""
     thoughts = count(usage.get("thoughtsTokenCount"))
-    return Usage(
+    return usage_told(
         input_tokens=count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount")),
         output_tokens=count(usage.get("candidatesTokenCount")) + thoughts,
         cached_input_tokens=count(usage.get("cachedContentTokenCount")),

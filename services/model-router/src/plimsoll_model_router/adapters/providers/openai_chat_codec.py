@@ -14,7 +14,7 @@ from plimsoll_model_router.adapters.providers.conversation import (
     schema_instruction,
     settled,
 )
-from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text
+from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text, usage_told
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, Dialect, Feature
 from plimsoll_model_router.domain.generation import Reply
@@ -122,7 +122,7 @@ def spoken_parts(*, content: str, reasoning: str, refusal: str, ask: Ask) -> lis
 
 def usage_of(usage: JsonObject) -> Usage:
     """OpenAI counts cached input and reasoning in, as we do."""
-    return Usage(
+    return usage_told(
         input_tokens=count(usage.get("prompt_tokens")),
         output_tokens=count(usage.get("completion_tokens")),
         cached_input_tokens=count(an_object(usage.get("prompt_tokens_details")).get("cached_tokens")),

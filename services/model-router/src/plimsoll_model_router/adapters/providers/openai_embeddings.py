@@ -19,7 +19,7 @@ def decode(body: JsonObject, ask: EmbeddingAsk) -> Embeddings:
     found = {count(item.get("index")): vector(item.get("embedding")) for item in objects(body.get("data"))}
     vectors = tuple(found[at] for at in range(len(ask.texts)) if at in found)
     told = an_object(body.get("usage"))
-    usage = Usage(input_tokens=count(told.get("prompt_tokens")) if told else estimated(ask))
+    usage = Usage(input_tokens=count(told.get("prompt_tokens")) or estimated(ask))
     return complete(vectors, usage, text(body.get("model")), ask)
 
 

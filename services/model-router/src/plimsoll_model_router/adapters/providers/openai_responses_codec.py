@@ -17,7 +17,7 @@ from plimsoll_model_router.adapters.providers.conversation import (
     settled,
 )
 from plimsoll_model_router.adapters.providers.openai_chat_codec import effort_for
-from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text
+from plimsoll_model_router.adapters.providers.reading import an_object, count, objects, text, usage_told
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, Feature
 from plimsoll_model_router.domain.generation import Reply
@@ -97,7 +97,7 @@ def decode(body: JsonObject, ask: Ask, report: Report) -> Reply:
 
 def usage_of(usage: JsonObject) -> Usage:
     """OpenAI counts cached input and reasoning in, as we do."""
-    return Usage(
+    return usage_told(
         input_tokens=count(usage.get("input_tokens")),
         output_tokens=count(usage.get("output_tokens")),
         cached_input_tokens=count(an_object(usage.get("input_tokens_details")).get("cached_tokens")),

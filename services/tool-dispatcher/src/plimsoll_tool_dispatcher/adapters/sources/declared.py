@@ -23,8 +23,8 @@ from plimsoll_tool_dispatcher.adapters.sources.outcomes import gone, stopped
 from plimsoll_tool_dispatcher.adapters.sources.runtime import Secrets, SourceRuntime
 from plimsoll_tool_dispatcher.domain.effects import Mishap
 from plimsoll_tool_dispatcher.domain.execution import Attempt, Invocation
-from plimsoll_tool_dispatcher.domain.registry import Offering
-from plimsoll_tool_dispatcher.domain.remote_tools import tools_of
+from plimsoll_tool_dispatcher.domain.registry import SHARED, Offering
+from plimsoll_tool_dispatcher.domain.remote_tools import plain_text, tools_of
 from plimsoll_tool_dispatcher.domain.source_declaration import (
     DeclaredApi,
     DeclaredHost,
@@ -61,6 +61,7 @@ class _Running:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     calls: int = 0
+    told: tuple[FieldProblem, ...] = ()
 
 
 class DeclaredSources:
@@ -90,7 +91,7 @@ class DeclaredSources:
         """Hand the call to its source. Never raises: what a source trips over counts as lost."""
         assert not isinstance(tool.source, PythonSource)
         source = self._running.get(tool.source.source)
-        if source is None or kind_of(source.declared) != tool.source.identity()["kind"]:
+        if source is None or not _offers(source.declared, tool):
             return gone(tool, f"the source {tool.source.source}")
         source.calls += 1
         source.idle.clear()
@@ -203,14 +204,25 @@ class DeclaredSources:
         found, problems = await source.runtime.listing()
         tools, left_out = tools_of(settings, kind_of(source.declared), found)
         if not source.stop.is_set():
+            notes = {one.name: one.notes for one in found if one.notes}
+            self._tell(source, (*problems, *left_out), tuple(note for some in notes.values() for note in some))
             offering = Offering(
                 origin=source.origin,
                 tenant=settings.tenant,
                 tools=tools,
                 problems=(*problems, *left_out),
+                notes=notes,
                 trusted=_trusted(source.declared),
             )
             await self._catalogue.offer(offering)
+
+    def _tell(self, source: _Running, tools: tuple[FieldProblem, ...], parts: tuple[FieldProblem, ...]) -> None:
+        """Log what is left out, once: otherwise nobody sees why a tool is not there."""
+        for event, problems in (("source.tool_left_out", tools), ("source.part_left_out", parts)):
+            for one in [one for one in problems if one not in source.told][:_REPORTED_PROBLEMS]:
+                words = {"field": plain_text(one.field), "problem": plain_text(one.problem), "remedy": one.remedy}
+                self._log.warning(event, {"source": source.declared.settings.name} | words)
+        source.told = (*tools, *parts)
 
     def _secrets(self, declared: DeclaredSource) -> Secrets:
         names = [use.name for use in declared.settings.credentials]
@@ -235,6 +247,14 @@ def kind_of(declared: DeclaredSource) -> str:
             return "host"
         case DeclaredMcpServer() | DeclaredMcpProcess():
             return "mcp"
+
+
+def _offers(declared: DeclaredSource, tool: Tool) -> bool:
+    """Whether the operator lets this tenant call this tool of the source, whoever registered it."""
+    assert not isinstance(tool.source, PythonSource)
+    settings = declared.settings
+    listed = settings.tools is None or tool.source.tool in settings.tools
+    return listed and settings.tenant in {SHARED, tool.tenant} and kind_of(declared) == tool.source.identity()["kind"]
 
 
 def _trusted(declared: DeclaredSource) -> bool:

@@ -71,6 +71,7 @@ class HttpApi:
                 result=one.result,
                 effect=one.effect,
                 source=HttpSource(source=self._settings.name, tool=one.id, shape=one.shape),
+                notes=one.omitted,
             )
             for one in self._operations.values()
         )

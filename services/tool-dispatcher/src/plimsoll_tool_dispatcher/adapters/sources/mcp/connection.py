@@ -57,8 +57,10 @@ class Live:
 class Connections:
     """The connection that stands now; opened when it is wanted, once however many want it."""
 
-    def __init__(self, name: str, open_client: OpenClient, connect_s: float, log: Log) -> None:
+    def __init__(self, name: str, open_client: OpenClient, connect_s: float, log: Log, *, hint: str = "") -> None:
+        """`hint` tells people where to look when no connection can be made."""
         self._name = name
+        self._hint = hint
         self._open_client = open_client
         self._connect_s = connect_s
         self._log = log
@@ -110,7 +112,7 @@ class Connections:
                             await live.unused.wait()
         except Exception as error:  # noqa: BLE001 - the library raises what its transports raise, in groups
             self._log.warning("mcp.connection_ended", {"source": self._name, "error": _innermost(error)})
-            self._settle(opened, NotConnected(f"no connection to the server: {_innermost(error)}"))
+            self._settle(opened, NotConnected(f"no connection to the server: {_innermost(error)}{self._hint}"))
         finally:
             if live is not None:
                 live.ended = True

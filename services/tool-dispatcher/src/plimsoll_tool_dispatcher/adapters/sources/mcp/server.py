@@ -74,9 +74,11 @@ class McpServer:
         _silence_the_library()
         if isinstance(declared, DeclaredMcpServer):
             opening: Callable[[], AbstractAsyncContextManager[Client]] = lambda: self._over_http(declared)  # noqa: E731
+            hint = ""
         else:
             opening = lambda: self._as_process(declared, environment, log)  # noqa: E731
-        self._connections = Connections(self._settings.name, opening, _CONNECT_S, log)
+            hint = "; what the process says is in the log, as tool.output"
+        self._connections = Connections(self._settings.name, opening, _CONNECT_S, log, hint=hint)
         self._tools: Mapping[str, RemoteTool] | None = None
         self._structured: frozenset[str] = frozenset()
 

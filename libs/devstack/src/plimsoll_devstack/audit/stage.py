@@ -1,0 +1,113 @@
+"""Where an audit happens: in a mesh of its own that is removed afterwards, or in one that runs."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plimsoll_client import connect
+from plimsoll_client.cli.output import console, error_console, print_json
+from plimsoll_runtime.errors import Invalid
+from plimsoll_runtime.json_types import JsonObject, parse_object
+
+from plimsoll_devstack.audit.grading import Audit
+from plimsoll_devstack.audit.probes import OWN_AGENT, Subject, answers
+from plimsoll_devstack.audit.report import as_object, as_page, as_text
+from plimsoll_devstack.mesh import Mesh
+from plimsoll_devstack.plan import Wanted
+
+_SEED = 1
+_BUNDLES = Path(__file__).parent / "bundles"
+
+
+class BadAudit(Invalid):
+    """These options cannot be meant together."""
+
+    reason = "BAD_AUDIT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line asked for."""
+
+    data: Path | None
+    agents: Path | None
+    agent: str
+    given: Path | None
+    at_once: int
+    per_fault: int
+    environ: Mapping[str, str]
+
+
+async def perform(asked: Asked, *, as_json: bool, html: Path | None) -> bool:
+    """The whole audit. True when nothing that was measured was broken."""
+    given = read_input(asked)
+    out = error_console()
+    async with AsyncExitStack() as stack:
+        with out.status("Auditing: this takes about a minute"):
+            began = time.monotonic()
+            mesh, tools = await stack.enter_async_context(_mesh(asked))
+            client = await stack.enter_async_context(connect(address=mesh.grpc_address, api_key=mesh.api_key))
+            subject = Subject(
+                client=client,
+                agent=asked.agent or OWN_AGENT,
+                input=given,
+                tools=tools,
+                faults=mesh.files if mesh.files.faults.exists() else None,
+                seed=_SEED,
+                at_once=asked.at_once,
+                per_fault=asked.per_fault,
+            )
+            found = await answers(subject)
+        audit = Audit(agent=subject.agent, seed=_SEED, took_s=time.monotonic() - began, answers=found)
+    _tell(audit, as_json=as_json, html=html)
+    return audit.passed
+
+
+def _tell(audit: Audit, *, as_json: bool, html: Path | None) -> None:
+    if html is not None:
+        html.write_text(as_page(audit))
+    if as_json:
+        print_json(as_object(audit))
+    else:
+        console().print(as_text(audit), soft_wrap=True)
+
+
+def read_input(asked: Asked) -> JsonObject | None:
+    """The input of each run; None for the audit's own agent. Raises BadAudit when the options do not go together."""
+    if bool(asked.agent) != (asked.given is not None):
+        raise BadAudit("--agent and --input go together", remedy="Give both, or neither for the audit's own agent")
+    if asked.data is not None and not asked.agent:
+        raise BadAudit("a running mesh lacks the audit's own agent", remedy="Name yours with --agent and --input, or leave --data out")
+    if asked.data is not None and asked.agents is not None:
+        raise BadAudit("--agents is for a mesh of its own", remedy="Leave --data or --agents out")
+    if asked.given is None:
+        return None
+    try:
+        return parse_object(asked.given.read_text(), field="--input")
+    except OSError as error:
+        raise BadAudit(f"the input {asked.given} cannot be read: {error.strerror}", remedy="Name a JSON file") from error
+
+
+@asynccontextmanager
+async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Path | None]]:
+    """The mesh, and the folder for new tools when it is one of its own."""
+    if asked.data is not None:
+        running = Mesh(Wanted(data=asked.data.absolute()))
+        running.state()
+        yield running, None
+        return
+    root = Path(tempfile.mkdtemp(prefix="plimsoll-audit-"))
+    try:
+        (root / "tools").mkdir()
+        shutil.copytree(_BUNDLES, root / "agents")
+        if asked.agents is not None:
+            shutil.copytree(asked.agents, root / "agents", dirs_exist_ok=True)
+        wanted = Wanted(data=root / "data", agents=root / "agents", workers=2, faults=True, environ=asked.environ)
+        async with Mesh(wanted) as own:
+            yield own, root / "tools"
+    finally:
+        shutil.rmtree(root, ignore_errors=True)

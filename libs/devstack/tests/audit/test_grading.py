@@ -1,0 +1,80 @@
+"""Grades follow from what was found, and reports tell all of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from plimsoll_devstack.audit.grading import Answer, Audit, Check, Outcome, judged, unmeasured
+from plimsoll_devstack.audit.report import as_object, as_page, as_text
+from plimsoll_devstack.audit.stage import Asked, BadAudit, read_input
+from plimsoll_devstack.chaos import packaged_plans, read_plan
+
+KEPT = judged("it holds", kept=True, evidence="3 of 3", remedy="mend it")
+BROKEN = judged("it holds", kept=False, evidence="<b>1</b> of 3", remedy="mend it")
+OPEN = unmeasured("it holds", why="no second provider", remedy="configure one")
+
+
+def answer(*checks: Check) -> Answer:
+    return Answer(dimension="Scalability", question="does it?", checks=checks)
+
+
+@pytest.mark.parametrize(
+    ("checks", "grade"),
+    [
+        ((KEPT, KEPT), "A"),
+        ((KEPT, OPEN), "B"),
+        ((KEPT, KEPT, KEPT, BROKEN), "C"),
+        ((KEPT, BROKEN), "D"),
+        ((KEPT, BROKEN, BROKEN), "F"),
+        ((BROKEN, OPEN), "F"),
+        ((OPEN,), "-"),
+        ((), "-"),
+    ],
+)
+def test_a_grade_is_what_was_kept_of_what_was_measured(checks: tuple[Check, ...], grade: str) -> None:
+    assert answer(*checks).grade == grade
+
+
+def test_a_remedy_is_told_where_something_was_not_kept_and_nowhere_else() -> None:
+    assert (KEPT.remedy, BROKEN.remedy, OPEN.remedy) == ("", "mend it", "configure one")
+
+
+def test_what_was_not_measured_neither_passes_for_kept_nor_fails_an_audit() -> None:
+    assert OPEN.outcome is Outcome.NOT_MEASURED
+    assert Audit(agent="a", seed=1, took_s=1.0, answers=[answer(OPEN, KEPT)]).passed
+    assert not Audit(agent="a", seed=1, took_s=1.0, answers=[answer(KEPT), answer(BROKEN)]).passed
+
+
+def test_every_form_of_a_report_tells_grade_evidence_remedy_and_seed() -> None:
+    audit = Audit(agent="support", seed=7, took_s=12.0, answers=[answer(KEPT, BROKEN, OPEN)])
+    for form in (as_text(audit), as_page(audit), json.dumps(as_object(audit))):
+        for told in ("support", "7", "D", "Scalability", "3 of 3", "mend it", "no second provider", "configure one"):
+            assert told in form
+    assert "<b>1" not in as_page(audit), "what was found is text, whatever it holds"
+
+
+def test_options_that_do_not_go_together_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    given = tmp_path / "input.json"
+    given.write_text('{"message": "hello"}')
+
+    def asked(*, agent: str = "", given: Path | None = None, data: Path | None = None, agents: Path | None = None) -> Asked:
+        return Asked(data=data, agents=agents, agent=agent, given=given, at_once=1, per_fault=1, environ={})
+
+    assert read_input(asked()) is None
+    assert read_input(asked(agent="support", given=given)) == {"message": "hello"}
+    for wrong in (
+        asked(agent="support"),
+        asked(given=given),
+        asked(data=tmp_path),
+        asked(agent="support", given=given, data=tmp_path, agents=tmp_path),
+        asked(agent="support", given=tmp_path / "none.json"),
+    ):
+        with pytest.raises(BadAudit) as refused:
+            read_input(wrong)
+        assert refused.value.remedy
+
+
+def test_every_plan_on_board_is_one_and_has_its_name() -> None:
+    plans = packaged_plans()
+    assert len(plans) >= 14
+    assert {name: read_plan(path).name for name, path in plans.items()} == {name: name for name in plans}

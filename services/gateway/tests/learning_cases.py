@@ -1,0 +1,155 @@
+"""What feedback is asked about learning: one case per method."""
+
+from gateway_cases import Case
+from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2
+from plimsoll.feedback.v1 import evaluation_service_pb2 as evaluations
+from plimsoll.feedback.v1 import improvement_service_pb2 as improvements
+
+DATASET = dataset_pb2.Dataset(name="hard", prompt="answer", rules=[{"low_confidence": 0.5}], training_examples=7)
+EVALUATION = evaluations.Evaluation(evaluation_id="evl_1", state=evaluations.EVALUATION_STATE_RUNNING, wanted=60, answered=5)
+IMPROVEMENT = improvements.Improvement(improvement_id="imp_1", state=improvements.IMPROVEMENT_STATE_PROMOTED)
+
+LEARNING = [
+    Case(
+        method="PutDataset",
+        http="PUT",
+        path="/v1/datasets/hard",
+        body={"prompt": "answer", "rules": [{"lowConfidence": 0.5}, {"correction": True}], "agreement": 2},
+        service="feedback",
+        heard=dataset_service_pb2.PutDatasetRequest(
+            dataset={"name": "hard", "prompt": "answer", "rules": [{"low_confidence": 0.5}, {"correction": True}], "agreement": 2}
+        ),
+        answer=dataset_service_pb2.PutDatasetResponse(dataset=DATASET),
+        shows={"dataset.rules.0.lowConfidence": 0.5},
+    ),
+    Case(
+        method="GetDataset",
+        http="GET",
+        path="/v1/datasets/hard",
+        service="feedback",
+        heard=dataset_service_pb2.GetDatasetRequest(name="hard"),
+        answer=dataset_service_pb2.GetDatasetResponse(dataset=DATASET),
+        shows={"dataset.trainingExamples": "7"},
+    ),
+    Case(
+        method="ListDatasets",
+        http="GET",
+        path="/v1/datasets",
+        service="feedback",
+        heard=dataset_service_pb2.ListDatasetsRequest(),
+        answer=dataset_service_pb2.ListDatasetsResponse(datasets=[DATASET]),
+        shows={"datasets.0.name": "hard"},
+    ),
+    Case(
+        method="ClaimAnnotations",
+        http="POST",
+        path="/v1/datasets/hard:claim",
+        body={"annotator": "ann", "limit": 3, "lease": "60s"},
+        service="feedback",
+        heard=dataset_service_pb2.ClaimAnnotationsRequest(dataset="hard", annotator="ann", limit=3, lease={"seconds": 60}),
+        answer=dataset_service_pb2.ClaimAnnotationsResponse(items=[{"item_id": "itm_1", "input": {"text": '{"q":1}'}}]),
+        shows={"items.0.itemId": "itm_1", "items.0.input.q": 1},
+    ),
+    Case(
+        method="Annotate",
+        http="POST",
+        path="/v1/annotations/itm_1:annotate",
+        body={"annotator": "ann", "expected": {"intent": "return"}},
+        service="feedback",
+        heard=dataset_service_pb2.AnnotateRequest(item_id="itm_1", annotator="ann", expected={"text": '{"intent":"return"}'}),
+        answer=dataset_service_pb2.AnnotateResponse(state=dataset_service_pb2.ANNOTATION_STATE_AGREED, example_id="exa_1"),
+        shows={"state": "ANNOTATION_STATE_AGREED", "exampleId": "exa_1"},
+    ),
+    Case(
+        method="StartEvaluation",
+        http="POST",
+        path="/v1/evaluations",
+        body={
+            "idempotencyKey": "k",
+            "dataset": "hard",
+            "subject": "EVALUATION_SUBJECT_PROMPT",
+            "name": "answer",
+            "candidateDigest": "c",
+            "baselineDigest": "b",
+            "baselineLabel": "staging",
+            "rules": {"scorers": ["exact"], "margin": 0.25},
+        },
+        service="feedback",
+        heard=evaluations.StartEvaluationRequest(
+            idempotency_key="k",
+            dataset="hard",
+            subject=evaluations.EVALUATION_SUBJECT_PROMPT,
+            name="answer",
+            candidate_digest="c",
+            baseline_digest="b",
+            baseline_label="staging",
+            rules={"scorers": ["exact"], "margin": 0.25},
+        ),
+        answer=evaluations.StartEvaluationResponse(evaluation=EVALUATION),
+        shows={"evaluation.evaluationId": "evl_1"},
+    ),
+    Case(
+        method="GetEvaluation",
+        http="GET",
+        path="/v1/evaluations/evl_1",
+        service="feedback",
+        heard=evaluations.GetEvaluationRequest(evaluation_id="evl_1"),
+        answer=evaluations.GetEvaluationResponse(evaluation=EVALUATION),
+        shows={"evaluation.answered": "5", "evaluation.wanted": "60"},
+    ),
+    Case(
+        method="ListEvaluations",
+        http="GET",
+        path="/v1/evaluations?dataset=hard&pageSize=2",
+        service="feedback",
+        heard=evaluations.ListEvaluationsRequest(dataset="hard", page_size=2),
+        answer=evaluations.ListEvaluationsResponse(evaluations=[EVALUATION]),
+        shows={"evaluations.0.state": "EVALUATION_STATE_RUNNING"},
+    ),
+    Case(
+        method="RenderEvaluationReport",
+        http="GET",
+        path="/v1/reports/d1:render?format=REPORT_FORMAT_HTML",
+        service="feedback",
+        heard=evaluations.RenderEvaluationReportRequest(digest="d1", format=evaluations.REPORT_FORMAT_HTML),
+        answer=evaluations.RenderEvaluationReportResponse(media_type="text/html", content="<p>"),
+        shows={"mediaType": "text/html", "content": "<p>"},
+    ),
+    Case(
+        method="StartImprovement",
+        http="POST",
+        path="/v1/improvements",
+        body={"idempotencyKey": "k", "prompt": "answer", "dataset": "hard"},
+        service="feedback",
+        heard=improvements.StartImprovementRequest(idempotency_key="k", prompt="answer", dataset="hard"),
+        answer=improvements.StartImprovementResponse(improvement=IMPROVEMENT),
+        shows={"improvement.state": "IMPROVEMENT_STATE_PROMOTED"},
+    ),
+    Case(
+        method="GetImprovement",
+        http="GET",
+        path="/v1/improvements/imp_1",
+        service="feedback",
+        heard=improvements.GetImprovementRequest(improvement_id="imp_1"),
+        answer=improvements.GetImprovementResponse(improvement=IMPROVEMENT),
+        shows={"improvement.improvementId": "imp_1"},
+    ),
+    Case(
+        method="ListImprovements",
+        http="GET",
+        path="/v1/improvements?prompt=answer&pageSize=2",
+        service="feedback",
+        heard=improvements.ListImprovementsRequest(prompt="answer", page_size=2),
+        answer=improvements.ListImprovementsResponse(improvements=[IMPROVEMENT]),
+        shows={"improvements.0.improvementId": "imp_1"},
+    ),
+    Case(
+        method="GetScoreboard",
+        http="GET",
+        path="/v1/scoreboard?task=answering",
+        service="feedback",
+        heard=evaluations.GetScoreboardRequest(task="answering"),
+        answer=evaluations.GetScoreboardResponse(standings=[{"model": "small", "quality": 0.5}]),
+        shows={"standings.0.quality": 0.5},
+    ),
+]

@@ -1,0 +1,85 @@
+"""What happened and what is learned from it, through every door, and for nobody else's tenant."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from doors import Door, ask, cli, ended, get, send, submit
+from plimsoll_devstack.mesh import Mesh
+from plimsoll_testkit.waiting import eventually
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.xdist_group("mesh")]
+
+_SEEN_S = 30.0
+PROMPT = "canary-say"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stranger(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
+    """An administrator of another tenant."""
+    argv = [sys.executable, "-m", "plimsoll_gateway", "keys", "create", "--tenant", "elsewhere", "--name", "eve", "--scopes", "admin"]
+    env = {**os.environ, "PLIMSOLL_GATEWAY_POSTGRES_DSN": mesh.servers.postgres.dsn("gateway")}
+    process = await asyncio.create_subprocess_exec(*argv, env=env, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    async with aiohttp.ClientSession(mesh.http_url, headers={"Authorization": f"Bearer {out.decode().strip()}"}) as session:
+        yield session
+
+
+async def traced(http: aiohttp.ClientSession) -> str:
+    """A run that ended and whose end feedback knows."""
+    run_id = await submit(http, "canary", {"canary": "canary-trace"})
+    await ended(http, run_id)
+
+    async def is_known() -> bool:
+        status, told = await ask(http, "GET", f"/v1/traces/{run_id}")
+        return status == 200 and told["trace"]["status"] == "TRACE_STATUS_SUCCEEDED"
+
+    await eventually(is_known, within_s=_SEEN_S)
+    return run_id
+
+
+async def test_a_trace_is_the_same_over_rest_and_the_command_line_and_not_there_for_others(
+    http: aiohttp.ClientSession, stranger: aiohttp.ClientSession, door: Door
+) -> None:
+    run_id = await traced(http)
+    by_rest = await get(http, f"/v1/traces/{run_id}?pageSize=500")
+    said = await cli(door.data, "trace", "show", run_id, "--json")
+    assert said.code == 0, said.err
+    by_cli = json.loads(said.out)
+    assert [entry["operation"]["operationId"] for entry in by_rest["entries"]] == [entry["operation"]["id"] for entry in by_cli["entries"]]
+    assert {"model_call", "tool_call"} <= {entry["operation"]["kind"] for entry in by_cli["entries"]}
+    listed = await cli(door.data, "trace", "list", "--agent", "canary", "--status", "succeeded")
+    assert run_id in listed.out
+    marked = [{"signal": {"runId": run_id, "outcome": True}}]
+    for method, path, body in [
+        ("GET", f"/v1/traces/{run_id}", None),
+        ("POST", f"/v1/traces/{run_id}:annotate", {"addTags": ["mine"]}),
+    ]:
+        status, problem = await ask(stranger, method, path, body)
+        assert (status, problem["reason"]) == (404, "RUN_NOT_FOUND"), path
+    refused = await send(stranger, "POST", "/v1/signals:record", {"entries": marked})
+    assert refused["results"][0]["refusal"]["reason"] == "RUN_NOT_FOUND"
+    recorded = await send(http, "POST", "/v1/signals:record", {"entries": marked})
+    assert recorded["results"][0]["signal"]["signalId"]
+    assert (await get(stranger, "/v1/traces"))["traces"] == []
+
+
+async def test_a_dataset_belongs_to_its_tenant(http: aiohttp.ClientSession, stranger: aiohttp.ClientSession, door: Door) -> None:
+    made = await cli(door.data, "dataset", "put", "hard", "--prompt", PROMPT, "--rule", "correction", "--json")
+    assert made.code == 0, made.err
+    assert (await get(http, "/v1/datasets/hard"))["dataset"]["prompt"] == PROMPT
+    assert (await ask(stranger, "GET", "/v1/datasets/hard"))[0] == 404
+    assert (await get(stranger, "/v1/datasets"))["datasets"] == []
+    for path in ("/v1/evaluations/evl_none", "/v1/improvements/imp_none"):
+        assert (await ask(stranger, "GET", path))[0] == 404
+    for argv in (("alerts", "list"), ("monitors", "list"), ("eval", "list"), ("improve", "list"), ("scoreboard",)):
+        said = await cli(door.data, *argv, "--json")
+        assert (said.code, isinstance(json.loads(said.out), list)) == (0, True), said.err
+    absent = await cli(door.data, "alerts", "acknowledge", "alr_none")
+    assert absent.code == 3, absent.err
