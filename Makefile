@@ -72,7 +72,7 @@ compose-down: ## stop it; its data stays in volumes
 chaos: $(STAMP) ## a workload under kills and faults for SECONDS (900), then every promise examined; SEED=1 RUNS=10000
 	@$(BIN)/pytest -q -s tests/chaos --chaos-seconds $(or $(SECONDS),900) --chaos-runs $(or $(RUNS),10000) --chaos-seed $(or $(SEED),1)
 
-soak: $(STAMP) ## mixed load with faults for SECONDS (3600), and what grows meanwhile
+soak: $(STAMP) ## mixed load with faults for SECONDS (3600), and what grows meanwhile; then a whole audit
 	@$(BIN)/pytest -q -s tests/chaos --soak-seconds $(or $(SECONDS),3600)
 
 bench: $(STAMP) ## run the benchmarks; ONLY=name runs one

@@ -20,7 +20,7 @@ def audit(
     agent: Annotated[str, typer.Option("--agent", help="Your agent; its own one when left out")] = "",
     given: Annotated[Path | None, typer.Option("--input", help="JSON file with the input of each run of your agent")] = None,
     at_once: Annotated[int, typer.Option("--at-once", help="Runs at the same moment", min=1, max=10_000)] = 100,
-    per_fault: Annotated[int, typer.Option("--per-fault", help="Runs under each fault plan", min=1, max=1_000)] = 10,
+    per_fault: Annotated[int, typer.Option("--per-fault", help="Runs under each fault plan", min=1, max=1_000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as a page, too")] = None,
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plimsoll_devstack.audit.stage import Asked, perform
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
 
 async def test_a_bare_machine_is_audited_with_grades_and_evidence(
