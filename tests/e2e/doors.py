@@ -95,12 +95,24 @@ async def reasons(http: aiohttp.ClientSession, run_id: str) -> list[str]:
 
 
 async def follow(http: aiohttp.ClientSession, run_id: str, after: int = 0) -> list[JsonObject]:
-    """All entries after a position, as server-sent events, to the end of the run."""
+    """All entries after a position, as server-sent events, to the end of the run; a stream that ends without `end` was cut, and is resumed."""
+    entries: list[JsonObject] = []
+    async with asyncio.timeout(_CAP_S):
+        while True:
+            more, is_whole = await _stream(http, run_id, after + len(entries))
+            entries += more
+            if is_whole:
+                return entries
+
+
+async def _stream(http: aiohttp.ClientSession, run_id: str, after: int) -> tuple[list[JsonObject], bool]:
+    """What one stream brings, and whether it came to its end."""
     headers = {"Last-Event-ID": str(after)} if after else {}
-    async with asyncio.timeout(_CAP_S), http.get(f"/v1/runs/{run_id}/events", headers=headers) as response:
+    async with http.get(f"/v1/runs/{run_id}/events", headers=headers) as response:
         assert response.status == 200, await response.text()
-        lines = [line async for line in response.content if line.startswith(b"data: ")]
-    return [json.loads(line[6:]) for line in lines if line.strip() != b"data: {}"]
+        lines = [line async for line in response.content if line.startswith((b"data: ", b"event: "))]
+    entries = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ") and line.strip() != b"data: {}"]
+    return entries, any(line.strip() == b"event: end" for line in lines)
 
 
 async def ended(http: aiohttp.ClientSession, run_id: str) -> JsonObject:
