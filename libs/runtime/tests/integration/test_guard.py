@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from plimsoll_runtime import logs
@@ -17,6 +18,7 @@ from plimsoll_testkit.clock import FakeClock
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from runtime_guards import CRM, Calls, GuardBehaviour, World
+from runtime_own_redis import own_redis
 from runtime_relay import relaying
 
 SPACE = "test"
@@ -186,14 +188,14 @@ async def test_a_redis_that_hangs_costs_one_short_wait_and_then_nothing(redis_ur
         relay.release()
 
 
-async def test_a_replica_that_only_reads_is_no_redis(world: World, redis: Redis) -> None:
-    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
-    try:
-        entered = await Calls(world, LIMITED).enter()
+async def test_a_replica_that_only_reads_is_no_redis(tmp_path: Path) -> None:
+    async with own_redis(tmp_path) as url, AsyncExitStack() as stack:
+        guard = await opened(stack, url)
+        redis = await stack.enter_async_context(open_redis(RedisSettings(url=Secret(url))))
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        entered = await guard.enter(LIMITED, "call_1")
         assert isinstance(entered, Entered)
         assert entered.local
-    finally:
-        await redis.execute_command("REPLICAOF", "NO", "ONE")
 
 
 async def test_tenants_and_services_with_awkward_names_do_not_meet(world: World, redis: Redis) -> None:

@@ -185,12 +185,15 @@ async def test_only_the_gateway_and_the_orchestrator_may_call(settings: Settings
 
     closed = replace(settings, server=replace(settings.server, insecure=False, tls=certificate("memory")))
     with acting_for(ACME):
-        for caller in ("gateway", "orchestrator"):
-            async with running(closed, client=certificate(caller)) as stub:
-                assert not (await call(stub.ListCollections, pb.ListCollectionsRequest(), cap_s=5)).collections
+        async with running(closed, client=certificate("gateway")) as stub:
+            assert not (await call(stub.ListCollections, pb.ListCollectionsRequest(), cap_s=5)).collections
+        async with running(closed, client=certificate("orchestrator")) as stub:
+            assert not (await call(stub.ReadThread, pb.ReadThreadRequest(thread_id="none"), cap_s=5)).turns
+            with pytest.raises(Denied) as beyond:  # what it has no use for
+                await call(stub.DeleteCollection, pb.DeleteCollectionRequest(collection="handbook"), cap_s=5)
         async with running(closed, client=certificate("feedback")) as stub:
             with pytest.raises(Denied) as refusal:
                 await call(stub.ListCollections, pb.ListCollectionsRequest(), cap_s=5)
             with pytest.raises(Denied) as streamed:
                 _ = [answer async for answer in stream(stub.IngestDocuments, nothing(), cap_s=5)]
-    assert refusal.value.reason == streamed.value.reason == "CALLER_NOT_ALLOWED"
+    assert refusal.value.reason == streamed.value.reason == beyond.value.reason == "CALLER_NOT_ALLOWED"
