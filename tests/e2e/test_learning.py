@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest
 
 _SEEN_S = 30.0
 PROMPT = "canary-say"
+_CALLS = {"OPERATION_KIND_TOOL_CALL": 4, "OPERATION_KIND_MODEL_CALL": 1}  # of a run of canary
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -32,13 +34,16 @@ async def stranger(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def traced(http: aiohttp.ClientSession) -> str:
-    """A run that ended and whose end feedback knows."""
+    """A run that ended and of which feedback knows the end and every call: three services tell of it, each in its own time."""
     run_id = await submit(http, "canary", {"canary": "canary-trace"})
     await ended(http, run_id)
 
     async def is_known() -> bool:
-        status, told = await ask(http, "GET", f"/v1/traces/{run_id}")
-        return status == 200 and told["trace"]["status"] == "TRACE_STATUS_SUCCEEDED"
+        status, told = await ask(http, "GET", f"/v1/traces/{run_id}?pageSize=500")
+        if status != 200 or told["trace"]["status"] != "TRACE_STATUS_SUCCEEDED":
+            return False
+        calls = Counter(entry["operation"]["kind"] for entry in told["entries"])
+        return all(calls[kind] == number for kind, number in _CALLS.items())
 
     await eventually(is_known, within_s=_SEEN_S)
     return run_id
