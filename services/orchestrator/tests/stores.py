@@ -19,7 +19,7 @@ from plimsoll_orchestrator.domain.journal import (
 from plimsoll_orchestrator.domain.letters import Delivery, SignalSent
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.domain.run import Run
-from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Release, RunStore, submission
+from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Committed, Release, RunStore, submission
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_testkit.clock import FakeClock
 
@@ -40,12 +40,13 @@ END = RunFinished(status=RunStatus.SUCCEEDED, output={"n": 1})
 
 @dataclass
 class Stores:
-    """A pair of stores, and a way to let time pass for them."""
+    """A pair of stores, and a way to let time pass for them. `in_company` nothing is written alone, but in a batch with one that is fenced off."""
 
     claims: ClaimStore
     runs: RunStore
     pass_time: Callable[[float], Awaitable[None]]
     made: int = 0
+    in_company: bool = False
 
     async def make(self, key: str = "", fingerprint: str = "", value: JsonObject | None = None, thread_id: str = "") -> str:
         self.made += 1
@@ -58,7 +59,10 @@ class Stores:
         return claimed
 
     async def write(self, append: Append) -> bool:
-        return append.run_id in (await self.claims.append([append])).appended
+        return append.run_id in (await self.commit(append)).appended
+
+    async def commit(self, append: Append) -> Committed:
+        return await self.claims.append([replace(append, run_id="run_of_nobody"), append] if self.in_company else [append])
 
     async def tell(self, run_id: str, number: int = 1) -> bool:
         letter = SignalSent(signal_id=f"s{number}", name="go")
@@ -99,14 +103,14 @@ def letting_go(claimed: Claimed, status: RunStatus, *entries: Entry) -> Append:
 
 
 @asynccontextmanager
-async def real_stores(dsn: str) -> AsyncIterator[Stores]:
+async def real_stores(dsn: str, *, in_company: bool = False) -> AsyncIterator[Stores]:
     async with open_bench(dsn) as bench:
         await bench.agents.register(TENANT, GRAPH, SOURCE)
 
         async def pass_time(seconds: float) -> None:
             await bench.pool.execute("update runs set wake_at = wake_at - $1 * interval '1 second'", seconds)
 
-        yield Stores(bench.claims, bench.runs, pass_time)
+        yield Stores(bench.claims, bench.runs, pass_time, in_company=in_company)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, Loop, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OutboxRelay
-from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping
+from plimsoll_runtime.postgres import MigrationSet, migrate, open_pool, ping, upgrade
 from plimsoll_runtime.rpc_client import open_channel
 from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer, RpcService
 
@@ -148,4 +148,4 @@ async def _worker(
 
 
 def main() -> None:
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, NAME, [MIGRATIONS]))

@@ -23,15 +23,20 @@ from plimsoll_orchestrator.domain.snapshot import encode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 
 
-@pytest.fixture(params=["model", "postgres"])
-def dsn(request: pytest.FixtureRequest) -> str:
-    """Of the database; empty for the model."""
-    return "" if request.param == "model" else request.getfixturevalue("postgres_dsn")
+@pytest.fixture(params=["model", "postgres", "postgres in company"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-async def stores(dsn: str) -> AsyncIterator[Stores]:
-    async with real_stores(dsn) if dsn else model_stores() as stores:
+def dsn(kind: str, request: pytest.FixtureRequest) -> str:
+    """Of the database; empty for the model."""
+    return "" if kind == "model" else request.getfixturevalue("postgres_dsn")
+
+
+@pytest.fixture
+async def stores(dsn: str, kind: str) -> AsyncIterator[Stores]:
+    async with real_stores(dsn, in_company=kind == "postgres in company") if dsn else model_stores() as stores:
         yield stores
 
 
@@ -170,7 +175,7 @@ async def test_a_commit_tells_of_letters_that_came_meanwhile(stores: Stores) -> 
     run_id = await stores.make()
     claimed = await stores.take()
     assert await stores.tell(run_id)
-    committed = await stores.claims.append([appending(claimed, STEP)])
+    committed = await stores.commit(appending(claimed, STEP))
     assert committed.appended[run_id].mail == 1
 
 
@@ -256,7 +261,7 @@ async def test_children_begin_with_the_append_that_starts_them_or_not_at_all(sto
     append = replace(appending(claimed, STEP), births=(birth,))
     assert not await stores.write(replace(append, epoch=claimed.epoch + 1))
     assert await stores.runs.summary(TENANT, birth.run_id) is None
-    committed = await stores.claims.append([append])
+    committed = await stores.commit(append)
     assert list(committed.readied) == [birth.run_id]
     assert not await stores.write(append)
     child = await stores.take()
@@ -271,7 +276,7 @@ async def test_letters_go_out_with_an_append_or_not_at_all(stores: Stores) -> No
     append = replace(appending(claimed, STEP), deliveries=(Delivery(run_id=other, letter_id="s1", letter=LETTER),))
     assert not await stores.write(replace(append, epoch=claimed.epoch + 1))
     assert list(await stores.claims.letters(other, 0)) == []
-    committed = await stores.claims.append([append])
+    committed = await stores.commit(append)
     assert list(committed.readied) == [other]
     assert (await stores.take()).run_id == other
 

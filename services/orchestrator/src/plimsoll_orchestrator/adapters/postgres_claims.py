@@ -12,7 +12,7 @@ from plimsoll_runtime.postgres import translating
 
 from plimsoll_orchestrator.adapters import gates
 from plimsoll_orchestrator.adapters import statements as sql
-from plimsoll_orchestrator.adapters.append_arrays import append_arguments
+from plimsoll_orchestrator.adapters.append_statement import append_statement
 from plimsoll_orchestrator.adapters.consequences import has_consequences, lock_gates, write_consequences
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.deadlocks import persisting
@@ -126,14 +126,14 @@ class PostgresClaimStore:
 
 async def append_all(pool: asyncpg.Pool | KeptConnections, clock: DatabaseClock, batch: Sequence[Append]) -> Committed:
     """Commit the appends whose runs are still held, with all that follows from them, in one transaction."""
-    arguments = append_arguments(batch)  # before a connection is taken
+    statement, arguments = append_statement(batch)  # before a connection is taken
     if not has_consequences(batch):
-        return _committed(await persisting(lambda: pool.fetch(sql.APPEND, *arguments)), clock, [])
+        return _committed(await persisting(lambda: pool.fetch(statement, *arguments)), clock, [])
 
     async def transact() -> Committed:
         async with pool.acquire(timeout=ACQUIRE_CAP_S) as connection, connection.transaction():
             await lock_gates(connection, batch)
-            rows = await connection.fetch(sql.APPEND, *arguments)
+            rows = await connection.fetch(statement, *arguments)
             readied = await write_consequences(connection, batch, {row["run_id"] for row in rows})
         return _committed(rows, clock, readied)
 

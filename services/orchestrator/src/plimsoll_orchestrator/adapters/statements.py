@@ -98,46 +98,6 @@ update runs r set wake_at = case when $4 then null else now() + interval '1 seco
 where r.run_id = $1 and r.epoch = $2 and r.worker is not null
 """
 
-# $1..$18 one element per run, $19..$21 one per entry.
-APPEND = """
-with batch as (
-    select * from unnest(
-        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::boolean[], $8::timestamptz[], $9::text[],
-        $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::boolean[], $17::boolean[], $18::bigint[]
-    ) as b (run_id, tenant, epoch, expected, new_seq, status, released, wake_at, node,
-            steps, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_micros, rehearsal, finished, mail)
-), moved as (
-    update runs r
-    set seq = b.new_seq, node = b.node, status = b.status, steps = b.steps,
-        input_tokens = b.input_tokens, output_tokens = b.output_tokens, cached_input_tokens = b.cached_input_tokens,
-        reasoning_tokens = b.reasoning_tokens, cost_micros = b.cost_micros, rehearsal = b.rehearsal,
-        epoch = case when b.released then r.epoch + 1 else r.epoch end,
-        worker = case when b.released then null else r.worker end,
-        wake_at = case when not b.released then r.wake_at
-                       when r.gated and b.epoch < 0 then null
-                       when b.finished then null
-                       when r.mail > b.mail then now()
-                       when b.epoch < 0 and b.status = 'paused' and r.mail > 0 then now()  -- a demand to stop may be among them
-                       else b.wake_at end,
-        gated = r.gated and not b.finished,
-        abandoned = case when b.new_seq > b.expected then '{}' else r.abandoned end,
-        finished_at = case when b.finished then now() else r.finished_at end
-    from batch b
-    where r.run_id = b.run_id and r.tenant = b.tenant and r.seq = b.expected and r.finished_at is null
-      and (r.epoch = b.epoch or b.epoch < 0)
-      and not (b.status = 'succeeded' and r.mail > b.mail)  -- what was said to it before its end is read first
-    returning r.run_id, r.tenant, greatest(b.epoch, 0) as epoch, b.expected, b.new_seq, r.mail
-), written as (
-    insert into journal (run_id, seq, tenant, epoch, entry)
-    select e.run_id, e.seq, m.tenant, m.epoch, e.entry
-    from unnest($19::text[], $20::bigint[], $21::text[]) as e (run_id, seq, entry) join moved m using (run_id)
-), noted as (
-    insert into journal_outbox (run_ids, first_seqs, last_seqs)
-    select array_agg(run_id), array_agg(expected + 1), array_agg(new_seq) from moved where new_seq > expected having count(*) > 0
-)
-select run_id, mail, now() as at from moved
-"""
-
 SUMMARY_COLUMNS = """
     run_id, agent, agent_digest, status, seq, node, steps, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_micros,
     rehearsal, created_at, started_at, finished_at, pruned_seq
