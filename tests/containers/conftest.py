@@ -1,6 +1,7 @@
 """One mesh in containers for all tests of this folder: images built once, started once, seen from outside.
 
-PLIMSOLL_FLEET=compose starts it with `docker compose` in place of testcontainers.
+PLIMSOLL_FLEET=compose starts it with `docker compose` in place of testcontainers; PLIMSOLL_TAG names the images' tag, so that two
+runs on one engine do not meet.
 """
 
 import os
@@ -42,7 +43,8 @@ def pytest_report_header() -> str:
 def image_variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The images as they are now, built; their names as variables of the compose file."""
     chosen = tmp_path_factory.mktemp("images") / "images.env"
-    environment = {**os.environ, "PLIMSOLL_TAG": "test", "PLIMSOLL_ENVIRONMENT_FILE": str(chosen)}
+    tag = os.environ.get("PLIMSOLL_TAG", "test")
+    environment = {**os.environ, "PLIMSOLL_TAG": tag, "PLIMSOLL_ENVIRONMENT_FILE": str(chosen)}
     words = [str(ROOT / "deploy" / "images" / "build"), "all"]
     built = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_BUILD_WITHIN_S, check=False)
     assert built.returncode == 0, built.stderr[-4000:]

@@ -84,12 +84,13 @@ async def test_a_stopped_service_ends_in_order_within_its_grace(mesh: ContainerM
 
 
 async def test_new_images_roll_out_under_load_without_a_failed_run(mesh: ContainerMesh, client: Client) -> None:
+    new = f"{mesh.wanted.variables['PLIMSOLL_TAG']}-next"
     for image in {mesh.image(service) for service in SERVICES if service != "worker"}:
-        assert mesh.engine.client.images.get(image).tag(image.partition(":")[0], "next")
+        assert mesh.engine.client.images.get(image).tag(image.partition(":")[0], new)
     async with under_way(mesh, client, "roll"):
-        await mesh.change({"PLIMSOLL_TAG": "next"})
+        await mesh.change({"PLIMSOLL_TAG": new})
     for service in SERVICES:
-        assert {one.attrs["Config"]["Image"].rpartition(":")[2] for one in mesh.engine.containers(service)} == {"next"}
+        assert {one.attrs["Config"]["Image"].rpartition(":")[2] for one in mesh.engine.containers(service)} == {new}
 
 
 async def test_what_was_backed_up_comes_back_whole(mesh: ContainerMesh, http: aiohttp.ClientSession) -> None:

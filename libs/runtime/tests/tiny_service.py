@@ -1,4 +1,4 @@
-"""A whole service in one file, for tests of its life as a process: `python tiny_service.py [--check] [--print-config]`."""
+"""A whole service in one file, for tests of its life as a process: `python tiny_service.py [--check] [--print-config] [--migrate]`."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -9,10 +9,13 @@ from typing import Literal
 from plimsoll_runtime import logs
 from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
-from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
+from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
 from plimsoll_runtime.settings import PostgresSettings, ServerSettings, nested, setting
 from probe import probe_service
+
+TABLES = (OUTBOX_MIGRATIONS,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class Settings:
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     log, metrics = logs.get("tiny"), Metrics()
     pool = await stack.enter_async_context(open_pool(settings.postgres, "tiny"))
-    await migrate(pool, "tiny", [])
+    await migrate(pool, "tiny", TABLES)
     stack.callback(log.info, "tiny.let_go")
 
     async def loop(stop: asyncio.Event) -> None:
@@ -48,4 +51,4 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 
 if __name__ == "__main__":
-    run_service("tiny", Settings, build)
+    run_service("tiny", Settings, build, upgrade=lambda settings: upgrade(settings.postgres, "tiny", TABLES))

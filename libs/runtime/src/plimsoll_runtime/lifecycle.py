@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import uvloop
 
 from plimsoll_runtime import logs, telemetry
-from plimsoll_runtime.errors import ErrorKind, Internal, PlimsollError, unwrap
+from plimsoll_runtime.errors import Cancelled, ErrorKind, Internal, PlimsollError, unwrap
 from plimsoll_runtime.faults import Faults, open_faults
 from plimsoll_runtime.health import AdminServer, Ping
 from plimsoll_runtime.metrics import Metrics
@@ -62,14 +62,22 @@ class App:
 
 
 Build: TypeAlias = Callable[[S, AsyncExitStack], Awaitable[App]]
+Upgrade: TypeAlias = Callable[[S], Awaitable[None]]
+"""Brings what a service keeps up to date; safe to repeat, and beside replicas that run."""
 
 
-def run_service(name: str, settings_type: type[S], build: "Build[S]", argv: Sequence[str] | None = None) -> None:
+def run_service(
+    name: str, settings_type: type[S], build: "Build[S]", argv: Sequence[str] | None = None, *, upgrade: "Upgrade[S] | None" = None
+) -> None:
     """The main function of a service; exits with 0 after a drain, 1 after a fault, 2 for wrong settings."""
     prefix = f"PLIMSOLL_{name.replace('-', '_').upper()}_"
     parser = argparse.ArgumentParser(prog=f"plimsoll-{name}", description=f"The {name} service; settings come from {prefix}… variables.")
     parser.add_argument("--check", action="store_true", help="check the settings and exit")
     parser.add_argument("--print-config", action="store_true", help="print the settings that differ from their defaults and exit")
+    if upgrade is not None:
+        parser.add_argument(
+            "--migrate", action="store_true", help="bring the tables up to date and exit; a service that starts does it, too"
+        )
     arguments = parser.parse_args(argv)
     try:
         settings = load(settings_type, prefix, os.environ)
@@ -84,7 +92,10 @@ def run_service(name: str, settings_type: type[S], build: "Build[S]", argv: Sequ
     logs.configure(name, settings.server.log_level)
     telemetry.configure(name, settings.server.otlp_endpoint)
     try:
-        uvloop.run(_live(name, settings, build))
+        if upgrade is not None and arguments.migrate:
+            uvloop.run(_upgrade(name, settings, upgrade))
+        else:
+            uvloop.run(_live(name, settings, build))
     except Exception as error:  # noqa: BLE001 - the end of the process: whatever it was is told once, as every line is
         sys.exit(_failed(logs.get(name), unwrap(error)))
 
@@ -102,11 +113,41 @@ def _failed(log: logs.Log, error: BaseException) -> int:
     return 2 if isinstance(error, InvalidSettings) else 1
 
 
-async def _live(name: str, settings: S, build: "Build[S]") -> None:
+async def _upgrade(name: str, settings: S, upgrade: "Upgrade[S]") -> None:
+    """Upgrade, and end; while the database is away, keep trying. Raises Cancelled when it is stopped before that."""
+    log, stop, backoff = logs.get(name), _told_to_stop(), Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
+    while not stop.is_set():
+        try:
+            await _unless(stop, upgrade(settings))
+        except Exception as error:  # noqa: BLE001 - raised again by what looks at it
+            _waiting(log, error)
+        else:
+            if not stop.is_set():
+                log.info("service.migrated")
+                return
+        await backoff.pause(stop)
+    raise Cancelled("told to stop before the tables were up to date", reason="NOT_MIGRATED")
+
+
+def _told_to_stop() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _waiting(log: logs.Log, error: Exception) -> PlimsollError:
+    """What the service waits for, told in a line. Raises `error` again when waiting does not mend it."""
+    away = unwrap(error)
+    if not isinstance(away, PlimsollError) or not away.retryable:
+        raise error
+    log.warning("service.waiting", {"reason": away.reason, "message": away.message})
+    return away
+
+
+async def _live(name: str, settings: S, build: "Build[S]") -> None:
+    stop = _told_to_stop()
     admin = AdminServer(settings.server.admin_listen)
     await admin.start()
     try:
@@ -123,12 +164,8 @@ async def _serve(name: str, settings: S, build: "Build[S]", admin: AdminServer, 
         async with AsyncExitStack() as stack:
             try:
                 app = await _unless(stop, build(settings, stack))
-            except Exception as error:
-                away = unwrap(error)
-                if not isinstance(away, PlimsollError) or not away.retryable:
-                    raise
-                log.warning("service.waiting", {"reason": away.reason, "message": away.message})
-                admin.wait_for(away.reason)
+            except Exception as error:  # noqa: BLE001 - raised again by what looks at it
+                admin.wait_for(_waiting(log, error).reason)
                 app = None
             if app is not None:
                 if faults is not None:

@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import asyncpg
@@ -102,6 +102,12 @@ async def migrate(pool: asyncpg.Pool, schema: str, sets: Sequence[MigrationSet])
             )
             for one in sets:
                 await _apply(connection, one)
+
+
+async def upgrade(settings: PostgresSettings, schema: str, sets: Sequence[MigrationSet]) -> None:
+    """Bring `schema` up to date over a connection of its own: what a job before an upgrade does. Raises as `open_pool` and `migrate` do."""
+    async with open_pool(replace(settings, pool_min=1, pool_max=1), schema, application=f"{schema}-migrations") as pool:
+        await migrate(pool, schema, sets)
 
 
 async def ping(pool: asyncpg.Pool) -> None:

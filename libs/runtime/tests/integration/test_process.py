@@ -151,6 +151,43 @@ def test_a_certificate_that_is_missing_is_a_wrong_setting(settings: dict[str, st
     assert "gone.pem cannot be read: No such file" in str(failed["message"])
 
 
+# --- tables, by the command line ---------------------------------------------------------------------------------------------
+
+
+async def test_tables_are_made_once_by_job_or_service_in_any_order(settings: dict[str, str], tmp_path: Path):
+    for number in (1, 2):  # the second finds nothing to do
+        with running(settings, tmp_path / f"job-{number}", "--migrate") as job:
+            assert job.process.wait(START_S) == 0
+            assert job.events() == ["service.migrated"]
+    with running(settings, tmp_path / "service") as service:
+        await eventually(lambda: is_ready(service), within_s=START_S)
+        with running(settings, tmp_path / "job-3", "--migrate") as job:  # beside a service that runs: its admin port is not needed
+            assert job.process.wait(START_S) == 0
+        assert (await service.asks("/readyz"))[0] == 200
+        assert await service.ends_after(signal.SIGTERM) == 0
+
+
+async def test_a_job_waits_for_its_database(settings: dict[str, str], tmp_path: Path):
+    async with relaying(settings["POSTGRES_DSN"]) as relay:
+        await relay.close()
+        with running(settings | {"POSTGRES_DSN": relay.url}, tmp_path / "log", "--migrate") as job:
+            await eventually(lambda: job.events().count("service.waiting") >= 2, within_s=START_S)
+            await relay.open()
+            await eventually(lambda: job.process.poll() is not None, within_s=START_S)
+        assert job.process.returncode == 0
+        assert job.events()[-1] == "service.migrated"
+        assert {line["reason"] for line in job.lines()[:-1]} == {"DATABASE_UNAVAILABLE"}
+
+
+async def test_a_job_that_is_stopped_before_its_work_is_done_says_so(settings: dict[str, str], tmp_path: Path):
+    async with relaying(settings["POSTGRES_DSN"]) as relay:
+        await relay.close()
+        with running(settings | {"POSTGRES_DSN": relay.url}, tmp_path / "log", "--migrate") as job:
+            await eventually(lambda: "service.waiting" in job.events(), within_s=START_S)
+            assert await job.ends_after(signal.SIGTERM, within_s=5) == 1
+        assert job.lines()[-1]["reason"] == "NOT_MIGRATED"
+
+
 # --- settings, by the command line -------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
-from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.rpc_server import RpcServer
 
 from plimsoll_feedback.adapters.call_bodies import CallBodies
@@ -33,6 +33,7 @@ from plimsoll_feedback.transport.grpc import feedback_rpcs
 from plimsoll_feedback.watching import Beneath, watching
 
 NAME = "feedback"
+TABLES = (OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS)
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -43,7 +44,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
     pool = await stack.enter_async_context(open_pool(settings.postgres, NAME, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
-    await migrate(pool, NAME, [OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS])
+    await migrate(pool, NAME, TABLES)
     partitions = OperationPartitions(pool, clock, settings.partition_days, log)
     await partitions.ensure()
 
@@ -91,4 +92,4 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 def main() -> None:
     """Run until told to stop."""
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, NAME, TABLES))

@@ -10,13 +10,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from plimsoll_runtime import logs, postgres
-from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.clock import Clock, SystemClock
 from plimsoll_runtime.errors import FieldProblem, Invalid, PlimsollError
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.settings import InvalidSettings, PostgresSettings, load
 
-from plimsoll_gateway.adapters.postgres_keys import MIGRATIONS, PostgresKeyStore
+from plimsoll_gateway.adapters.postgres_keys import TABLES, PostgresKeyStore
 from plimsoll_gateway.config import PREFIX, SCHEMA
 from plimsoll_gateway.domain.principal import KeyRecord
 from plimsoll_gateway.domain.scopes import scopes_named
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(arguments: argparse.Namespace, settings: PostgresSettings) -> None:
     async with postgres.open_pool(settings, SCHEMA, application="gateway-keys") as pool:
-        await postgres.migrate(pool, SCHEMA, [AUDIT_MIGRATIONS, MIGRATIONS])
+        await postgres.migrate(pool, SCHEMA, TABLES)
         clock = SystemClock()
         ring = KeyRing(PostgresKeyStore(pool), clock, RandomIds(), partial(secrets.token_urlsafe, 32), logs.get("gateway"))
         match arguments.command:

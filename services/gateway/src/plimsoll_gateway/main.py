@@ -10,7 +10,6 @@ from pathlib import Path
 
 import grpc
 from plimsoll_runtime import logs, postgres
-from plimsoll_runtime.audit import AUDIT_MIGRATIONS
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.guard import open_guard
 from plimsoll_runtime.ids import RandomIds
@@ -26,7 +25,7 @@ from plimsoll_gateway.adapters.memory import GrpcMemory
 from plimsoll_gateway.adapters.model_router import GrpcModelRouter
 from plimsoll_gateway.adapters.oidc import NoTokens, OidcTokens
 from plimsoll_gateway.adapters.orchestrator import GrpcOrchestrator
-from plimsoll_gateway.adapters.postgres_keys import MIGRATIONS, PostgresKeyStore
+from plimsoll_gateway.adapters.postgres_keys import TABLES, PostgresKeyStore
 from plimsoll_gateway.adapters.postgres_requests import PostgresRequestLedger
 from plimsoll_gateway.adapters.postgres_usage import PostgresUsageStore
 from plimsoll_gateway.adapters.tool_dispatcher import GrpcToolDispatcher
@@ -62,7 +61,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     log, metrics = logs.get(NAME), Metrics()
 
     pool = await stack.enter_async_context(postgres.open_pool(settings.postgres, SCHEMA, application=NAME))
-    await postgres.migrate(pool, SCHEMA, [AUDIT_MIGRATIONS, MIGRATIONS])
+    await postgres.migrate(pool, SCHEMA, TABLES)
     clock, keys, usage = SystemClock(), PostgresKeyStore(pool), PostgresUsageStore(pool)
     ring = KeyRing(keys, clock, RandomIds(), partial(secrets.token_urlsafe, 32), log)
     if settings.bootstrap_key_file:
@@ -153,4 +152,4 @@ def main() -> None:
     """Serve, or administer keys when the first argument is `keys`."""
     if sys.argv[1:2] == ["keys"]:
         sys.exit(keys_command(sys.argv[2:], os.environ))
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: postgres.upgrade(settings.postgres, SCHEMA, TABLES))

@@ -12,7 +12,7 @@ from plimsoll_runtime.ids import Ids, RandomIds
 from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
-from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer
 
 from plimsoll_memory.adapters.learner import ProcessLearner
@@ -42,6 +42,7 @@ from plimsoll_memory.transport.grpc import Verbs, memory_rpcs
 from plimsoll_memory.transport.quality_codec import quality_drifted, quality_measured
 
 NAME = "memory"
+TABLES = (OUTBOX_MIGRATIONS, MIGRATIONS)
 CALLERS = {
     "gateway": EVERY_METHOD,
     "orchestrator": frozenset({"Search", "Remember", "ReadThread", "ReportUse"}),
@@ -58,7 +59,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
     pool = await stack.enter_async_context(open_pool(settings.postgres, NAME, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
-    await migrate(pool, NAME, [OUTBOX_MIGRATIONS, MIGRATIONS])
+    await migrate(pool, NAME, TABLES)
     if not await index_is_usable(pool):
         log.warning("search.unindexed", {"remedy": "see 'Full text under row-level security' in the README"})
     embedders = await open_embedders(settings.embedders, settings.model_router_address, settings.server.tls, stack)
@@ -80,7 +81,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 def main() -> None:
     """Run until told to stop."""
     sys.setswitchinterval(THREAD_SWITCH_S)
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, NAME, TABLES))
 
 
 def assemble(settings: Settings, pool: asyncpg.Pool, embedders: Embedders, ids: Ids, log: logs.Log) -> Verbs:

@@ -19,7 +19,7 @@ from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, Loop, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OutboxRelay
-from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.retry import Backoff
 from plimsoll_runtime.rpc_client import open_channel
@@ -175,4 +175,4 @@ def _rpcs(verbs: Verbs) -> RpcService:
 
 def main() -> None:
     gc.set_threshold(*_COLLECT)
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, SCHEMA, MIGRATIONS))

@@ -16,7 +16,7 @@ from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.lifecycle import App, run_service
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
-from plimsoll_runtime.postgres import migrate, open_pool, ping
+from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer
 
@@ -43,6 +43,7 @@ from plimsoll_tool_dispatcher.transport.grpc import Callers, ToolDispatcherHandl
 
 NAME = "tool-dispatcher"
 SCHEMA = "tool_dispatcher"
+TABLES = (OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS, MIGRATIONS)
 CALLERS = {
     "gateway": EVERY_METHOD,
     "orchestrator": frozenset({"Dispatch", "ListTools", "RevokeGrant"}),
@@ -60,7 +61,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     pool = await stack.enter_async_context(open_pool(settings.postgres, SCHEMA, application=NAME))
     bus = await stack.enter_async_context(open_bus(settings.nats, NAME, metrics))
     redis = await stack.enter_async_context(open_redis(settings.redis))
-    await migrate(pool, SCHEMA, [OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS, MIGRATIONS])
+    await migrate(pool, SCHEMA, TABLES)
     guard = await stack.enter_async_context(
         open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry)
     )
@@ -117,7 +118,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 def main() -> None:
     """Run until told to stop."""
-    run_service(NAME, Settings, build)
+    run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, SCHEMA, TABLES))
 
 
 def _limits(settings: Settings) -> Limits:

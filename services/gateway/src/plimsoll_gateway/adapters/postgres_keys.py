@@ -6,13 +6,14 @@ from datetime import datetime
 
 import asyncpg
 from plimsoll_runtime import audit
-from plimsoll_runtime.audit import AuditRecord
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS, AuditRecord
 from plimsoll_runtime.postgres import MigrationSet, translating
 
 from plimsoll_gateway.domain.principal import KeyRecord
 from plimsoll_gateway.domain.scopes import Scope
 
 MIGRATIONS = MigrationSet("gateway", "plimsoll_gateway.adapters")
+TABLES = (AUDIT_MIGRATIONS, MIGRATIONS)
 _ACQUIRE_CAP_S = 3.0
 _FIND_CAP_S = 3.0  # a request waits for it, before anything else
 _LOCK = 0x706C6B31  # "plk1": replicas that start together agree on one first key
