@@ -1,5 +1,6 @@
 """The history checker: reads everything that runs left behind, and names every invariant that does not hold."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ from plimsoll_orchestrator.domain.journal import (
 )
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.snapshot import decode_run
+
+_BETWEEN_QUOTES = re.compile(r'(?=["]([^"]*)["])')  # whatever stands between two quotes, also when one of them ends another text
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +240,12 @@ def _isolation(journals: Mapping[str, Sequence[Written]], texts: Mapping[str, st
         value = journal[0].entry.input if journal and isinstance(journal[0].entry, RunStarted) else None
         if isinstance(value, dict) and value.get("canary") in canaries:
             owners.setdefault(value["canary"], set()).add(run_id.split(".")[0])
-    problems = []
-    for canary, runs in owners.items():
-        strangers = [run_id for run_id, text in texts.items() if f'"{canary}"' in text and run_id.split(".")[0] not in runs]
-        problems += [f"{run_id}: it has read the canary {canary} of another run" for run_id in strangers]
-    return problems
+    return [
+        f"{run_id}: it has read the canary {canary} of another run"
+        for run_id, text in texts.items()
+        for canary in sorted(set(_BETWEEN_QUOTES.findall(text)) & owners.keys())
+        if run_id.split(".")[0] not in owners[canary]
+    ]
 
 
 def _outbox(history: History) -> list[str]:

@@ -47,6 +47,10 @@ class Batcher(Generic[Item, Outcome]):
 
     async def submit(self, item: Item) -> Outcome:
         """The item's outcome. Raises what its batch raised: whether it was done is then unknown."""
+        return await (await self.begin(item))
+
+    async def begin(self, item: Item) -> "asyncio.Future[Outcome]":
+        """Hand the item in, and come back for its outcome: as of `submit`, for callers that have something to do meanwhile."""
         loop = asyncio.get_running_loop()
         if self._linger_s:
             now = loop.time()
@@ -54,7 +58,7 @@ class Batcher(Generic[Item, Outcome]):
             self._last = now
         future: asyncio.Future[Outcome] = loop.create_future()
         await self._queue.put((item, future))
-        return await future
+        return future
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,7 +1,7 @@
 """Group commit: appends of many runs become one statement, so that they share the cost of being durable."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from plimsoll_runtime.batching import Batcher
@@ -10,7 +10,7 @@ from plimsoll_runtime.errors import PlimsollError
 from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Growth, Signals, growths
 
 _TELL_CAP = 10_000  # runs of which followers have not been told yet; those beyond it find out by themselves
-_TURNS_OF_OTHERS = 3  # of the event loop: who waited for the commit sends the next one off before anybody is told of this one
+_TURNS_OF_OTHERS = 3  # of the event loop: so many it takes until a commit that was asked for is on its way
 
 
 class Committer:
@@ -24,9 +24,16 @@ class Committer:
         self._readied: list[str] = []
         self._news = asyncio.Event()
 
-    async def append(self, append: Append) -> Appended | None:
-        """Commit; None when the run is no longer ours. Raises Unavailable: the outcome is then unknown."""
-        return await self._batcher.submit(append)
+    async def append(self, append: Append, meanwhile: Callable[[], None]) -> Appended | None:
+        """Commit, and do `meanwhile` while that is under way; None when the run is no longer ours. Raises Unavailable: the outcome is
+        then unknown."""
+        waiting = await self._batcher.begin(append)
+        try:
+            await _let_others_go_first()
+            meanwhile()
+            return await waiting
+        finally:
+            waiting.cancel()  # of no effect once it is done
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -51,8 +58,7 @@ class Committer:
     async def _tell_for_ever(self) -> None:
         while True:
             await self._news.wait()
-            for _ in range(_TURNS_OF_OTHERS):
-                await asyncio.sleep(0)
+            await _let_others_go_first()
             with suppress(PlimsollError):  # none of these calls may be relied on
                 await self._tell()
 
@@ -64,3 +70,8 @@ class Committer:
             await self._signals.runs_readied(readied)
         if grown:
             await self._signals.journals_grew(grown)
+
+
+async def _let_others_go_first() -> None:
+    for _ in range(_TURNS_OF_OTHERS):
+        await asyncio.sleep(0)

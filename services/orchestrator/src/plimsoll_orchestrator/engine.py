@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias, assert_never
@@ -25,16 +26,15 @@ from plimsoll_orchestrator.domain.journal import (
     OF_OTHERS,
     ApprovalAsked,
     Entry,
-    RunFinished,
     RunQuarantined,
     RunStatus,
     StepProgressed,
-    StepStarted,
     ThreadJoined,
     VersionChanged,
     encode_entry,
 )
 from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, letters_of, stop_in
+from plimsoll_orchestrator.domain.plan import Plan, Stretch, plan_of
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.snapshot import encode_run, is_due
 from plimsoll_orchestrator.errors import JournalBroken
@@ -59,6 +59,7 @@ class Hold:
     written   bytes of journal since the last snapshot, which had `snapshot` bytes
     acting    the step's calls, while they are under way
     following what comes next, where it was found out already
+    planned   the commit that comes next, where it was worked out while the last one was under way
     abandoned what speaks against the run, until it gets on
     is_over   nothing more is to be done here
     """
@@ -75,6 +76,7 @@ class Hold:
         self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
         self.acting: asyncio.Task[Outcome] | None = None
         self.following: Action | None = None
+        self.planned: Plan | None = None
         self.abandoned = tuple(claimed.abandoned)
         self.is_over = False
 
@@ -257,33 +259,36 @@ class Engine:
         stop: StopAsked | None = None,
     ) -> None:
         """Commit the entries, and with them what follows at once: the start of the next step, the end of the run, or letting go of it."""
-        now = self.clock.now()
-        after = _folded(hold, hold.run, entries, now)
-        following = decide(after, hold.graph, now)
-        if isinstance(following, Write) and not births and not hold.letters and _joins(following):
-            last = _folded(hold, after, following.entries, now)
-            more, known = (*entries, *following.entries), hold.mail
-            if await self._commit(hold, more, last, decide(last, hold.graph, now), births, answered, stop):
+        plan, hold.planned = hold.planned, None
+        if plan is None or plan.before is not hold.run or plan.alone.entries is not entries:
+            plan = plan_of(hold.run, hold.graph, entries, self.clock.now())
+        if plan.joined is not None and not births and not hold.letters:
+            known = hold.mail
+            if await self._commit(hold, plan.joined, births, answered, stop):
                 return
-            if not last.is_final or not await self._has_news(hold, known):
+            if not plan.joined.after.is_final or not await self._has_news(hold, known):
                 self._drop(hold)
                 return
         known = hold.mail
-        if not await self._commit(hold, entries, after, following, births, answered, stop) and not await self._has_news(hold, known):
+        if not await self._commit(hold, plan.alone, births, answered, stop) and not await self._has_news(hold, known):
             self._drop(hold)
+
+    def _look_ahead(self, hold: Hold, stretch: Stretch) -> None:
+        """Work out the next commit while this one is under way, where nothing has to be done for it but writing."""
+        if isinstance(stretch.following, Write) and not hold.letters:
+            with suppress(Exception):  # what is wrong is found out again when the turn comes, and said there
+                hold.planned = plan_of(stretch.after, hold.graph, stretch.following.entries, self.clock.now())
 
     async def _commit(
         self,
         hold: Hold,
-        entries: tuple[Entry, ...],
-        after: Run,
-        following: Action,
+        stretch: Stretch,
         births: tuple[Birth, ...],
         answered: tuple[int, ...],
         stop: StopAsked | None,
     ) -> bool:
         """Append, and let go of the run when it ends or waits. False when the run is no longer ours, or was about to end with a letter unread."""
-        before = hold.run
+        before, entries, after, following = hold.run, stretch.entries, stretch.after, stretch.following
         if after.is_final and before.step is not None:
             for grant_id in unused_grants(before):  # first: whoever ends the run again after a crash finds them here still
                 await self.grants.revoke(grant_id)
@@ -309,7 +314,8 @@ class Engine:
                 snapshot=snapshot,
                 kept=kept_of(after, hold.graph, stop),
                 abandoned=abandoned,
-            )
+            ),
+            lambda: self._look_ahead(hold, stretch),
         )
         if appended is None:
             return False
@@ -344,11 +350,7 @@ class Engine:
             mail=hold.mail,
         )
         hold.is_over = True
-        await self.committer.append(append)
-
-
-def _folded(hold: Hold, run: Run, entries: tuple[Entry, ...], now: datetime) -> Run:
-    return fold(run, ((run.seq + place, now, entry) for place, entry in enumerate(entries, 1)), hold.graph.start)
+        await self.committer.append(append, lambda: None)
 
 
 def _time_left(run: Run, graph: Graph, now: datetime) -> float | None:
@@ -357,11 +359,6 @@ def _time_left(run: Run, graph: Graph, now: datetime) -> float | None:
     if run.options.deadline is not None:
         limits.append((run.options.deadline - now).total_seconds())
     return min(limits, default=None)
-
-
-def _joins(following: Write) -> bool:
-    """Whether what follows is committed together with what was before: the start of a step, or the end of the run."""
-    return all(isinstance(one, StepStarted | RunFinished) for one in following.entries)
 
 
 def _release(hold: Hold, after: Run, following: Action) -> Release | None:
