@@ -39,6 +39,26 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* Runs before an upgrade; before an install, too, when the database is there already: that of the chart is not. */}}
+{{- define "plimsoll.before" -}}
+{{- if or .root.Release.IsUpgrade (not .root.Values.postgres.bundled) -}}
+annotations:
+  helm.sh/hook: {{ ternary "pre-upgrade" "pre-install,pre-upgrade" .root.Values.postgres.bundled }}
+  helm.sh/hook-weight: {{ .weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+{{- end -}}
+
+{{- define "plimsoll.image" -}}
+{{ printf "%s/%s:%s" .root.Values.image.repository .wiring.package (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
+{{- end -}}
+
+{{- define "plimsoll.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets: {{- range . }}{{ "\n" }}  - {name: {{ . }}}{{ end }}
+{{- end -}}
+{{- end -}}
+
 {{- define "plimsoll.listens" -}}
 ports:
   - {name: grpc, port: 7000, targetPort: grpc}
