@@ -143,6 +143,8 @@ def _translated(error: Exception) -> PlimsollError:
 def _by_state(error: asyncpg.PostgresError) -> PlimsollError:
     """By the classes of SQLSTATE: what a wait mends, what the caller mends, and what is our fault."""
     state = error.sqlstate or ""
+    if state == "53100":
+        return Unavailable("the database's disk is full", reason="DATABASE_FULL", retry_after_s=5.0)
     if state.startswith(("08", "53", "57P", "58", "25006", "25P03", "40003")):  # gone, full, ending, or just not the primary
         return _away()
     if state.startswith(("28", "3D")):  # as long as nobody has made the role and the database

@@ -133,6 +133,7 @@ CASES: list[Case] = [
     ("set statement_timeout = 10; select pg_sleep(5)", (), DeadlineExpired, "DATABASE_TIMEOUT"),
     ("set lock_timeout = 10; select pg_advisory_xact_lock(7)", (), Unavailable, "DATABASE_CONTENTION"),
     ("set transaction_read_only = on; create table x ()", (), Unavailable, "DATABASE_UNAVAILABLE"),
+    ("do $$ begin raise 'no room' using errcode = 'disk_full'; end $$", (), Unavailable, "DATABASE_FULL"),
 ]
 
 
