@@ -315,7 +315,7 @@ async def _settled(doors: Doors, desk: Desk) -> None:
 async def _annotate(doors: Doors, desk: Desk) -> None:
     """Answer what the queue shows, with the true intent; the only thing that people do."""
     while True:
-        request = dataset_service_pb2.ClaimAnnotationsRequest(dataset=desk.agent, annotator="ada", limit=100)
+        request = dataset_service_pb2.ClaimAnnotationsRequest(dataset=desk.agent, limit=100)
         items = (await call(doors.datasets.ClaimAnnotations, request, cap_s=CAP_S)).items
         if not items:
             return
@@ -323,7 +323,7 @@ async def _annotate(doors: Doors, desk: Desk) -> None:
             shown = parse_json(item.input.text)
             text = shown.get("question") if isinstance(shown, dict) else ""
             intent = desk.truth.get(str(text))
-            said = dataset_service_pb2.AnnotateRequest(item_id=item.item_id, annotator="ada")
+            said = dataset_service_pb2.AnnotateRequest(item_id=item.item_id)
             if intent is None:  # redacted beyond recognition
                 said.discard = True
             else:

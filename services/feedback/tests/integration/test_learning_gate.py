@@ -111,13 +111,7 @@ async def learned(both: Both, count: int = 36) -> None:
     await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=10)
     for label, words in WORDS.items():
         for n in range(count):
-            generation = router_pb.Generation(
-                prompt=prompt_pb2.PromptReference(name="sort", label=LABEL),
-                variables=json_pb2.JsonValue(text=dump_json({"question": f"{words.format(n=n)} ({label}{n * 13})"})),
-                task="classification",
-                work=work_pb2.WorkContext(run_id=f"run_{label}_{n}", step=1, node="sort", agent="desk"),
-            )
-            await call(both.router.Generate, router_pb.GenerateRequest(generation=generation), cap_s=10)
+            await _asked(both, f"{words.format(n=n)} ({label}{n * 13})", f"run_{label}_{n}")
     select = dataset_service_pb2.SelectCandidatesRequest(dataset="sorting")
     selected = 0
 
@@ -127,15 +121,13 @@ async def learned(both: Both, count: int = 36) -> None:
         return selected >= count * len(WORDS)
 
     await eventually(all_there, within_s=30)
-    claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting", annotator="ada", limit=100)
+    claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting", limit=100)
     while items := (await call(both.datasets.ClaimAnnotations, claim, cap_s=10)).items:
         for item in items:
             question = parse_json(item.input.text)
             assert isinstance(question, dict)
             label = next(label for label, words in WORDS.items() if str(question["question"]).startswith(words.split("{")[0]))
-            said = dataset_service_pb2.AnnotateRequest(
-                item_id=item.item_id, annotator="ada", expected=json_pb2.JsonValue(text=dump_json(label))
-            )
+            said = dataset_service_pb2.AnnotateRequest(item_id=item.item_id, expected=json_pb2.JsonValue(text=dump_json(label)))
             await call(both.datasets.Annotate, said, cap_s=10)
 
 
@@ -228,3 +220,44 @@ async def _model(both: Both, context_tokens: int, *labels: str, model: str = "re
     request = router_pb.RegisterModelRequest(model=entry, labels=labels)
     digest: str = (await call(both.router.RegisterModel, request, cap_s=10)).entry.digest
     return digest
+
+
+async def test_one_key_is_one_voice_whatever_names_it_gives(both: Both) -> None:
+    await registered(both, prompt("card"), LABEL)
+    rules = [dataset_pb2.SelectionRule(sample=1.0)]
+    dataset = dataset_pb2.Dataset(name="sorting", prompt="sort", rules=rules, agreement=2)
+    await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=10)
+    await _asked(both, "where is my card", "run_1")
+    select = dataset_service_pb2.SelectCandidatesRequest(dataset="sorting")
+    await eventually(lambda: _selected(both, select), within_s=30)
+    claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting")
+    [item] = (await call(both.datasets.ClaimAnnotations, claim, cap_s=10)).items
+    wrong, right = json_pb2.JsonValue(text='"pin"'), json_pb2.JsonValue(text='"card"')
+
+    async def said(expected: json_pb2.JsonValue, name: str) -> dataset_service_pb2.AnnotateResponse:
+        request = dataset_service_pb2.AnnotateRequest(item_id=item.item_id, annotator=name, expected=expected)
+        return await call(both.datasets.Annotate, request, cap_s=10)
+
+    for name in ("ada", "bob", "cy"):
+        assert (await said(wrong, name)).state == dataset_service_pb2.ANNOTATION_STATE_PENDING
+    counts = (await call(both.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(name="sorting"), cap_s=10)).dataset
+    assert (counts.pending, counts.training_examples + counts.held_out_examples) == (1, 0)
+    with acting_for("acme", "bob"):
+        assert (await said(right, "ada")).state == dataset_service_pb2.ANNOTATION_STATE_PENDING
+    with acting_for("acme", "cy"):
+        assert (await said(right, "ada")).state == dataset_service_pb2.ANNOTATION_STATE_AGREED
+
+
+async def _selected(both: Both, request: dataset_service_pb2.SelectCandidatesRequest) -> int:
+    selected: int = (await call(both.datasets.SelectCandidates, request, cap_s=30)).selected
+    return selected
+
+
+async def _asked(both: Both, question: str, run_id: str) -> None:
+    generation = router_pb.Generation(
+        prompt=prompt_pb2.PromptReference(name="sort", label=LABEL),
+        variables=json_pb2.JsonValue(text=dump_json({"question": question})),
+        task="classification",
+        work=work_pb2.WorkContext(run_id=run_id, step=1, node="sort", agent="desk"),
+    )
+    await call(both.router.Generate, router_pb.GenerateRequest(generation=generation), cap_s=10)

@@ -206,6 +206,28 @@ class TestDatasets:
         assert row["expected"] == '"refund"'
         assert (row["lineage"]["annotators"], row["lineage"]["signal_ids"]) == (["bob"], [signal.id])
 
+    async def test_corrections_of_one_key_are_one_voice_whatever_sources_it_names(self, desk: Desk) -> None:
+        await desk.datasets.put(ACME, spec(rules=(Correction(),), agreement=2, annotators=3))
+        await desk.happened(["refund my money"], confidence=0.9)
+
+        async def corrected(source: str, by: str) -> tuple[int, int]:
+            draft = SignalDraft(
+                run_id=RunId("run_refund my money"),
+                operation_id=OperationId("op_refund my money"),
+                value=Demonstrated(answer="refund"),
+                comment="",
+                source=source,
+                recorded_by=by,
+            )
+            await desk.feedback.record_signal(ACME, draft, "")
+            await desk.datasets.select(ACME, SORTING)
+            counts = (await desk.datasets.get(ACME, SORTING)).counts
+            return counts.pending, counts.training + counts.held_out
+
+        for source in ("ada", "bob", "annotators"):
+            assert await corrected(source, "console (key_1)") == (1, 0)
+        assert await corrected("ada", "desk (key_2)") == (0, 1)
+
     async def test_annotators_never_get_the_same_item_and_contradiction_is_settled_by_a_third(self, desk: Desk) -> None:
         await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), agreement=2, annotators=3))
         await desk.happened(["one thing", "another matter"])

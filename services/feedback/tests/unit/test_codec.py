@@ -60,6 +60,12 @@ def test_a_signal_without_a_source_comes_from_whoever_asks() -> None:
     assert draft_from_proto(signal_pb2.Signal(run_id="run_1", outcome=True), asked_by="key_7").source == "key_7"
 
 
+def test_who_records_a_signal_is_who_asks_whatever_it_says() -> None:
+    told = signal_pb2.Signal(run_id="run_1", outcome=True, source="shop", recorded_by="somebody else")
+    draft = draft_from_proto(told, asked_by="key_7")
+    assert (draft.source, draft.recorded_by) == ("shop", "key_7")
+
+
 @pytest.mark.parametrize(
     ("message", "problem"),
     [

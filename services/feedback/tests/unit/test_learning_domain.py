@@ -95,7 +95,7 @@ class TestRules:
             (LowConfidence(below=0.5), subject(confidence=0.0), subject(confidence=None)),
             (HumanOverride(), subject(overridden=True), subject()),
             (HumanOverride(), subject(opinions=(("ada", False),)), subject(opinions=(("judge-1", False), ("ada", True)))),
-            (Correction(), subject(corrections=(Correcting(signal_id="s", source="ada", answer="x", at=NOON),)), subject(overridden=True)),
+            (Correction(), subject(corrections=(Correcting(signal_id="s", by="ada", answer="x", at=NOON),)), subject(overridden=True)),
             (DownstreamFailure(), subject(run_failed=True), subject()),
             (DownstreamFailure(), subject(outcome_bad=True), subject(opinions=(("ada", False),))),
             (Disagreement(), subject(opinions=(("judge", True), ("ada", False))), subject(opinions=(("ada", True), ("bob", False)))),

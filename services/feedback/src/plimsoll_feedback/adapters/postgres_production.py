@@ -94,13 +94,18 @@ def _subject(call: asyncpg.Record, said: Sequence[asyncpg.Record]) -> Subject:
         overridden=call["rejected"],
         opinions=tuple(_opinions(said)),
         corrections=tuple(
-            Correcting(signal_id=one["signal_id"], source=one["source"], answer=_json(one["demonstration"]), at=one["created_at"])
+            Correcting(signal_id=one["signal_id"], by=_who(one), answer=_json(one["demonstration"]), at=one["created_at"])
             for one in said
             if one["demonstration"] is not None and one["operation_id"] is not None  # of a whole run it is the run's answer, not the call's
         ),
         categories=frozenset(Category(one) for one in (call["category"], *(one["category"] for one in said)) if one is not None),
         signal_ids=tuple(one["signal_id"] for one in said),
     )
+
+
+def _who(said: asyncpg.Record) -> str:
+    """Signals of the mesh itself have nobody behind them but their source, and so have those of before it was kept who recorded them."""
+    return str(said["recorded_by"] or said["source"])
 
 
 def _opinions(said: Iterable[asyncpg.Record]) -> Iterable[tuple[str, bool]]:

@@ -27,10 +27,10 @@ Cell: TypeAlias = Any  # whatever a column holds
 INSERT: Final = """
 insert into signals (
     tenant, signal_id, run_id, operation_id, comment, source, created_at, idempotency_key, fingerprint,
-    kind, verdict, score, category, demonstration, outcome, approved, context
+    recorded_by, kind, verdict, score, category, demonstration, outcome, approved, context
 ) select * from unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::double precision[], $13::text[], $14::text[], $15::boolean[], $16::boolean[], $17::text[]
+    $10::text[], $11::text[], $12::text[], $13::double precision[], $14::text[], $15::text[], $16::boolean[], $17::boolean[], $18::text[]
 )
 on conflict do nothing
 returning signal_id
@@ -57,6 +57,7 @@ def signal_to_row(signal: Signal, key: IdempotencyKey | None) -> tuple[Cell, ...
         signal.created_at,
         key.key if key else None,
         key.fingerprint if key else None,
+        signal.recorded_by,
         *_value_to_row(signal.value),
     )
 
@@ -71,6 +72,7 @@ def signal_from_row(row: asyncpg.Record) -> Signal:
         comment=row["comment"],
         source=row["source"],
         created_at=row["created_at"],
+        recorded_by=row["recorded_by"],
     )
 
 

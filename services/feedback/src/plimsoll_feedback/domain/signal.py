@@ -84,7 +84,11 @@ SignalValue: TypeAlias = Judged | Scored | Relabelled | Demonstrated | Ended | R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalDraft:
-    """What somebody wants to record. `operation_id` is None when the whole run is meant; without `run_id` the run is the one with `tag`."""
+    """What somebody wants to record. `operation_id` is None when the whole run is meant; without `run_id` the run is the one with `tag`.
+
+    source        who says so, in the caller's words: a person, a judge, a system
+    recorded_by   who asked for it, by the key that was shown; empty for the mesh itself
+    """
 
     run_id: RunId
     operation_id: OperationId | None
@@ -92,6 +96,7 @@ class SignalDraft:
     comment: str
     source: str
     tag: str = ""
+    recorded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +119,7 @@ class Signal:
     comment: str
     source: str
     created_at: datetime
+    recorded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,9 +198,9 @@ class Datasets:
     async def _hear(self, tenant: str, spec: DatasetSpec, item: ItemId, subject: Subject) -> None:
         """Corrections in production are annotations; what comes when the item is closed changes nothing."""
         for one in subject.corrections:
-            if one.source == ANNOTATORS:
+            if one.by == ANNOTATORS:
                 continue
-            said = Annotation(annotator=one.source, expected=redact(one.answer, spec.redactions), at=one.at)
+            said = Annotation(annotator=one.by, expected=redact(one.answer, spec.redactions), at=one.at)
             try:
                 await self._queue.annotate(tenant, item, said, one.signal_id)
             except ItemClosed:

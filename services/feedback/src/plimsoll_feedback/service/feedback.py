@@ -130,6 +130,7 @@ class FeedbackService:
             comment=draft.comment,
             source=draft.source,
             created_at=self._clock.now(),
+            recorded_by=draft.recorded_by,
         )
 
 

@@ -52,7 +52,9 @@ class Traces:
 
     async def annotate(self, tenant: str, note: Annotation) -> Trace:
         """Change the tags, then record the comment. Raises InvalidQuery, InvalidSignal, RunNotFound or TooManyTags."""
-        remark = SignalDraft(run_id=note.run_id, operation_id=None, value=Remarked(), comment=note.comment, source=note.source)
+        remark = SignalDraft(
+            run_id=note.run_id, operation_id=None, value=Remarked(), comment=note.comment, source=note.source, recorded_by=note.source
+        )
         problems = (*problems_of_tags(note.add_tags, "add_tags"), *problems_of_tags(note.remove_tags, "remove_tags"))
         problems += problems_of(remark) if note.comment else ()
         if not (note.add_tags or note.remove_tags or note.comment):

@@ -139,7 +139,7 @@ def count_to_proto(count: FailureCount) -> operation_pb2.FailureCount:
 
 
 def draft_from_proto(message: signal_pb2.Signal, asked_by: str) -> SignalDraft:
-    """`asked_by` is the source when the signal names none. Raises InvalidSignal for a value that is absent or unknown."""
+    """`asked_by` is who records it, and the source when the signal names none. Raises InvalidSignal for a value that is absent or unknown."""
     return SignalDraft(
         run_id=RunId(message.run_id),
         operation_id=OperationId(message.operation_id) if message.operation_id else None,
@@ -147,6 +147,7 @@ def draft_from_proto(message: signal_pb2.Signal, asked_by: str) -> SignalDraft:
         comment=message.comment,
         source=message.source or asked_by,
         tag=message.tag,
+        recorded_by=asked_by,
     )
 
 
@@ -167,6 +168,7 @@ def signal_to_proto(signal: Signal) -> signal_pb2.Signal:
         comment=signal.comment,
         source=signal.source,
         create_time=timestamp_to_proto(signal.created_at),
+        recorded_by=signal.recorded_by,
     )
     match signal.value:
         case Judged(verdict=verdict):

@@ -83,8 +83,7 @@ class DatasetHandler(dataset_rpc.DatasetServiceServicer):
 
     async def ClaimAnnotations(self, request: dataset_pb.ClaimAnnotationsRequest, context: Context) -> dataset_pb.ClaimAnnotationsResponse:
         lease_s = duration_from_proto(request.lease) if request.HasField("lease") else _LEASE_S
-        annotator = request.annotator or _person()
-        items = await self._datasets.claim(_tenant(), DatasetName(request.dataset), annotator, request.limit or _CLAIMS, lease_s)
+        items = await self._datasets.claim(_tenant(), DatasetName(request.dataset), _person(), request.limit or _CLAIMS, lease_s)
         return dataset_pb.ClaimAnnotationsResponse(items=map(item_to_proto, items))
 
     async def Annotate(self, request: dataset_pb.AnnotateRequest, context: Context) -> dataset_pb.AnnotateResponse:
@@ -118,7 +117,7 @@ class DatasetHandler(dataset_rpc.DatasetServiceServicer):
         match request.WhichOneof("answer"):
             case "expected":
                 expected = json_from_proto(request.expected, "expected")
-                return await self._datasets.annotate(_tenant(), ItemId(request.item_id), request.annotator or _person(), expected)
+                return await self._datasets.annotate(_tenant(), ItemId(request.item_id), _person(), expected)
             case "discard" if request.discard:
                 return await self._datasets.discard(_tenant(), ItemId(request.item_id))
             case _:
@@ -245,7 +244,7 @@ def _tenant() -> str:
 
 
 def _person() -> str:
-    """Who asks, when nobody else is named."""
+    """Who asks, by the key that was shown: nobody annotates in another one's name, so one key is one voice."""
     caller = current_caller()
     return caller.principal or caller.service
 

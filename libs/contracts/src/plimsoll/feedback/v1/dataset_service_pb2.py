@@ -27,13 +27,17 @@ from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__
 from plimsoll.feedback.v1 import dataset_pb2 as plimsoll_dot_feedback_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*plimsoll/feedback/v1/dataset_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\"plimsoll/feedback/v1/dataset.proto\"C\n\x11PutDatasetRequest\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"D\n\x12PutDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x12GetDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"\x15\n\x13ListDatasetsRequest\"G\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"*\n\x17SelectCandidatesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"N\n\x18SelectCandidatesResponse\x12\x10\n\x08selected\x18\x01 \x01(\x03\x12\x12\n\nduplicates\x18\x02 \x01(\x03\x12\x0c\n\x04lost\x18\x03 \x01(\x03\"v\n\x17\x43laimAnnotationsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x18\x43laimAnnotationsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.plimsoll.feedback.v1.AnnotationItem\"\x85\x01\n\x0f\x41nnotateRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x31\n\x08\x65xpected\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x11\n\x07\x64iscard\x18\x04 \x01(\x08H\x00\x42\x08\n\x06\x61nswer\"\\\n\x10\x41nnotateResponse\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.plimsoll.feedback.v1.AnnotationState\x12\x12\n\nexample_id\x18\x02 \x01(\t\"&\n\x13ListDisputedRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"K\n\x14ListDisputedResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.plimsoll.feedback.v1.AnnotationItem\"^\n\x13ListExamplesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x14ListExamplesResponse\x12/\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1d.plimsoll.feedback.v1.Example\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14\x44\x65leteExampleRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x12\n\nexample_id\x18\x02 \x01(\t\"(\n\x15\x44\x65leteExampleResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"l\n\x14\x45xportDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x32\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\".plimsoll.feedback.v1.ExportFormat\"b\n\x15\x45xportDatasetResponse\x12\x30\n\x07lineage\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x0e\n\x04line\x18\x02 \x01(\tH\x00\x42\x07\n\x05piece*\xad\x01\n\x0f\x41nnotationState\x12 \n\x1c\x41NNOTATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41NNOTATION_STATE_PENDING\x10\x01\x12\x1b\n\x17\x41NNOTATION_STATE_AGREED\x10\x02\x12\x1d\n\x19\x41NNOTATION_STATE_DISPUTED\x10\x03\x12\x1e\n\x1a\x41NNOTATION_STATE_DISCARDED\x10\x04*c\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_CHAT\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_PREFERENCE\x10\x02\x32\xc6\x08\n\x0e\x44\x61tasetService\x12\x64\n\nPutDataset\x12\'.plimsoll.feedback.v1.PutDatasetRequest\x1a(.plimsoll.feedback.v1.PutDatasetResponse\"\x03\x90\x02\x02\x12\x64\n\nGetDataset\x12\'.plimsoll.feedback.v1.GetDatasetRequest\x1a(.plimsoll.feedback.v1.GetDatasetResponse\"\x03\x90\x02\x01\x12j\n\x0cListDatasets\x12).plimsoll.feedback.v1.ListDatasetsRequest\x1a*.plimsoll.feedback.v1.ListDatasetsResponse\"\x03\x90\x02\x01\x12q\n\x10SelectCandidates\x12-.plimsoll.feedback.v1.SelectCandidatesRequest\x1a..plimsoll.feedback.v1.SelectCandidatesResponse\x12q\n\x10\x43laimAnnotations\x12-.plimsoll.feedback.v1.ClaimAnnotationsRequest\x1a..plimsoll.feedback.v1.ClaimAnnotationsResponse\x12^\n\x08\x41nnotate\x12%.plimsoll.feedback.v1.AnnotateRequest\x1a&.plimsoll.feedback.v1.AnnotateResponse\"\x03\x90\x02\x02\x12j\n\x0cListDisputed\x12).plimsoll.feedback.v1.ListDisputedRequest\x1a*.plimsoll.feedback.v1.ListDisputedResponse\"\x03\x90\x02\x01\x12j\n\x0cListExamples\x12).plimsoll.feedback.v1.ListExamplesRequest\x1a*.plimsoll.feedback.v1.ListExamplesResponse\"\x03\x90\x02\x01\x12m\n\rDeleteExample\x12*.plimsoll.feedback.v1.DeleteExampleRequest\x1a+.plimsoll.feedback.v1.DeleteExampleResponse\"\x03\x90\x02\x02\x12o\n\rExportDataset\x12*.plimsoll.feedback.v1.ExportDatasetRequest\x1a+.plimsoll.feedback.v1.ExportDatasetResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*plimsoll/feedback/v1/dataset_service.proto\x12\x14plimsoll.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dplimsoll/common/v1/json.proto\x1a\"plimsoll/feedback/v1/dataset.proto\"C\n\x11PutDatasetRequest\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"D\n\x12PutDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x12GetDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"\x15\n\x13ListDatasetsRequest\"G\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.plimsoll.feedback.v1.Dataset\"*\n\x17SelectCandidatesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"N\n\x18SelectCandidatesResponse\x12\x10\n\x08selected\x18\x01 \x01(\x03\x12\x12\n\nduplicates\x18\x02 \x01(\x03\x12\x0c\n\x04lost\x18\x03 \x01(\x03\"z\n\x17\x43laimAnnotationsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x15\n\tannotator\x18\x02 \x01(\tB\x02\x18\x01\x12\r\n\x05limit\x18\x03 \x01(\x05\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x18\x43laimAnnotationsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.plimsoll.feedback.v1.AnnotationItem\"\x89\x01\n\x0f\x41nnotateRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x15\n\tannotator\x18\x02 \x01(\tB\x02\x18\x01\x12\x31\n\x08\x65xpected\x18\x03 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x11\n\x07\x64iscard\x18\x04 \x01(\x08H\x00\x42\x08\n\x06\x61nswer\"\\\n\x10\x41nnotateResponse\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.plimsoll.feedback.v1.AnnotationState\x12\x12\n\nexample_id\x18\x02 \x01(\t\"&\n\x13ListDisputedRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"K\n\x14ListDisputedResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.plimsoll.feedback.v1.AnnotationItem\"^\n\x13ListExamplesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x14ListExamplesResponse\x12/\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1d.plimsoll.feedback.v1.Example\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14\x44\x65leteExampleRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x12\n\nexample_id\x18\x02 \x01(\t\"(\n\x15\x44\x65leteExampleResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"l\n\x14\x45xportDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x32\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\".plimsoll.feedback.v1.ExportFormat\"b\n\x15\x45xportDatasetResponse\x12\x30\n\x07lineage\x18\x01 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x0e\n\x04line\x18\x02 \x01(\tH\x00\x42\x07\n\x05piece*\xad\x01\n\x0f\x41nnotationState\x12 \n\x1c\x41NNOTATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41NNOTATION_STATE_PENDING\x10\x01\x12\x1b\n\x17\x41NNOTATION_STATE_AGREED\x10\x02\x12\x1d\n\x19\x41NNOTATION_STATE_DISPUTED\x10\x03\x12\x1e\n\x1a\x41NNOTATION_STATE_DISCARDED\x10\x04*c\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_CHAT\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_PREFERENCE\x10\x02\x32\xc6\x08\n\x0e\x44\x61tasetService\x12\x64\n\nPutDataset\x12\'.plimsoll.feedback.v1.PutDatasetRequest\x1a(.plimsoll.feedback.v1.PutDatasetResponse\"\x03\x90\x02\x02\x12\x64\n\nGetDataset\x12\'.plimsoll.feedback.v1.GetDatasetRequest\x1a(.plimsoll.feedback.v1.GetDatasetResponse\"\x03\x90\x02\x01\x12j\n\x0cListDatasets\x12).plimsoll.feedback.v1.ListDatasetsRequest\x1a*.plimsoll.feedback.v1.ListDatasetsResponse\"\x03\x90\x02\x01\x12q\n\x10SelectCandidates\x12-.plimsoll.feedback.v1.SelectCandidatesRequest\x1a..plimsoll.feedback.v1.SelectCandidatesResponse\x12q\n\x10\x43laimAnnotations\x12-.plimsoll.feedback.v1.ClaimAnnotationsRequest\x1a..plimsoll.feedback.v1.ClaimAnnotationsResponse\x12^\n\x08\x41nnotate\x12%.plimsoll.feedback.v1.AnnotateRequest\x1a&.plimsoll.feedback.v1.AnnotateResponse\"\x03\x90\x02\x02\x12j\n\x0cListDisputed\x12).plimsoll.feedback.v1.ListDisputedRequest\x1a*.plimsoll.feedback.v1.ListDisputedResponse\"\x03\x90\x02\x01\x12j\n\x0cListExamples\x12).plimsoll.feedback.v1.ListExamplesRequest\x1a*.plimsoll.feedback.v1.ListExamplesResponse\"\x03\x90\x02\x01\x12m\n\rDeleteExample\x12*.plimsoll.feedback.v1.DeleteExampleRequest\x1a+.plimsoll.feedback.v1.DeleteExampleResponse\"\x03\x90\x02\x02\x12o\n\rExportDataset\x12*.plimsoll.feedback.v1.ExportDatasetRequest\x1a+.plimsoll.feedback.v1.ExportDatasetResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.feedback.v1.dataset_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CLAIMANNOTATIONSREQUEST'].fields_by_name['annotator']._loaded_options = None
+  _globals['_CLAIMANNOTATIONSREQUEST'].fields_by_name['annotator']._serialized_options = b'\030\001'
+  _globals['_ANNOTATEREQUEST'].fields_by_name['annotator']._loaded_options = None
+  _globals['_ANNOTATEREQUEST'].fields_by_name['annotator']._serialized_options = b'\030\001'
   _globals['_DATASETSERVICE'].methods_by_name['PutDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['PutDataset']._serialized_options = b'\220\002\002'
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
@@ -50,10 +54,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['DeleteExample']._serialized_options = b'\220\002\002'
   _globals['_DATASETSERVICE'].methods_by_name['ExportDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ExportDataset']._serialized_options = b'\220\002\001'
-  _globals['_ANNOTATIONSTATE']._serialized_start=1687
-  _globals['_ANNOTATIONSTATE']._serialized_end=1860
-  _globals['_EXPORTFORMAT']._serialized_start=1862
-  _globals['_EXPORTFORMAT']._serialized_end=1961
+  _globals['_ANNOTATIONSTATE']._serialized_start=1695
+  _globals['_ANNOTATIONSTATE']._serialized_end=1868
+  _globals['_EXPORTFORMAT']._serialized_start=1870
+  _globals['_EXPORTFORMAT']._serialized_end=1969
   _globals['_PUTDATASETREQUEST']._serialized_start=167
   _globals['_PUTDATASETREQUEST']._serialized_end=234
   _globals['_PUTDATASETRESPONSE']._serialized_start=236
@@ -71,29 +75,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SELECTCANDIDATESRESPONSE']._serialized_start=551
   _globals['_SELECTCANDIDATESRESPONSE']._serialized_end=629
   _globals['_CLAIMANNOTATIONSREQUEST']._serialized_start=631
-  _globals['_CLAIMANNOTATIONSREQUEST']._serialized_end=749
-  _globals['_CLAIMANNOTATIONSRESPONSE']._serialized_start=751
-  _globals['_CLAIMANNOTATIONSRESPONSE']._serialized_end=830
-  _globals['_ANNOTATEREQUEST']._serialized_start=833
-  _globals['_ANNOTATEREQUEST']._serialized_end=966
-  _globals['_ANNOTATERESPONSE']._serialized_start=968
-  _globals['_ANNOTATERESPONSE']._serialized_end=1060
-  _globals['_LISTDISPUTEDREQUEST']._serialized_start=1062
-  _globals['_LISTDISPUTEDREQUEST']._serialized_end=1100
-  _globals['_LISTDISPUTEDRESPONSE']._serialized_start=1102
-  _globals['_LISTDISPUTEDRESPONSE']._serialized_end=1177
-  _globals['_LISTEXAMPLESREQUEST']._serialized_start=1179
-  _globals['_LISTEXAMPLESREQUEST']._serialized_end=1273
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=1275
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=1371
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=1373
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=1432
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=1434
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1474
-  _globals['_EXPORTDATASETREQUEST']._serialized_start=1476
-  _globals['_EXPORTDATASETREQUEST']._serialized_end=1584
-  _globals['_EXPORTDATASETRESPONSE']._serialized_start=1586
-  _globals['_EXPORTDATASETRESPONSE']._serialized_end=1684
-  _globals['_DATASETSERVICE']._serialized_start=1964
-  _globals['_DATASETSERVICE']._serialized_end=3058
+  _globals['_CLAIMANNOTATIONSREQUEST']._serialized_end=753
+  _globals['_CLAIMANNOTATIONSRESPONSE']._serialized_start=755
+  _globals['_CLAIMANNOTATIONSRESPONSE']._serialized_end=834
+  _globals['_ANNOTATEREQUEST']._serialized_start=837
+  _globals['_ANNOTATEREQUEST']._serialized_end=974
+  _globals['_ANNOTATERESPONSE']._serialized_start=976
+  _globals['_ANNOTATERESPONSE']._serialized_end=1068
+  _globals['_LISTDISPUTEDREQUEST']._serialized_start=1070
+  _globals['_LISTDISPUTEDREQUEST']._serialized_end=1108
+  _globals['_LISTDISPUTEDRESPONSE']._serialized_start=1110
+  _globals['_LISTDISPUTEDRESPONSE']._serialized_end=1185
+  _globals['_LISTEXAMPLESREQUEST']._serialized_start=1187
+  _globals['_LISTEXAMPLESREQUEST']._serialized_end=1281
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=1283
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=1379
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=1381
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=1440
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=1442
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1482
+  _globals['_EXPORTDATASETREQUEST']._serialized_start=1484
+  _globals['_EXPORTDATASETREQUEST']._serialized_end=1592
+  _globals['_EXPORTDATASETRESPONSE']._serialized_start=1594
+  _globals['_EXPORTDATASETRESPONSE']._serialized_end=1692
+  _globals['_DATASETSERVICE']._serialized_start=1972
+  _globals['_DATASETSERVICE']._serialized_end=3066
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _AnnotationState:
@@ -242,7 +247,16 @@ class ClaimAnnotationsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
-    annotator: _builtins.str
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def annotator(self) -> _builtins.str:
+        """Not heard any more: who annotates is whoever asks, by the key that was shown."""
+
+    @annotator.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def annotator(self, value: _builtins.str) -> None:
+        """Not heard any more: who annotates is whoever asks, by the key that was shown."""
+
     limit: _builtins.int
     """At the most; zero means 10."""
     @_builtins.property
@@ -294,7 +308,16 @@ class AnnotateRequest(_message.Message):
     EXPECTED_FIELD_NUMBER: _builtins.int
     DISCARD_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
-    annotator: _builtins.str
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def annotator(self) -> _builtins.str:
+        """Not heard any more: who annotates is whoever asks, by the key that was shown."""
+
+    @annotator.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def annotator(self, value: _builtins.str) -> None:
+        """Not heard any more: who annotates is whoever asks, by the key that was shown."""
+
     discard: _builtins.bool
     """The item is of no use: it is dropped."""
     @_builtins.property

@@ -27,21 +27,21 @@ from plimsoll.common.v1 import failure_pb2 as plimsoll_dot_common_dot_v1_dot_fai
 from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!plimsoll/feedback/v1/signal.proto\x12\x14plimsoll.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\"\xbc\x03\n\x06Signal\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\x12\x30\n\x07verdict\x18\x04 \x01(\x0e\x32\x1d.plimsoll.feedback.v1.VerdictH\x00\x12\x0f\n\x05score\x18\x05 \x01(\x01H\x00\x12\x37\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategoryH\x00\x12\x36\n\rdemonstration\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x11\n\x07outcome\x18\x08 \x01(\x08H\x00\x12\x10\n\x06remark\x18\t \x01(\x08H\x00\x12\x38\n\x08\x61pproval\x18\r \x01(\x0b\x32$.plimsoll.feedback.v1.ApprovalSignalH\x00\x12\x0f\n\x07\x63omment\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03tag\x18\x0e \x01(\tB\x07\n\x05value\"\xbc\x01\n\x0e\x41pprovalSignal\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x13\n\x0b\x61pproval_id\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x12\n\ndecided_by\x18\x04 \x03(\t\x12/\n\x08proposal\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x30\n\targuments\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\x81\x01\n\x0cSignalResult\x12.\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.SignalH\x00\x12\x36\n\x07refusal\x18\x02 \x01(\x0b\x32#.plimsoll.feedback.v1.SignalRefusalH\x00\x42\t\n\x07outcome\"0\n\rSignalRefusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*E\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_GOOD\x10\x01\x12\x0f\n\x0bVERDICT_BAD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!plimsoll/feedback/v1/signal.proto\x12\x14plimsoll.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plimsoll/common/v1/failure.proto\x1a\x1dplimsoll/common/v1/json.proto\"\xd1\x03\n\x06Signal\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\x12\x30\n\x07verdict\x18\x04 \x01(\x0e\x32\x1d.plimsoll.feedback.v1.VerdictH\x00\x12\x0f\n\x05score\x18\x05 \x01(\x01H\x00\x12\x37\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32#.plimsoll.common.v1.FailureCategoryH\x00\x12\x36\n\rdemonstration\x18\x07 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValueH\x00\x12\x11\n\x07outcome\x18\x08 \x01(\x08H\x00\x12\x10\n\x06remark\x18\t \x01(\x08H\x00\x12\x38\n\x08\x61pproval\x18\r \x01(\x0b\x32$.plimsoll.feedback.v1.ApprovalSignalH\x00\x12\x0f\n\x07\x63omment\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03tag\x18\x0e \x01(\t\x12\x13\n\x0brecorded_by\x18\x0f \x01(\tB\x07\n\x05value\"\xbc\x01\n\x0e\x41pprovalSignal\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x13\n\x0b\x61pproval_id\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x12\n\ndecided_by\x18\x04 \x03(\t\x12/\n\x08proposal\x18\x05 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\x12\x30\n\targuments\x18\x06 \x01(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\x81\x01\n\x0cSignalResult\x12.\n\x06signal\x18\x01 \x01(\x0b\x32\x1c.plimsoll.feedback.v1.SignalH\x00\x12\x36\n\x07refusal\x18\x02 \x01(\x0b\x32#.plimsoll.feedback.v1.SignalRefusalH\x00\x42\t\n\x07outcome\"0\n\rSignalRefusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*E\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_GOOD\x10\x01\x12\x0f\n\x0bVERDICT_BAD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.feedback.v1.signal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=977
-  _globals['_VERDICT']._serialized_end=1046
+  _globals['_VERDICT']._serialized_start=998
+  _globals['_VERDICT']._serialized_end=1067
   _globals['_SIGNAL']._serialized_start=158
-  _globals['_SIGNAL']._serialized_end=602
-  _globals['_APPROVALSIGNAL']._serialized_start=605
-  _globals['_APPROVALSIGNAL']._serialized_end=793
-  _globals['_SIGNALRESULT']._serialized_start=796
-  _globals['_SIGNALRESULT']._serialized_end=925
-  _globals['_SIGNALREFUSAL']._serialized_start=927
-  _globals['_SIGNALREFUSAL']._serialized_end=975
+  _globals['_SIGNAL']._serialized_end=623
+  _globals['_APPROVALSIGNAL']._serialized_start=626
+  _globals['_APPROVALSIGNAL']._serialized_end=814
+  _globals['_SIGNALRESULT']._serialized_start=817
+  _globals['_SIGNALRESULT']._serialized_end=946
+  _globals['_SIGNALREFUSAL']._serialized_start=948
+  _globals['_SIGNALREFUSAL']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

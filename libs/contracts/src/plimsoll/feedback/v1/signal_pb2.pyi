@@ -59,6 +59,7 @@ class Signal(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TAG_FIELD_NUMBER: _builtins.int
+    RECORDED_BY_FIELD_NUMBER: _builtins.int
     signal_id: _builtins.str
     run_id: _builtins.str
     operation_id: _builtins.str
@@ -77,6 +78,8 @@ class Signal(_message.Message):
     """Who says so: a person, a system, or the mesh itself."""
     tag: _builtins.str
     """Names the run by one of its tags, for systems that do not know its id; without run_id only."""
+    recorded_by: _builtins.str
+    """Output only: who recorded it, by the key that was shown; empty for what the mesh found by itself."""
     @_builtins.property
     def demonstration(self) -> _json_pb2.JsonValue:
         """The answer that would have been right."""
@@ -104,10 +107,11 @@ class Signal(_message.Message):
         source: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         tag: _builtins.str = ...,
+        recorded_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "create_time", b"create_time", "demonstration", b"demonstration", "outcome", b"outcome", "remark", b"remark", "score", b"score", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "comment", b"comment", "create_time", b"create_time", "demonstration", b"demonstration", "operation_id", b"operation_id", "outcome", b"outcome", "remark", b"remark", "run_id", b"run_id", "score", b"score", "signal_id", b"signal_id", "source", b"source", "tag", b"tag", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "category", b"category", "comment", b"comment", "create_time", b"create_time", "demonstration", b"demonstration", "operation_id", b"operation_id", "outcome", b"outcome", "recorded_by", b"recorded_by", "remark", b"remark", "run_id", b"run_id", "score", b"score", "signal_id", b"signal_id", "source", b"source", "tag", b"tag", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["verdict", "score", "category", "demonstration", "outcome", "remark", "approval"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015

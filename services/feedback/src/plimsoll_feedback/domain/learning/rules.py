@@ -56,10 +56,10 @@ Rule: TypeAlias = LowConfidence | HumanOverride | Correction | DownstreamFailure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correcting:
-    """The right answer, as somebody gave it by a signal on the call."""
+    """The right answer, as somebody gave it by a signal on the call. `by` is who recorded it, whatever source it names."""
 
     signal_id: str
-    source: str
+    by: str
     answer: JsonValue
     at: datetime
 
