@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from plimsoll_devstack.processes import Child, Program
 from plimsoll_devstack.servers import configure, server_parts
 from plimsoll_devstack.servers.nats import OPERATOR
 from plimsoll_orchestrator.adapters.journal_outbox import SUBJECT
+from plimsoll_testkit.ports import free_port
 
 EVENTS = "PLIMSOLL_ORCHESTRATOR"
 _START_WITHIN_S = 60.0
@@ -73,12 +73,6 @@ class Outages:
     async def stop(self) -> None:
         for name in reversed(list(self.children)):
             await self.children[name].stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -133,6 +133,7 @@ class ExecutorBehaviour:
         assert attempt.mishap is Mishap.LOST
 
     async def test_a_call_that_takes_too_long_is_lost(self, executor: Executor, path: str) -> None:
+        await executor.execute(tool(name="answer", path=path), invocation())  # its process is up then: only what was begun can be lost
         attempt = await executor.execute(tool(name="dawdle", path=path), invocation(timeout_s=0.5))
         assert isinstance(attempt, Stopped)
         assert (attempt.failure.category, attempt.mishap) == (Category.TIMEOUT, Mishap.LOST)

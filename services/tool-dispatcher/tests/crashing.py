@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psutil
 from plimsoll_runtime.errors import PlimsollError
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.waiting import eventually
 from tool_dispatcher_running import Client, connect
 
@@ -36,9 +36,7 @@ class Process:
 
 @asynccontextmanager
 async def dispatcher(postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, lease_s: float = 0.5) -> AsyncIterator[Process]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     own = {
         "POSTGRES_DSN": postgres_dsn,
         "NATS_URL": nats_url,
@@ -55,7 +53,7 @@ async def dispatcher(postgres_dsn: str, nats_url: str, redis_url: str, tools: Pa
     try:
         async with AsyncExitStack() as stack:
             client = Client(stub=await connect(stack, address))
-            await eventually(lambda: _answers(client), within_s=20)
+            await eventually(lambda: _answers(client), within_s=60)
             yield Process(process, client)
     finally:
         if process.returncode is None:

@@ -3,6 +3,7 @@
 import errno
 import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 import orjson
@@ -29,6 +30,17 @@ def is_free(port: int) -> bool:
     return True
 
 
+def unused_port(rng: random.Random, taken: Collection[int] = ()) -> int:
+    """A port where nobody listens and that is not among the `taken`. Raises PortTaken when none is found."""
+    for _ in range(_ATTEMPTS):
+        port = rng.randrange(_LOWEST, _HIGHEST)
+        if port not in taken and is_free(port):
+            return port
+    raise PortTaken(
+        f"no free port found between {_LOWEST} and {_HIGHEST} on {LOOPBACK}", remedy="Stop servers you no longer need, then try again"
+    )
+
+
 class PortBook:
     """The ports of one data directory by name, kept in a file so that addresses stay the same between starts."""
 
@@ -42,7 +54,7 @@ class PortBook:
         remembered = self._ports.get(name)
         if remembered is not None and is_free(remembered):
             return remembered
-        return self._remember(name, self._unused())
+        return self._remember(name, unused_port(self._rng, self._ports.values()))
 
     def recorded(self, name: str) -> int:
         """The remembered port of `name`, whoever listens there; 0 when there is none."""
@@ -58,16 +70,6 @@ class PortBook:
         self._ports[name] = port
         write_private(self._path, orjson.dumps(self._ports, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())
         return port
-
-    def _unused(self) -> int:
-        taken = set(self._ports.values())
-        for _ in range(_ATTEMPTS):
-            port = self._rng.randrange(_LOWEST, _HIGHEST)
-            if port not in taken and is_free(port):
-                return port
-        raise PortTaken(
-            f"no free port found between {_LOWEST} and {_HIGHEST} on {LOOPBACK}", remedy="Stop servers you no longer need, then try again"
-        )
 
 
 def _read(path: Path) -> dict[str, int]:

@@ -14,16 +14,11 @@ import orjson
 import pytest
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_testkit import eventually
+from plimsoll_testkit.ports import free_port
 from runtime_relay import relaying
 
 TINY = Path(__file__).parents[1] / "tiny_service.py"
 START_S, END_S = 30.0, 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
 
 
 @pytest.fixture

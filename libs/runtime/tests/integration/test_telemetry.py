@@ -123,10 +123,12 @@ async def test_a_batch_of_many_is_linked_to_the_work_of_each(spans: InMemorySpan
         for number in range(3):
             with telemetry.span(f"arrival {number}", SpanKind.SERVER):
                 await bus.publish(ARRIVED, b"", message_id=str(number), tenant="acme")
-        stop = asyncio.Event()
+        stop, seen = asyncio.Event(), set[str]()
 
-        async def handle(_: Sequence[Message]) -> None:
-            stop.set()
+        async def handle(messages: Sequence[Message]) -> None:
+            seen.update(message.message_id for message in messages)
+            if len(seen) == 3:
+                stop.set()
 
         await bus.consume(CONSUMER, handle, stop)
     processes = named(spans, "pilot process")

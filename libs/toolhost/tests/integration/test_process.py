@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from plimsoll.tool_dispatcher.v1 import tool_host_service_pb2_grpc as rpc
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.rpc_client import call, open_channel
 from plimsoll_runtime.settings import TlsSettings
+from plimsoll_testkit.ports import free_port
 
 PROGRAM = """
 import sys
@@ -37,10 +37,7 @@ def environment(**changed: str) -> dict[str, str]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """One vocabulary of errors over both protocols, and the truth about what is down."""
 
 import asyncio
-import socket
 
 import grpc
 import orjson
@@ -26,6 +25,7 @@ from plimsoll_runtime.errors import (
     Unavailable,
 )
 from plimsoll_runtime.status import error_from_rpc
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.waiting import eventually
 
 
@@ -115,9 +115,7 @@ async def test_a_search_that_could_not_be_done_is_an_error_and_no_empty_answer(d
 
 
 async def test_a_service_that_is_down_is_named_while_the_others_serve_and_found_again_when_it_is_back(postgres_dsn: str):
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{place.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     async with open_door(postgres_dsn, Wish(absent={"memory": address})) as door:
         status, problem, headers = await over_rest(door, "/v1/collections")
         assert (status, problem["reason"], headers["Retry-After"]) == (503, "DEPENDENCY_UNAVAILABLE", "1")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +17,7 @@ import pytest
 from gateway_peers import SERVICES, Peer
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc, tools_pb2
 from plimsoll_runtime.status import error_from_rpc
+from plimsoll_testkit.ports import free_ports
 from plimsoll_testkit.waiting import eventually
 
 PREFIX = "PLIMSOLL_GATEWAY_"
@@ -27,14 +28,6 @@ ONE_OF_EACH = {
     "memory": "collections",
     "feedback": "operations",
 }
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        places = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for place in places:
-            place.bind(("127.0.0.1", 0))
-        return [place.getsockname()[1] for place in places]
 
 
 @pytest.fixture

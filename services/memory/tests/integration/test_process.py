@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,6 +19,7 @@ from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.rpc_client import call, open_channel, stream
 from plimsoll_runtime.settings import TlsSettings
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.waiting import eventually
 
 LONG = "\n\n".join(
@@ -33,14 +33,11 @@ BROKEN = b"%PDF-1.7 broken"
 
 @pytest.fixture
 def settings(postgres_dsn: str, nats_url: str) -> dict[str, str]:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
     return {
         "INSECURE": "true",
         "POSTGRES_DSN": postgres_dsn,
         "NATS_URL": nats_url,
-        "GRPC_LISTEN": f"127.0.0.1:{port}",
+        "GRPC_LISTEN": f"127.0.0.1:{free_port()}",
         "READER_LIMIT_MIB": "1",
     }
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
@@ -21,6 +20,7 @@ from plimsoll_runtime.errors import Conflict, PlimsollError
 from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.rpc_client import call, open_channel
 from plimsoll_runtime.settings import RedisSettings, Secret, TlsSettings
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.upstream import ANSWER, Outcome, ScriptedUpstream, serving
 from plimsoll_testkit.waiting import eventually
 
@@ -52,9 +52,7 @@ async def database(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def environ(postgres_dsn: str, nats_url: str, redis_url: str, upstream: ScriptedUpstream) -> Mapping[str, str]:
     """Of a process with the scripted upstream as its one provider."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{place.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     servers = {"POSTGRES_DSN": postgres_dsn, "NATS_URL": nats_url, "REDIS_URL": redis_url}
     provider = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{upstream.url}/v1", "OPENAI_MODEL": "fine"}
     return {"INSECURE": "true", "GRPC_LISTEN": address, **servers, **provider}

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from plimsoll.common.v1 import failure_pb2
 from plimsoll_runtime.errors import PlimsollError
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.waiting import eventually
 from tool_dispatcher_crashing import Process, dispatcher
 
@@ -117,9 +118,7 @@ class Upstream:
 
 @asynccontextmanager
 async def running_upstream(home: Path) -> AsyncIterator[Upstream]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (home / "upstream.py").write_text(UPSTREAM)
     upstream = Upstream(home=home, port=port, children=[])
 

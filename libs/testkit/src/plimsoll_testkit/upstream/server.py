@@ -1,7 +1,6 @@
 """The scripted upstream's connections: requests in, scripted answers out, everything that goes wrong done, and every attempt noted."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 
 from plimsoll_runtime.json_types import JsonObject, dump_json, parse_object
 
+from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.upstream import anthropic, chat, frames, gemini, responses
 from plimsoll_testkit.upstream import script as s
 from plimsoll_testkit.upstream.script import Error, Script
@@ -314,9 +314,7 @@ async def serving(*, port: int = 0, keeps: bool = True, host: str = "127.0.0.1")
 
 def unused_address() -> str:
     """An address of this machine where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def _attempt(target: str, headers: Mapping[str, str], body: JsonObject) -> Attempt:
