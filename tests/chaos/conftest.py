@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", type=float, default=25.0, help="how long trouble lasts")
     parser.addoption("--chaos-runs", type=int, default=150, help="runs at the most")
     parser.addoption("--chaos-seed", type=int, default=1)
+    parser.addoption("--chaos-only", default="", help="one kind of trouble alone: services, workers, servers, pauses or wires")
     parser.addoption("--soak-seconds", type=float, default=0.0, help="soak for so long; 0 leaves the soak out")
 
 

@@ -10,16 +10,28 @@ from pathlib import Path
 from types import ModuleType
 
 import asyncpg
+import yaml
+from harm import Held
 from plimsoll_client import connect
 from plimsoll_devstack.mesh import Mesh
+from plimsoll_feedback.adapters.operation_rows import NAMES, operation_from_row
+from plimsoll_feedback.transport.codec import operation_to_proto
+from plimsoll_orchestrator.domain.journal import decode_entry
+from plimsoll_orchestrator.ports import JournalEntry
+from plimsoll_orchestrator.transport.event_codec import event_to_proto
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit import eventually
-from workload import Accepted
+from plimsoll_testkit.parity import differences
+from workload import ROOT, Accepted
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _SETTLED = _ENDED | {"waiting"}
 _STREAMS = 25
+AGENTS = {
+    "outside": ROOT / "tests" / "chaos" / "agents" / "outside",
+    **{name: ROOT / "deploy" / "agents" / name for name in ("support", "documents", "pipeline")},
+}
 
 Pool = asyncpg.Pool
 
@@ -34,10 +46,11 @@ class Examination:
     effects: int = 0
     operations: int = 0
     streams: int = 0
+    recovered_s: Sequence[float] = ()
     violations: list[str] = field(default_factory=list)
 
 
-async def examine(mesh: Mesh, accepted: Sequence[Accepted], *, within_s: float) -> Examination:
+async def examine(mesh: Mesh, accepted: Sequence[Accepted], *, within_s: float, held: Sequence[Held] = ()) -> Examination:
     """Wait until every run has ended or waits for people and everything was told, then look. Raises nothing for what it finds."""
     found = Examination()
     async with AsyncExitStack() as stack:
@@ -54,6 +67,8 @@ async def examine(mesh: Mesh, accepted: Sequence[Accepted], *, within_s: float) 
         await _until(found, "operations of runs are missing in feedback", lambda: _untold(feedback, runs), within_s)
         await _feedback(feedback, runs, found)
         await _streams(mesh, runs, accepted, found)
+        await _budgets(runs, found)
+        await _recovery(runs, held, found)
     return found
 
 
@@ -134,21 +149,46 @@ async def _untold(feedback: Pool, runs: Pool) -> int:
 
 
 async def _feedback(feedback: Pool, runs: Pool, found: Examination) -> None:
-    """As many transitions of each ended run in feedback as its journal has ends of steps, and one run."""
-    wanted = await runs.fetch(
-        'select run_id, count(*) filter (where entry like \'{"kind":"step_finished"%\' or entry like \'{"kind":"step_failed"%\') as steps'
-        " from journal join runs using (run_id) where finished_at is not null group by run_id"
+    """Feedback says of each ended run exactly what its journal says."""
+    ended = await runs.fetch("select run_id, tenant, agent, agent_digest from runs where finished_at is not null")
+    journals = await _by_run(runs.fetch("select run_id, seq, epoch, at, entry from journal order by run_id, seq"))
+    rows = await _by_run(_all_tenants(feedback, f"select {NAMES} from operations where run_id <> ''"))
+    found.operations = sum(map(len, rows.values()))
+    for run in ended:
+        run_id, tenant = run["run_id"], run["tenant"]
+        journal = [event_to_proto(tenant, run["agent"], run["agent_digest"], _entry(row)) for row in journals[run_id]]
+        operations = [operation_to_proto(operation_from_row(tenant, row)) for row in rows.get(run_id, ())]
+        found.violations += [f"{run_id}: feedback and journal differ: {what}" for what in differences(journal, operations)]
+
+
+async def _by_run(rows: Awaitable[Sequence[asyncpg.Record]]) -> dict[str, list[asyncpg.Record]]:
+    found: dict[str, list[asyncpg.Record]] = {}
+    for row in await rows:
+        found.setdefault(row["run_id"], []).append(row)
+    return found
+
+
+def _entry(row: asyncpg.Record) -> JournalEntry:
+    return JournalEntry(run_id=row["run_id"], seq=row["seq"], at=row["at"], epoch=row["epoch"], entry=decode_entry(row["entry"]))
+
+
+async def _recovery(runs: Pool, held: Sequence[Held], found: Examination) -> None:
+    """From the death of a worker to the first thing that another one wrote of each run it held."""
+    query = (
+        "select held.at, min(journal.at) as goes_on from unnest($1::text[], $2::bigint[], $3::timestamptz[]) as held (run_id, epoch, at)"
+        " join journal on journal.run_id = held.run_id and journal.epoch > held.epoch group by held.run_id, held.at"
     )
-    rows = await _all_tenants(
-        feedback,
-        "select run_id, count(*) filter (where kind = 'run') as runs, count(*) filter (where kind = 'transition') as steps"
-        " from operations group by run_id",
-    )
-    there = {row["run_id"]: (row["runs"], row["steps"]) for row in rows}
-    found.operations = sum(sum(counts) for counts in there.values())
-    for row in wanted:
-        if there.get(row["run_id"]) != (1, row["steps"]):
-            found.violations.append(f"{row['run_id']}: its journal has {row['steps']} ended steps, feedback {there.get(row['run_id'])}")
+    given = ([one.run_id for one in held], [one.epoch for one in held], [one.killed_at for one in held])
+    found.recovered_s = sorted((row["goes_on"] - row["at"]).total_seconds() for row in await runs.fetch(query, *given))
+
+
+async def _budgets(runs: Pool, found: Examination) -> None:
+    """No run took more steps than its graph allows."""
+    graphs = {agent: yaml.safe_load((folder / "agent.yaml").read_text()) for agent, folder in AGENTS.items()}
+    for agent, graph in graphs.items():
+        if most := graph.get("budget", {}).get("steps"):
+            rows = await runs.fetch("select run_id, steps from runs where agent = $1 and steps > $2", agent, most)
+            found.violations += [f"{row['run_id']}: {row['steps']} steps, and its budget is {most}" for row in rows]
 
 
 async def _all_tenants(feedback: Pool, query: str) -> Sequence[asyncpg.Record]:

@@ -25,6 +25,11 @@ class Report:
         """Faults injected, as the services logged them."""
         return sum(path.read_bytes().count(b'"fault.injected"') for path in self.logs.glob("*.log"))
 
+    def recovery_s(self, share: float) -> float:
+        """Within how many seconds that share of the runs of killed workers went on elsewhere; 0 when there were none."""
+        times = self.found.recovered_s
+        return times[min(len(times) - 1, int(len(times) * share))] if times else 0.0
+
     @property
     def kills(self) -> int:
         return sum(times for what, times in self.trouble.done.items() if what.startswith("killed"))
@@ -36,12 +41,15 @@ def told(report: Report) -> str:
     refused = ", ".join(f"{reason} ×{times}" for reason, times in sorted(workload.refused.items()))
     lines = [
         "",
-        f"seed {report.seed}, {report.seconds:.0f} s: {len(workload.accepted)} runs accepted, {report.kills} kills, {report.faults} faults",
+        f"seed {report.seed}, {report.seconds:.0f} s of trouble: {len(workload.accepted)} runs accepted, {report.kills} kills, "
+        f"{report.faults} faults",
         "  trouble     " + _counted(report.trouble.done),
         "  runs        " + _counted(found.statuses),
         "  failures    " + (_counted(found.failures) or "none"),
         "  refused     " + (f"{refused}, and submitted again" if refused else "never"),
         f"  examined    {found.effects} effects, {found.unknown_calls} unknown outcomes, {found.operations} operations, {found.streams} streams",
+        f"  recovery    {len(found.recovered_s)} runs of killed workers went on elsewhere: half within {report.recovery_s(0.5):.1f} s, "
+        f"99 of 100 within {report.recovery_s(0.99):.1f} s",
         f"  violations  {len(found.violations)}",
         *(f"    {violation}" for violation in found.violations[:_SHOWN]),
     ]

@@ -15,7 +15,7 @@ async def test_a_bare_machine_is_audited_with_grades_and_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    asked = Asked(data=None, agents=None, agent="", given=None, at_once=20, per_fault=5, environ={"PATH": "/usr/bin:/bin"})
+    asked = Asked(data=None, agents=None, agent="", given=None, at_once=(20, 60), per_fault=5, environ={"PATH": "/usr/bin:/bin"})
     passed = await perform(asked, as_json=True, html=None)
     told = json.loads(capsys.readouterr().out)
     assert passed, told

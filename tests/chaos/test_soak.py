@@ -9,7 +9,7 @@ from examine import examine
 from plimsoll_devstack.mesh import Mesh
 from soak import Sample, Soak, grown, slopes
 from trouble import Trouble
-from workload import AT_ONCE, Workload
+from workload import Workload
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.crash, pytest.mark.soak]
 SETTLE_S = 240.0
@@ -21,8 +21,8 @@ LONG_ENOUGH_S = 600.0  # what fills at first hides what grows for ever
 async def test_nothing_grows_with_time_alone(chaotic: Mesh, pytestconfig: pytest.Config) -> None:
     seconds, seed = pytestconfig.getoption("--soak-seconds"), pytestconfig.getoption("--chaos-seed")
     runs, stop = int(seconds * RUNS_A_SECOND), asyncio.Event()
-    workload, soak = Workload(chaotic, seed, seconds * AT_ONCE / runs), Soak(chaotic, seconds / LOOKS)
-    trouble = Trouble(chaotic, seed, processes=False)
+    workload, soak = Workload(chaotic, seed, seconds / runs), Soak(chaotic, seconds / LOOKS)
+    trouble = Trouble(chaotic, seed, only=("wires",))
     async with asyncio.TaskGroup() as group:
         group.create_task(workload.run(stop, runs))
         group.create_task(soak.run(stop))

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,29 +32,36 @@ class Accepted:
 
 @dataclass(slots=True)
 class Workload:
-    """Attributes:
-    pause_s  seconds that each of the submitters waits after a run was accepted
+    """Runs in a steady stream; what an outage held up is made up for afterwards, as fast as it goes.
+
+    Attributes:
+    every_s  seconds from one run to the next
     refused  how often a submission was refused, by reason; it was made again
     """
 
     mesh: Mesh
     seed: int
-    pause_s: float
+    every_s: float
     accepted: list[Accepted] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     _number: int = 0
 
     async def run(self, stop: asyncio.Event, most: int) -> None:
         """Submit until `stop`, or until so many runs were accepted."""
-        inputs = Inputs(self.seed)
+        inputs, began = Inputs(self.seed), time.monotonic()
         async with connect(address=self.mesh.grpc_address, api_key=self.mesh.api_key) as client, asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(self._submit_on(client, inputs, stop, most))
+                group.create_task(self._submit_on(client, inputs, stop, most, began))
 
-    async def _submit_on(self, client: Client, inputs: "Inputs", stop: asyncio.Event, most: int) -> None:
+    async def _submit_on(self, client: Client, inputs: "Inputs", stop: asyncio.Event, most: int, began: float) -> None:
         while not stop.is_set() and self._number < most:
-            self._number += 1
-            await self._submit(client, *inputs.next(self._number), f"chaos-{self.seed}-{self._number}")
+            number = self._number = self._number + 1
+            given = inputs.next(number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, began + number * self.every_s - time.monotonic())):
+                    await stop.wait()
+            if not stop.is_set():
+                await self._submit(client, *given, f"chaos-{self.seed}-{number}")
 
     async def _submit(self, client: Client, agent: str, value: JsonObject, key: str) -> None:
         """Until it is accepted: the key makes repeats one run."""
@@ -64,7 +73,6 @@ class Workload:
                 await asyncio.sleep(_AGAIN_S)
                 continue
             self.accepted.append(Accepted(run_id=run.id, agent=agent, key=key, input=value))
-            await asyncio.sleep(self.pause_s)
             return
 
 
