@@ -12,7 +12,6 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 _QUEUE_CAP = 4096
-_COMPANY = 2  # so many items have to be expected for a batch to wait for them
 _LONGEST_GAP_S = 0.1
 _WEIGHT = 0.1
 
@@ -20,8 +19,9 @@ _WEIGHT = 0.1
 class Batcher(Generic[Item, Outcome]):
     """Takes what has gathered as soon as a flusher is free, so a single item never waits for company.
 
-    Only with `linger_s`, and while items come so fast that some come within that time, does a batch wait so long to grow: a
-    process that busy gains more from fewer, larger batches than its callers lose.
+    Only with `linger_s`, and while items come so fast that `company` of them are expected within that time, does a batch wait so long to
+    grow: a process that busy gains more from fewer, larger batches than its callers lose. Few callers who wait for their answers never
+    come that fast, and so are not made to wait.
 
     `flush` does a batch and returns an outcome per item, in order, or does none of it and raises. A batch that cannot be done is
     split until the items at fault are alone with their error; one that failed for a passing reason fails as a whole.
@@ -35,11 +35,13 @@ class Batcher(Generic[Item, Outcome]):
         flushers: int = 2,
         batch_cap: int = 512,
         linger_s: float = 0.0,
+        company: int = 2,
     ) -> None:
         self._flush = flush
         self._flushers = flushers
         self._batch_cap = batch_cap
         self._linger_s = linger_s
+        self._company = company
         self._gap_s = _LONGEST_GAP_S  # between two items, on a moving average
         self._last = 0.0
         self._gathering = asyncio.Lock()
@@ -87,7 +89,7 @@ class Batcher(Generic[Item, Outcome]):
                     future.cancel()
 
     async def _linger(self) -> None:
-        if self._gap_s * _COMPANY < self._linger_s and self._queue.qsize() < self._batch_cap:
+        if self._gap_s * self._company < self._linger_s and self._queue.qsize() < self._batch_cap:
             await asyncio.sleep(self._linger_s)
 
     async def _flush_one(self, batch: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:

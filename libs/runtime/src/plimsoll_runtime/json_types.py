@@ -21,7 +21,9 @@ else:  # libraries that read types at run time, such as msgspec, cannot follow a
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 # What orjson writes otherwise than RFC 8785 asks: floats, those that are not finite (as null), and the order of keys with characters that
 # UTF-16 sorts otherwise than UTF-8. What looks like it inside a text goes the long way as well, to the same end.
-_SPECIAL = re.compile(r"(?:^|[:,\[])(?:-?[0-9]+[.e]|null)|[\ue000-\U0010ffff]")
+_SPECIAL_FIRST = re.compile(r"-?[0-9]+[.e]|null")
+_SPECIAL_INSIDE = re.compile(r"[:,\[](?:-?[0-9]+[.e]|null)")
+_SPECIAL_LETTERS = re.compile(r"[\ue000-\U0010ffff]")
 
 
 def parse_json(text: str | bytes, *, field: str = "json") -> JsonValue:
@@ -55,12 +57,17 @@ def canonical(value: JsonValue) -> str:
         text = orjson.dumps(value, option=_SORTED).decode()
     except TypeError:  # an integer beyond 64 bits, a mapping that is no dict, …
         return "".join(_pieces(value))
-    return "".join(_pieces(value)) if _SPECIAL.search(text) else text
+    return "".join(_pieces(value)) if _special(text) else text
 
 
 def digest(value: JsonValue) -> str:
     """SHA-256 of the canonical text, hex."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _special(text: str) -> bool:
+    """Three patterns, each of which the engine can search for by its first character: as one they take four times as long."""
+    return bool(_SPECIAL_INSIDE.search(text) or _SPECIAL_FIRST.match(text) or (not text.isascii() and _SPECIAL_LETTERS.search(text)))
 
 
 def _pieces(value: JsonValue) -> list[str]:

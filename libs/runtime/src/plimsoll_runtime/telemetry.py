@@ -35,9 +35,10 @@ def configure(service: str, otlp_endpoint: str) -> None:
 
 def outgoing() -> str:
     """The traceparent of the present span; empty when there is none."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier)
-    return carrier.get(TRACE_KEY, "")
+    present = trace.get_current_span().get_span_context()
+    if not present.is_valid:
+        return ""
+    return f"00-{present.trace_id:032x}-{present.span_id:016x}-{present.trace_flags:02x}"
 
 
 @contextmanager

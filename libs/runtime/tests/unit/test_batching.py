@@ -66,3 +66,18 @@ async def test_items_that_come_fast_wait_for_each_other_and_one_that_comes_alone
             await asyncio.sleep(0)
     assert len(batches) < 60
     assert sum(batches) == 201
+
+
+async def test_callers_who_are_fewer_than_the_company_are_not_made_to_wait() -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        return batch
+
+    batcher: Batcher[int, int] = Batcher(flush, linger_s=60, company=10**9)
+
+    async def caller() -> None:
+        for number in range(50):
+            assert await batcher.submit(number) == number
+
+    async with asyncio.timeout(30), batcher.running(), asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(caller())

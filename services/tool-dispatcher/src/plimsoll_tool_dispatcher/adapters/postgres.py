@@ -51,7 +51,7 @@ _ACQUIRE_CAP_S = 5.0
 _LOOKS = 5  # at a call that another transaction is just writing
 _FLUSHERS = 2
 _BATCH_CAP = 128
-_LINGER_S = 0.003  # for which reads wait for company when there are hundreds a second
+_LINGER_S, _COMPANY = 0.008, 6  # reads wait so long when so many come meanwhile: from 750 a second on
 _KEPT = 3  # of the pool's connections
 
 
@@ -86,8 +86,12 @@ class PostgresCallLedger:
         self._announcement = announcement
         self._beginnings: Batcher[Reservation, Reserved | None] = Batcher(self._begin, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
         self._endings: Batcher[_Ending, bool] = Batcher(self._end, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
-        self._look_ups: Batcher[Call, Found] = Batcher(self._look_up, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S)
-        self._readings: Batcher[_Reading, bool] = Batcher(self._record, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S)
+        self._look_ups: Batcher[Call, Found] = Batcher(
+            self._look_up, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY
+        )
+        self._readings: Batcher[_Reading, bool] = Batcher(
+            self._record, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

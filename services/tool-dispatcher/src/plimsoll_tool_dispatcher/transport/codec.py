@@ -5,7 +5,7 @@ from plimsoll.tool_dispatcher.v1 import tool_events_pb2, tool_pb2
 from plimsoll_runtime.context import Caller
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import failure_to_proto
-from plimsoll_runtime.json_types import canonical
+from plimsoll_runtime.json_types import canonical, dump_json
 from plimsoll_runtime.outbox import OutboxEvent
 from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto, timestamp_from_proto, timestamp_to_proto
 from plimsoll_runtime.work import work_from_proto, work_to_proto
@@ -70,7 +70,7 @@ def report_to_proto(report: Report) -> pb.DispatchResponse:
     )
     match report.outcome:
         case Succeeded(result=result, degraded=degraded):
-            response.result.CopyFrom(json_to_proto(result))
+            response.result.text = dump_json(result)
             if degraded is not None:
                 response.degraded.CopyFrom(degraded_to_proto(degraded))
         case Failed(failure=failure):

@@ -1,7 +1,7 @@
 """What the dispatcher and a worker process say to each other: length-prefixed JSON frames over a socket pair."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
@@ -133,6 +133,8 @@ _MESSAGES: tuple[type[Any], ...] = (
     Stopped,
 )
 
+_RETURNED = _MESSAGES.index(Returned)
+
 
 class TornFrame(Exception):
     """What came is not a frame of ours."""
@@ -155,7 +157,9 @@ async def read(reader: asyncio.StreamReader, most_bytes: int) -> Message | None:
         return None
     try:
         kind, fields = orjson.loads(body)
+        if kind == _RETURNED:
+            fields["size"] = length
         message: Message = _MESSAGES[kind](**fields)
     except (ValueError, TypeError, IndexError) as error:
         raise TornFrame from error
-    return replace(message, size=length) if isinstance(message, Returned) else message
+    return message
