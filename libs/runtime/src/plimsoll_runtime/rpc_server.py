@@ -115,10 +115,11 @@ class RpcServer:
     async def start(self) -> None:
         """Bind and serve. Raises OSError when the address is taken."""
         server = grpc.aio.server(interceptors=[self._interceptor], options=self._options)
+        named: Any = _ByName(server)
         for service in self._services:
-            service.register(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([s.full_name for s in self._services] + [health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+            service.register(named)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
+        reflection.enable_server_reflection([s.full_name for s in self._services] + [health.SERVICE_NAME, reflection.SERVICE_NAME], named)
         try:
             self.port = (
                 server.add_secure_port(self._listen, self._credentials) if self._credentials else server.add_insecure_port(self._listen)
@@ -138,6 +139,20 @@ class RpcServer:
         """Refuse new calls, let those in flight finish within `grace_s`, then cancel them."""
         if self._server is not None:
             await self._server.stop(grace_s)
+
+
+class _ByName:
+    """A server to which methods are added by their names alone. It would wait for the next call of each registered method by itself, and
+    turn to all of them at every call: with twenty methods that costs a short call a twentieth of its time."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+
+    def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, Any]) -> None:
+        """They are among the generic ones already."""
 
 
 class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is generic, the class is not

@@ -33,8 +33,9 @@ from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
 from plimsoll_model_router.adapters.postgres_ledger import PostgresCallLedger
 from plimsoll_model_router.adapters.postgres_registry import PostgresRegistryStore
 from plimsoll_model_router.adapters.price_alert import PriceAlert
+from plimsoll_model_router.adapters.providers.connections import open_connections
 from plimsoll_model_router.adapters.providers.dialects import upstreams
-from plimsoll_model_router.adapters.providers.http import HttpTransport, open_session
+from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.adapters.providers.rehearsal import FAULTS
 from plimsoll_model_router.adapters.registry_watch import RegistryWatch
 from plimsoll_model_router.adapters.snapshot_file import SnapshotFile
@@ -94,7 +95,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         open_guard(redis, clock, log, space=SCHEMA, share=1 / settings.replicas, registry=metrics.registry, rounds=1)
     )
     tickets = Tickets(guard, clock)
-    session = await stack.enter_async_context(open_session())
+    connections = await stack.enter_async_context(open_connections())
     feedback = await stack.enter_async_context(open_channel(settings.feedback_address or "127.0.0.1:9", settings.server.tls, "feedback"))
 
     relay = OutboxRelay(pool, bus, service_stream(NAME), log)
@@ -104,7 +105,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     ledger = PostgresCallLedger(pool, encoding, clock, log, remember_s=settings.remember_s, committed=Gathered(relay.wake))
     await stack.enter_async_context(ledger.running())
 
-    asked, keys = upstreams(HttpTransport(session, clock), Fits()), Credentials(suppliers.credentials(settings), clock)
+    asked, keys = upstreams(HttpTransport(connections, clock), Fits()), Credentials(suppliers.credentials(settings), clock)
     breaker = BreakerPolicy(failures=settings.breaker.failures, window_s=settings.breaker.window_s, cooldown_s=settings.breaker.cooldown_s)
     timers, limits = suppliers.timers(settings), suppliers.limits(settings)
     attempts = Attempts(asked, tickets, clock, pace, timers=timers, breaker=breaker, limits=limits)

@@ -9,7 +9,8 @@ from model_router_asks import HTTP_DIALECTS
 from model_router_conversations import question
 from model_router_fakes import FakeGate
 from model_router_provider_desk import FINE, Desk, Heard, failover_over
-from plimsoll_model_router.adapters.providers.http import HttpTransport, open_session
+from plimsoll_model_router.adapters.providers.connections import open_connections
+from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.domain.endpoints import Dialect
 from plimsoll_model_router.domain.messages import Opaque, Reasoning, assistant, user
 from plimsoll_model_router.failover.inquiry import Delivery
@@ -45,8 +46,8 @@ def keys() -> Sequence[str]:
 @pytest.fixture
 async def desk(dialect: Dialect, served: ScriptedUpstream, clock: FakeClock, keys: Sequence[str]) -> AsyncIterator[Desk]:
     pauses: list[float] = []
-    async with open_session() as session:
-        failover = failover_over(FakeGate(clock), HttpTransport(session, clock), clock, pauses, keys)
+    async with open_connections() as connections:
+        failover = failover_over(FakeGate(clock), HttpTransport(connections, clock), clock, pauses, keys)
         yield Desk(failover=failover, served=served, dialect=dialect, pauses=pauses)
 
 
@@ -278,9 +279,9 @@ async def test_a_provider_that_is_down_for_a_while_is_left_alone_and_taken_back(
     async with (
         open_redis(RedisSettings(url=Secret(redis_url))) as redis,
         open_guard(redis, clock, logs.get("test"), space="model_router") as guard,
-        open_session() as session,
+        open_connections() as connections,
     ):
-        desk = replace(desk, failover=failover_over(guard, HttpTransport(session, clock), clock, [], ("sk-good",)))
+        desk = replace(desk, failover=failover_over(guard, HttpTransport(connections, clock), clock, [], ("sk-good",)))
         served.down = True
         for _ in range(15):
             assert_whole(await desk.ask("flap"), "secondary")

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import pytest
 from model_router_asks import ALL, HTTP_DIALECTS, KEY, endpoint
 from model_router_conversations import LOOKUP, question
+from plimsoll_model_router.adapters.providers.connections import open_connections
 from plimsoll_model_router.adapters.providers.dialects import upstreams
-from plimsoll_model_router.adapters.providers.http import HttpTransport, open_session
+from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.domain.conversion import ConversionKind
 from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Feature, Timers
 from plimsoll_model_router.domain.generation import Chunk, Finished, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
@@ -44,8 +45,8 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 
 @pytest.fixture
 async def asked(dialect: Dialect, clock: FakeClock) -> AsyncIterator[Upstream]:
-    async with open_session() as session:
-        yield upstreams(HttpTransport(session, clock), Fits())[dialect]
+    async with open_connections() as connections:
+        yield upstreams(HttpTransport(connections, clock), Fits())[dialect]
 
 
 @pytest.fixture

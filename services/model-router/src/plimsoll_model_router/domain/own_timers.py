@@ -22,7 +22,7 @@ class OwnTimers:
     total_s: float = 0.0
 
     def __bool__(self) -> bool:
-        return any(_told(self).values())
+        return bool(self.connect_s or self.first_token_s or self.silence_s or self.total_s)
 
     def over(self, usual: Timers) -> Timers:
         """What holds: one's own, and the usual ones for the rest. Own ones are meant as they are, also for models that think first."""

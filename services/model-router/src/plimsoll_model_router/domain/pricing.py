@@ -1,6 +1,6 @@
 """What a call costs, in millionths of a US dollar."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from plimsoll_runtime.usage import Usage
 
@@ -39,7 +39,15 @@ FREE = Price(input_micros=0, output_micros=0, cached_input_micros=0)
 
 def priced(usage: Usage, price: Price | None) -> Usage:
     """The usage with its cost; without a price it costs nothing that could be told."""
-    return usage if price is None else replace(usage, cost_micros=price.of(usage))
+    if price is None:
+        return usage
+    return Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_micros=price.of(usage),
+    )
 
 
 def most(input_tokens: int, max_output_tokens: int, price: Price) -> int:

@@ -115,7 +115,7 @@ class ModelRouter:
                 tenant=call.asker.tenant,
                 generation=call.generation,
                 fingerprint=fingerprint,
-                outcome=replace(result, call_id=call.call_id),
+                outcome=result if result.call_id == call.call_id else replace(result, call_id=call.call_id),
                 started_at=started_at,
                 duration_s=self._clock.monotonic() - started,
                 choice=call.plan.choice,

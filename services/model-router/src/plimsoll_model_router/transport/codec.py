@@ -1,7 +1,6 @@
 """Protobuf ↔ domain; the only place that knows both."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from plimsoll.model_router.v1 import model_events_pb2 as events
@@ -92,7 +91,7 @@ def body_of(call: CompletedCall) -> Body:
     if not call.generation.wire:
         return NO_BODY
     outcome = call.outcome
-    answer = answer_to_bytes(replace(outcome, attempts=())) if isinstance(outcome, Answer) else b""
+    answer = answer_to_proto(outcome, attempts=()).SerializeToString() if isinstance(outcome, Answer) else b""
     return Body(question=call.generation.wire, answer=answer)
 
 
@@ -128,7 +127,8 @@ def reference_from_proto(message: prompt_pb2.PromptReference, field: str) -> Pro
     return PromptReference(name=message.name, selector=selector)
 
 
-def answer_to_proto(answer: Answer) -> pb.Answer:
+def answer_to_proto(answer: Answer, attempts: Iterable[Attempt] | None = None) -> pb.Answer:
+    """With other attempts than its own, where they are given."""
     message = pb.Answer(
         message=messages.message_to_proto(answer.message),
         stop_reason=messages.stop_to_proto(answer.stop_reason),
@@ -138,7 +138,7 @@ def answer_to_proto(answer: Answer) -> pb.Answer:
         rehearsal=answer.rehearsal,
         confidence=answer.confidence if answer.confidence is not None else _NO_CONFIDENCE,
         prompt_digest=answer.prompt_digest,
-        attempts=_attempts_to_proto(answer.attempts),
+        attempts=_attempts_to_proto(answer.attempts if attempts is None else attempts),
         recorded=answer.recorded,
         cached=answer.cached,
         call_id=answer.call_id,

@@ -91,7 +91,7 @@ def conform(reply: Reply, ask: Ask, report: Report) -> Reply:
         report.dropped("tool_calls", "only one call was asked for; the further ones are left out")
         kept = tuple(part for part in reply.message.parts if not isinstance(part, ToolCall) or part is calls[0])
         reply = replace(reply, message=replace(reply.message, parts=kept))
-    return replace(reply, report=report.conversions)
+    return replace(reply, report=report.conversions) if report.conversions != reply.report else reply
 
 
 def _counted(reply: Reply, ask: Ask, report: Report) -> Reply:

@@ -1,18 +1,18 @@
 """The transport that all dialects share: one question over HTTP, with four timers, and every way it can fail told apart."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import aiohttp
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import DeadlineExpired, Invalid
 from plimsoll_runtime.json_types import JsonObject, dump_json, parse_json, parse_object
 
 from plimsoll_model_router.adapters.providers import failures
+from plimsoll_model_router.adapters.providers.connections import ConnectionBroke, Connections, NotConnected, Response, Unreachable
+from plimsoll_model_router.adapters.providers.response import BadResponse
 from plimsoll_model_router.adapters.providers.sse import EventTooLarge, SseEvent, SseParser
 from plimsoll_model_router.adapters.providers.wire import WireRefusal, WireRequest
 from plimsoll_model_router.domain.endpoints import Timers
@@ -60,8 +60,6 @@ class Patience:
             async with asyncio.timeout_at(self.silent_at):
                 return await step
         except TimeoutError as error:
-            if isinstance(error, aiohttp.ClientError):
-                raise
             raise self._late() from error
 
     def _late(self) -> ProviderError:
@@ -72,30 +70,22 @@ class Patience:
         return failures.late(self._where, "SLOW_START", "did not begin to answer in time")
 
 
-def open_session() -> aiohttp.ClientSession:
-    """The one session of the process: connections are kept and shared, no cookies, no proxies from the environment."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=1024, ttl_dns_cache=60),
-        timeout=aiohttp.ClientTimeout(total=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=True,
-    )
-
-
 class HttpTransport:
-    """Sends requests on a session that somebody else opens and closes."""
+    """Sends requests on connections that somebody else opens and closes."""
 
-    def __init__(self, session: aiohttp.ClientSession, clock: Clock) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, clock: Clock) -> None:
+        self._connections = connections
         self._clock = clock
 
     async def answer(self, request: WireRequest, timers: Timers, where: str) -> JsonObject:
         """The JSON body of the answer. Raises ProviderError, or ProviderRefused for an error status."""
-        patience = Patience(timers, where)
+        return await Patience(timers, where).wait(self._whole(request, timers, where))
+
+    async def _whole(self, request: WireRequest, timers: Timers, where: str) -> JsonObject:
         with _told_apart(where):
-            response = await patience.wait(self._open(request, timers))
+            response = await self._open(request, timers)
             try:
-                body = await patience.wait(_read(response, where))
+                body = await _read(response, where)
             finally:
                 response.close()
         return _as_object(body, response, where)
@@ -116,8 +106,7 @@ class HttpTransport:
                     whole = await patience.wait(_read(response, where))
                     yield _as_object(whole, response, where)
                     return
-                content = response.content
-                while piece := await patience.wait(content.readany()):
+                while piece := await patience.wait(response.piece()):
                     size += len(piece)
                     if size > _BODY_CAP:
                         raise failures.malformed(where, "the answer is too large")
@@ -125,12 +114,11 @@ class HttpTransport:
             finally:
                 response.close()
 
-    async def _open(self, request: WireRequest, timers: Timers) -> aiohttp.ClientResponse:
+    async def _open(self, request: WireRequest, timers: Timers) -> Response:
         """The answer, once it began. Raises ProviderRefused for an error status."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=timers.connect_s)
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **request.headers}
         body = dump_json(request.body).encode()
-        response = await self._session.post(request.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+        response = await self._connections.post(request.url, headers, body, connect_s=timers.connect_s)
         if response.status == 200:
             return response
         try:
@@ -138,39 +126,42 @@ class HttpTransport:
         finally:
             response.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> WireRefusal:
+    async def _refusal(self, response: Response) -> WireRefusal:
+        body = b""
+        while len(body) < _REFUSAL_CAP and (piece := await response.piece()):
+            body += piece
         try:
-            told = parse_json(await response.content.read(_REFUSAL_CAP))
+            told = parse_json(body)
         except Invalid:
             told = None
         if isinstance(told, list) and len(told) == 1:  # one dialect wraps its errors so
             told = told[0]
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = response.headers
         return WireRefusal(status=response.status, headers=headers, body=told if isinstance(told, dict) else {}, at=self._clock.now())
 
 
 @contextmanager
 def _told_apart(where: str) -> Iterator[None]:
-    """The client library's errors as ours."""
+    """The errors of connections as ours."""
     try:
         yield
     except (ProviderError, ProviderRefused):
         raise
-    except aiohttp.ConnectionTimeoutError as error:
+    except NotConnected as error:
         raise failures.not_connected(where) from error
-    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, ssl.SSLError) as error:
+    except Unreachable as error:
         raise failures.unreachable(where) from error
     except EventTooLarge as error:
         raise failures.malformed(where, "an event is too large") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
+    except (ConnectionBroke, BadResponse) as error:
         raise failures.broken(where) from error
-    except ValueError as error:  # the client library refuses headers with line breaks
+    except ValueError as error:  # a header with a line break
         raise failures.unsendable(where) from error
 
 
-async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:
+async def _read(response: Response, where: str) -> bytes:
     pieces, size = [], 0
-    async for piece in response.content.iter_any():
+    while piece := await response.piece():
         size += len(piece)
         if size > _BODY_CAP:
             raise failures.malformed(where, "the answer is too large")
@@ -178,7 +169,7 @@ async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:
     return b"".join(pieces)
 
 
-def _as_object(body: bytes, response: aiohttp.ClientResponse, where: str) -> JsonObject:
+def _as_object(body: bytes, response: Response, where: str) -> JsonObject:
     if "json" not in response.content_type:
         raise failures.not_json(where, response.content_type)
     try:

@@ -77,7 +77,7 @@ class HttpUpstream:
         """The answer at once. Where a stream was wanted, its text comes as one piece."""
         if one.ask.streaming:
             one.report.emulated("stream", "the provider answers at once")
-        sent = replace(one.ask, streaming=False)
+        sent = replace(one.ask, streaming=False) if one.ask.streaming else one.ask
         body = await self._transport.answer(self._codec.request(sent, one.report), one.ask.timers, one.where)
         return _at_once(self._codec.decode(body, sent, one.report), one)
 
