@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 from doors import Door
-from engine import Engine
+from engine import Beside, Engine
 from fleets import Fleet, Wanted
 from plimsoll_runtime.json_types import JsonObject
 
@@ -50,6 +50,24 @@ class ContainerMesh:
     def image(self, service: str) -> str:
         """The image of a service."""
         return f"plimsoll/{service}:{self.wanted.variables['PLIMSOLL_TAG']}"
+
+    @property
+    def network(self) -> str:
+        """Where the mesh's containers meet."""
+        return f"{self.engine.project}_mesh"
+
+    def another(self, service: str, settings: Mapping[str, str], *, secrets: Path | None = None, mounts: Sequence[str] = ()) -> Beside:
+        """One more of a service beside the mesh, with other settings: one that is given here takes the place of its file."""
+        image = {"worker": "orchestrator"}.get(service, service)
+        own: list[str] = self.engine.containers(service)[0].attrs["Config"]["Env"]
+        kept = [pair for pair in own if pair.startswith("PLIMSOLL_") and pair.partition("=")[0].removesuffix("_FILE") not in settings]
+        return Beside(
+            image=self.image(image),
+            command=["python3", "-m", f"plimsoll_{image.replace('-', '_')}"],
+            network=self.network,
+            mounts=[f"{secrets or self.place / 'secrets'}/{image}:/run/secrets:ro", *mounts],
+            environment=[*kept, *(f"{name}={value}" for name, value in settings.items())],
+        )
 
     async def query(self, database: str, statement: str) -> list[JsonObject]:
         """The rows of a query, as the database's superuser."""

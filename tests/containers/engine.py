@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import docker
 from docker.errors import DockerException
@@ -108,33 +109,56 @@ class Engine:
 
     def logs(self, service: str) -> str:
         """Everything the containers of a service have written."""
-        return "".join(one.logs().decode(errors="replace") for one in self.containers(service, gone_too=True))
+        return "".join(said(one) for one in self.containers(service, gone_too=True))
 
-    async def once(
-        self,
-        image: str,
-        command: Sequence[str],
-        *,
-        network: str = "none",
-        mounts: Sequence[str] = (),
-        environment: Sequence[str] = (),
-        enough: Callable[[str], bool] = lambda _: False,
-    ) -> Said:
+    async def once(self, beside: "Beside", enough: Callable[[str], bool] = lambda _: False) -> Said:
         """Run a container that belongs to nobody, to its end or until it has said enough."""
+        async with self.running(beside) as container:
+
+            async def ended_or_enough() -> bool:
+                await asyncio.to_thread(container.reload)
+                return container.status == "exited" or enough(said(container))
+
+            await eventually(ended_or_enough, within_s=_ONCE_WITHIN_S)
+            return Said(code=int(container.attrs["State"]["ExitCode"]), text=said(container))
+
+    @asynccontextmanager
+    async def running(self, beside: "Beside") -> AsyncIterator[Container]:
+        """A container that is no part of the mesh, while it is needed; one that a killed run left goes first."""
+        for left in self.client.containers.list(all=True, filters={"name": f"^/{self.project}-{beside.name}$"}) if beside.name else ():
+            left.remove(force=True)
         container = await asyncio.to_thread(
             lambda: self.client.containers.create(
-                image, list(command[1:]), entrypoint=command[0], network=network, environment=list(environment), volumes=list(mounts)
+                beside.image,
+                list(beside.command[1:]),
+                entrypoint=beside.command[0],
+                name=f"{self.project}-{beside.name}" if beside.name else None,
+                network=beside.network,
+                environment=list(beside.environment),
+                volumes=list(beside.mounts),
+                tmpfs=dict(beside.tmpfs),
             )
         )
-
-        async def ended_or_enough() -> bool:
-            await asyncio.to_thread(container.reload)
-            return container.status == "exited" or enough(container.logs().decode(errors="replace"))
-
         try:
             await asyncio.to_thread(container.start)
-            await eventually(ended_or_enough, within_s=_ONCE_WITHIN_S)
-            code = int(container.attrs["State"]["ExitCode"])
-            return Said(code=code, text=container.logs().decode(errors="replace"))
+            yield container
         finally:
             await asyncio.to_thread(lambda: container.remove(force=True))
+
+
+def said(container: Container) -> str:
+    """Everything that a container has written."""
+    return container.logs().decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A container beside the mesh: what it runs, and what it is given. With a name it can be reached as `<project>-<name>`."""
+
+    image: str
+    command: Sequence[str]
+    name: str = ""
+    network: str = "none"
+    mounts: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)

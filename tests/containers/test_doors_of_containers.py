@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from container_mesh import SERVICES, ContainerMesh
 from doors import ended, submit
-from engine import SERVICE_LABEL
+from engine import SERVICE_LABEL, Beside
 from fleets import ROOT
 from plimsoll_testkit.upstream import ANSWER
 
@@ -97,7 +97,7 @@ async def test_nobody_is_root_and_nobody_can_change_the_program(mesh: ContainerM
 
 
 async def test_a_stranger_on_the_network_gets_in_nowhere(mesh: ContainerMesh) -> None:
-    said = await mesh.engine.once(mesh.image("memory"), ["python3", "-c", _STRANGER], network=f"{mesh.engine.project}_mesh")
+    said = await mesh.engine.once(Beside(image=mesh.image("memory"), command=["python3", "-c", _STRANGER], network=mesh.network))
     assert said.code == 0, said.text
     outcomes = {tuple(line.split()[:2]) for line in said.text.splitlines() if line.startswith(("SHUT ", "OPEN "))}
     assert outcomes == {("SHUT", door) for door in ("grpc", "postgres", "redis", "nats")}
@@ -106,7 +106,7 @@ async def test_a_stranger_on_the_network_gets_in_nowhere(mesh: ContainerMesh) ->
 @pytest.mark.parametrize("service", ["gateway", "orchestrator", "tool-dispatcher", "model-router", "memory", "feedback"])
 async def test_a_service_without_settings_names_every_one_that_is_missing(mesh: ContainerMesh, service: str) -> None:
     name = service.replace("-", "_")
-    said = await mesh.engine.once(mesh.image(service), ["python3", "-m", f"plimsoll_{name}"])
+    said = await mesh.engine.once(Beside(image=mesh.image(service), command=["python3", "-m", f"plimsoll_{name}"]))
     assert said.code == 2
     for setting in ("POSTGRES_DSN", "TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"):
         assert f"PLIMSOLL_{name.upper()}_{setting}: is not set" in said.text
@@ -114,17 +114,8 @@ async def test_a_service_without_settings_names_every_one_that_is_missing(mesh: 
 
 
 async def test_with_a_wrong_password_a_service_says_so_in_a_line_and_keeps_trying(mesh: ContainerMesh) -> None:
-    own: list[str] = mesh.engine.containers("memory")[0].attrs["Config"]["Env"]
-    dsn = "postgresql://memory:wrong@postgres:5432/plimsoll"
-    environment = [pair for pair in own if pair.startswith("PLIMSOLL_") and "DSN" not in pair]
-    said = await mesh.engine.once(
-        mesh.image("memory"),
-        ["python3", "-m", "plimsoll_memory"],
-        network=f"{mesh.engine.project}_mesh",
-        mounts=[f"{mesh.place}/secrets/memory:/run/secrets:ro"],
-        environment=[*environment, f"PLIMSOLL_MEMORY_POSTGRES_DSN={dsn}"],
-        enough=lambda text: text.count("service.waiting") > 1,
-    )
+    wrong = mesh.another("memory", {"PLIMSOLL_MEMORY_POSTGRES_DSN": "postgresql://memory:wrong@postgres:5432/plimsoll"})
+    said = await mesh.engine.once(wrong, enough=lambda text: text.count("service.waiting") > 1)
     lines = [line for line in said.text.splitlines() if "service.waiting" in line]
     assert len(lines) > 1, said.text
     assert all("DATABASE_REFUSED" in line and "the database does not know this role, password or database" in line for line in lines)
