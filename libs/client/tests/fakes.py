@@ -11,6 +11,8 @@ import grpc
 from client_control import FakeControl
 from client_knowledge import FakeKnowledge
 from client_learning import FakeLearning
+from client_registry import FakeRegistry
+from client_toolbox import FakeToolbox
 from grpc_status import rpc_status
 from plimsoll.gateway.v1 import agents_pb2, approvals_pb2, feedback_pb2, models_pb2, runs_pb2, tools_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
@@ -76,7 +78,7 @@ class FakeRun:
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
-class FakeGateway(FakeControl, FakeKnowledge, FakeLearning, rpc.GatewayServiceServicer):
+class FakeGateway(FakeControl, FakeKnowledge, FakeLearning, FakeRegistry, FakeToolbox, rpc.GatewayServiceServicer):
     """`scripts` says what runs of an agent do; `refusals` fails the next calls of a method; `cuts` ends streams after so many entries."""
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: N802 - gRPC names the methods
 """The part of the fake gateway that keeps what happened and what is learned from it."""
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from plimsoll.common.v1 import failure_pb2
@@ -15,7 +16,7 @@ from plimsoll.feedback.v1 import (
     trace_pb2,
 )
 from plimsoll.gateway.v1 import learning_pb2, monitors_pb2, traces_pb2
-from plimsoll_runtime.errors import NotFound
+from plimsoll_runtime.errors import NotFound, Unavailable
 
 Context = Any
 Kept = TypeVar("Kept")
@@ -66,6 +67,9 @@ class FakeLearning:
         self.evaluations: dict[str, evaluation_service_pb2.Evaluation] = {}
         self.started: list[learning_pb2.StartEvaluationRequest] = []
         self.improvements: dict[str, improvement_service_pb2.Improvement] = {}
+        self.plans: dict[str, improvement_service_pb2.ImprovementPlan] = {}
+        self.examples: list[dataset_pb2.Example] = []
+        self.export_breaks = False
         self.monitors: dict[str, monitor_pb2.Monitor] = {}
 
     async def ListTraces(self, request: traces_pb2.ListTracesRequest, context: Context) -> traces_pb2.ListTracesResponse:
@@ -222,6 +226,73 @@ class FakeLearning:
         await self._enter("GetScoreboard", context)
         standing = evaluation_service_pb2.Standing(task=request.task, provider="local", model="small", calls=9, judged=4, quality=0.5)
         return learning_pb2.GetScoreboardResponse(standings=[standing])
+
+    async def SelectCandidates(
+        self, request: learning_pb2.SelectCandidatesRequest, context: Context
+    ) -> learning_pb2.SelectCandidatesResponse:
+        await self._enter("SelectCandidates", context)
+        await self._kept(self.datasets, request.dataset, "DATASET_NOT_FOUND", context)
+        return learning_pb2.SelectCandidatesResponse(selected=3, duplicates=1)
+
+    async def ListDisputed(self, request: learning_pb2.ListDisputedRequest, context: Context) -> learning_pb2.ListDisputedResponse:
+        await self._enter("ListDisputed", context)
+        item = dataset_pb2.AnnotationItem(item_id="itm_1", input={"text": '{"question":"late"}'})
+        item.annotations.add(annotator="ann", expected={"text": '"return"'})
+        item.annotations.add(annotator="bob", expected={"text": '"refund"'})
+        return learning_pb2.ListDisputedResponse(items=[item])
+
+    async def ListExamples(self, request: learning_pb2.ListExamplesRequest, context: Context) -> learning_pb2.ListExamplesResponse:
+        await self._enter("ListExamples", context)
+        start = int(request.page_token or 0)
+        page = self.examples[start : start + request.page_size]
+        onward = str(start + len(page)) if start + len(page) < len(self.examples) else ""
+        return learning_pb2.ListExamplesResponse(examples=page, next_page_token=onward)
+
+    async def DeleteExample(self, request: learning_pb2.DeleteExampleRequest, context: Context) -> learning_pb2.DeleteExampleResponse:
+        await self._enter("DeleteExample", context)
+        kept = [one for one in self.examples if one.example_id != request.example_id]
+        deleted, self.examples = len(kept) < len(self.examples), kept
+        return learning_pb2.DeleteExampleResponse(deleted=deleted)
+
+    async def ExportDataset(
+        self, request: learning_pb2.ExportDatasetRequest, context: Context
+    ) -> AsyncIterator[learning_pb2.ExportDatasetResponse]:
+        await self._enter("ExportDataset", context)
+        await self._kept(self.datasets, request.dataset, "DATASET_NOT_FOUND", context)
+        yield learning_pb2.ExportDatasetResponse(lineage={"text": '{"digest":"d"}'})
+        for one in self.examples:
+            yield learning_pb2.ExportDatasetResponse(line=one.expected)
+        if self.export_breaks:
+            await self._refuse(context, Unavailable("the database went away"))
+
+    async def CancelEvaluation(
+        self, request: learning_pb2.CancelEvaluationRequest, context: Context
+    ) -> learning_pb2.CancelEvaluationResponse:
+        await self._enter("CancelEvaluation", context)
+        kept = await self._kept(self.evaluations, request.evaluation_id, "EVALUATION_NOT_FOUND", context)
+        cancelled, kept.state = (
+            kept.state != evaluation_service_pb2.EVALUATION_STATE_CANCELLED,
+            evaluation_service_pb2.EVALUATION_STATE_CANCELLED,
+        )
+        return learning_pb2.CancelEvaluationResponse(cancelled=cancelled)
+
+    async def ProposeRoute(self, request: learning_pb2.ProposeRouteRequest, context: Context) -> learning_pb2.ProposeRouteResponse:
+        await self._enter("ProposeRoute", context)
+        await self._kept(self.datasets, request.dataset, "DATASET_NOT_FOUND", context)
+        return learning_pb2.ProposeRouteResponse(route_digest="d9", evaluation_id="evl_9", reason="cheaper, as good")
+
+    async def PutImprovementPlan(
+        self, request: learning_pb2.PutImprovementPlanRequest, context: Context
+    ) -> learning_pb2.PutImprovementPlanResponse:
+        await self._enter("PutImprovementPlan", context)
+        self.plans[request.prompt] = request.plan
+        return learning_pb2.PutImprovementPlanResponse(plan=request.plan)
+
+    async def ListImprovementPlans(
+        self, _: learning_pb2.ListImprovementPlansRequest, context: Context
+    ) -> learning_pb2.ListImprovementPlansResponse:
+        await self._enter("ListImprovementPlans", context)
+        return learning_pb2.ListImprovementPlansResponse(plans=self.plans.values())
 
     async def _kept(self, kept: dict[str, Kept], name: str, reason: str, context: Context) -> Kept:
         if name not in kept:

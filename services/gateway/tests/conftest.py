@@ -4,7 +4,19 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("fakes", "behaviour", "messages", "peers", "door", "cases", "feedback_cases", "learning_cases", "issuer"):
+for _name in (
+    "fakes",
+    "behaviour",
+    "messages",
+    "peers",
+    "door",
+    "cases",
+    "feedback_cases",
+    "learning_cases",
+    "registry_cases",
+    "tool_cases",
+    "issuer",
+):
     _spec = importlib.util.spec_from_file_location(f"gateway_{_name}", Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None

@@ -8,6 +8,7 @@ from plimsoll.feedback.v1 import improvement_service_pb2 as improvements
 DATASET = dataset_pb2.Dataset(name="hard", prompt="answer", rules=[{"low_confidence": 0.5}], training_examples=7)
 EVALUATION = evaluations.Evaluation(evaluation_id="evl_1", state=evaluations.EVALUATION_STATE_RUNNING, wanted=60, answered=5)
 IMPROVEMENT = improvements.Improvement(improvement_id="imp_1", state=improvements.IMPROVEMENT_STATE_PROMOTED)
+PLAN = improvements.ImprovementPlan(prompt="answer", dataset="hard")
 
 LEARNING = [
     Case(
@@ -151,5 +152,92 @@ LEARNING = [
         heard=evaluations.GetScoreboardRequest(task="answering"),
         answer=evaluations.GetScoreboardResponse(standings=[{"model": "small", "quality": 0.5}]),
         shows={"standings.0.quality": 0.5},
+    ),
+    Case(
+        method="SelectCandidates",
+        http="POST",
+        path="/v1/datasets/hard:select",
+        service="feedback",
+        heard=dataset_service_pb2.SelectCandidatesRequest(dataset="hard"),
+        answer=dataset_service_pb2.SelectCandidatesResponse(selected=3, duplicates=2, lost=1),
+        shows={"selected": "3", "duplicates": "2", "lost": "1"},
+    ),
+    Case(
+        method="ListDisputed",
+        http="GET",
+        path="/v1/datasets/hard/disputed",
+        service="feedback",
+        heard=dataset_service_pb2.ListDisputedRequest(dataset="hard"),
+        answer=dataset_service_pb2.ListDisputedResponse(
+            items=[{"item_id": "itm_1", "annotations": [{"annotator": "ann", "expected": {"text": "1"}}]}]
+        ),
+        shows={"items.0.itemId": "itm_1", "items.0.annotations.0.expected": 1},
+    ),
+    Case(
+        method="ListExamples",
+        http="GET",
+        path="/v1/datasets/hard/examples?version=4&pageSize=2&pageToken=p",
+        service="feedback",
+        heard=dataset_service_pb2.ListExamplesRequest(dataset="hard", version=4, page_size=2, page_token="p"),
+        answer=dataset_service_pb2.ListExamplesResponse(
+            examples=[{"example_id": "ex_1", "part": dataset_pb2.DATASET_PART_TRAINING}], next_page_token="u"
+        ),
+        shows={"examples.0.part": "DATASET_PART_TRAINING", "nextPageToken": "u"},
+    ),
+    Case(
+        method="DeleteExample",
+        http="DELETE",
+        path="/v1/datasets/hard/examples/ex_1",
+        service="feedback",
+        heard=dataset_service_pb2.DeleteExampleRequest(dataset="hard", example_id="ex_1"),
+        answer=dataset_service_pb2.DeleteExampleResponse(deleted=True),
+        shows={"deleted": True},
+    ),
+    Case(
+        method="CancelEvaluation",
+        http="POST",
+        path="/v1/evaluations/evl_1:cancel",
+        service="feedback",
+        heard=evaluations.CancelEvaluationRequest(evaluation_id="evl_1"),
+        answer=evaluations.CancelEvaluationResponse(cancelled=True),
+        shows={"cancelled": True},
+    ),
+    Case(
+        method="ProposeRoute",
+        http="POST",
+        path="/v1/routes:propose",
+        body={"task": "answering", "dataset": "hard", "qualityTolerance": 0.25},
+        service="feedback",
+        heard=evaluations.ProposeRouteRequest(task="answering", dataset="hard", quality_tolerance=0.25),
+        answer=evaluations.ProposeRouteResponse(route_digest="d1", evaluation_id="evl_1", reason="cheaper"),
+        shows={"routeDigest": "d1", "evaluationId": "evl_1", "reason": "cheaper"},
+    ),
+    Case(
+        method="PutImprovementPlan",
+        http="PUT",
+        path="/v1/improvement-plans/answer",
+        body={"dataset": "hard", "every": "3600s", "minimumNewExamples": 5, "onAlert": True, "rules": {"scorers": ["exact"]}},
+        service="feedback",
+        heard=improvements.PutImprovementPlanRequest(
+            plan={
+                "prompt": "answer",
+                "dataset": "hard",
+                "every": {"seconds": 3600},
+                "minimum_new_examples": 5,
+                "on_alert": True,
+                "rules": {"scorers": ["exact"]},
+            }
+        ),
+        answer=improvements.PutImprovementPlanResponse(plan=PLAN),
+        shows={"plan.prompt": "answer"},
+    ),
+    Case(
+        method="ListImprovementPlans",
+        http="GET",
+        path="/v1/improvement-plans",
+        service="feedback",
+        heard=improvements.ListImprovementPlansRequest(),
+        answer=improvements.ListImprovementPlansResponse(plans=[PLAN]),
+        shows={"plans.0.dataset": "hard"},
     ),
 ]

@@ -112,6 +112,66 @@ class Annotated:
     example_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputedItem:
+    """An item about which annotators do not agree, with what each said."""
+
+    item: AnnotationItem
+    said: tuple[tuple[str, JsonValue], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """What a look at production brought: calls that a rule selected, of these too much like others, and those whose body is gone."""
+
+    selected: int
+    duplicates: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """A question with the right answer, and what was answered in production."""
+
+    id: str
+    input: JsonValue
+    expected: JsonValue
+    answer: JsonValue
+    label: str
+    since_version: int
+    run_id: str
+    annotators: tuple[str, ...]
+
+
+class ExportFormat(StrEnum):
+    """What fine-tuning takes."""
+
+    CHAT = "chat"
+    PREFERENCE = "preference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposedRoute:
+    """`route_digest` is empty when the present route is the best that is known."""
+
+    route_digest: str
+    evaluation_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImprovementPlan:
+    """How a prompt is improved: by itself every `every_s`, on alerts, or by command only."""
+
+    prompt: str
+    dataset: str
+    label: str = ""
+    every_s: float | None = None
+    on_alert: bool = False
+    minimum_new_examples: int = 0
+    reflection_prompt: str = ""
+
+
 class EvaluationSubject(StrEnum):
     """What is compared."""
 

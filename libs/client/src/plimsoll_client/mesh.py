@@ -15,6 +15,7 @@ from plimsoll_client.resources.approvals import Approvals
 from plimsoll_client.resources.catalog import Agents, Models, Prompts, Tools
 from plimsoll_client.resources.feedback import Feedback
 from plimsoll_client.resources.keys import Keys
+from plimsoll_client.resources.labels import Labels
 from plimsoll_client.resources.learning import Datasets, Evaluations, Improvements
 from plimsoll_client.resources.memory import Memory
 from plimsoll_client.resources.monitors import Alerts, Monitors
@@ -40,6 +41,7 @@ class Mesh:
         self.tools = Tools(stub, calls)
         self.prompts = Prompts(stub, calls)
         self.models = Models(stub, calls)
+        self.labels = Labels(stub, calls)
         self.memory = Memory(stub, calls)
         self.feedback = Feedback(stub, calls)
         self.traces = Traces(stub, calls)

@@ -33,15 +33,15 @@ async def test_a_rule_that_is_none_is_refused_with_those_that_are(gateway: FakeG
 
 async def test_items_are_claimed_and_annotated(gateway: FakeGateway, plimsoll: Shell) -> None:
     await plimsoll(*PUT)
-    assert await plimsoll("dataset", "claim", "hard", "--as", "ann") == 0
+    assert await plimsoll("dataset", "claim", "hard") == 0
     assert "itm_1" in plimsoll.out
-    assert await plimsoll("dataset", "annotate", "itm_1", "--answer", "return", "--as", "ann") == 0
+    assert await plimsoll("dataset", "annotate", "itm_1", "--answer", "return") == 0
     assert plimsoll.out == "itm_1: agreed, example exa_1\n"
     assert await plimsoll("dataset", "annotate", "itm_1", "--answer", '{"intent": "return"}') == 0
     assert await plimsoll("dataset", "annotate", "itm_1", "--discard", "--json") == 0
     assert plimsoll.json() == {"state": "discarded", "example_id": ""}
     said = gateway.annotations
-    assert [(one.annotator, one.expected.text) for one in said[:2]] == [("ann", '"return"'), ("", '{"intent":"return"}')]
+    assert [one.expected.text for one in said[:2]] == ['"return"', '{"intent":"return"}']
     assert await plimsoll("dataset", "annotate", "itm_1") == 2
     assert await plimsoll("dataset", "annotate", "itm_1", "--answer", "x", "--discard") == 2
     assert len(said) == 3

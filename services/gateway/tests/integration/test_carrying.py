@@ -8,6 +8,8 @@ from gateway_cases import ACTOR, ORCHESTRATOR, RUN, Case
 from gateway_door import Door, open_door
 from gateway_feedback_cases import FEEDBACK
 from gateway_learning_cases import LEARNING
+from gateway_registry_cases import REGISTRY
+from gateway_tool_cases import TOOLS
 from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
@@ -16,7 +18,6 @@ from plimsoll.gateway.v1 import gateway_service_pb2
 from plimsoll.memory.v1 import memory_service_pb2 as memory_pb
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
-from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as dispatcher_pb
 from plimsoll_gateway.transport.transcoder import Received, Transcoder
 
 OWN = {
@@ -34,24 +35,8 @@ CASES = [
     *ORCHESTRATOR,
     *FEEDBACK,
     *LEARNING,
-    Case(
-        method="ListTools",
-        http="GET",
-        path="/v1/tools",
-        service="tool_dispatcher",
-        heard=dispatcher_pb.ListToolsRequest(),
-        answer=dispatcher_pb.ListToolsResponse(tools=[{"name": "refund"}]),
-        shows={"tools.0.name": "refund"},
-    ),
-    Case(
-        method="GetTool",
-        http="GET",
-        path="/v1/tools/refund",
-        service="tool_dispatcher",
-        heard=dispatcher_pb.GetToolRequest(name="refund"),
-        answer=dispatcher_pb.GetToolResponse(tool={"name": "refund", "timeout": {"seconds": 5}}),
-        shows={"tool.timeout": "5s"},
-    ),
+    *REGISTRY,
+    *TOOLS,
     Case(
         method="RegisterPrompt",
         http="POST",
@@ -364,7 +349,7 @@ def at(document: object, path: str) -> object:
 
 
 def test_every_method_has_its_case():
-    assert {case.method for case in CASES} | {"FollowRun"} | OWN == {method.name for method in SERVICE.methods}
+    assert {case.method for case in CASES} | {"FollowRun", "ExportDataset"} | OWN == {method.name for method in SERVICE.methods}
 
 
 async def carry_over_rest(door: Door, case: Case) -> dict[str, object]:

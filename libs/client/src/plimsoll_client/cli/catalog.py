@@ -7,6 +7,7 @@ import typer
 
 from plimsoll_client.cli.checking import check_agents
 from plimsoll_client.cli.dry_run import dry_run
+from plimsoll_client.cli.labels import list_moves, list_versions, move_label, roll_back_label
 from plimsoll_client.cli.options import AsJson, Data
 from plimsoll_client.cli.output import (
     console,
@@ -24,6 +25,16 @@ from plimsoll_client.cli.output import (
 from plimsoll_client.cli.program import spelled
 from plimsoll_client.cli.references import missing
 from plimsoll_client.cli.session import on_mesh
+from plimsoll_client.cli.tools import (
+    accept_tool,
+    disable_tool,
+    enable_tool,
+    pin_tool,
+    register_tools,
+    unpin_tool,
+    unregister_tool,
+)
+from plimsoll_client.cli.tools import list_versions as list_tool_versions
 from plimsoll_client.models import Accepts, Agent, Model
 
 if TYPE_CHECKING:
@@ -33,12 +44,24 @@ if TYPE_CHECKING:
 app = typer.Typer()
 agents = typer.Typer(help="Agents: list, show, check a graph, and apply a folder.", no_args_is_help=True, rich_markup_mode=None)
 tools = typer.Typer(help="Tools that agents may call.", no_args_is_help=True, rich_markup_mode=None)
-prompts = typer.Typer(help="Prompts and their labels.", no_args_is_help=True, rich_markup_mode=None)
+prompts = typer.Typer(help="Prompts, their versions and labels.", no_args_is_help=True, rich_markup_mode=None)
 models = typer.Typer(help="Models that can answer.", no_args_is_help=True, rich_markup_mode=None)
 for group, name in ((agents, "agents"), (tools, "tools"), (prompts, "prompts"), (models, "models")):
     app.add_typer(group, name=name)
 agents.command("check")(check_agents)
 agents.command("dry-run")(dry_run)
+prompts.command("versions")(list_versions)
+prompts.command("move")(move_label)
+prompts.command("rollback")(roll_back_label)
+prompts.command("moves")(list_moves)
+tools.command("register")(register_tools)
+tools.command("unregister")(unregister_tool)
+tools.command("versions")(list_tool_versions)
+tools.command("disable")(disable_tool)
+tools.command("enable")(enable_tool)
+tools.command("pin")(pin_tool)
+tools.command("unpin")(unpin_tool)
+tools.command("accept")(accept_tool)
 
 
 @agents.command("list")

@@ -6,6 +6,7 @@ import orjson
 import typer
 from plimsoll_runtime.errors import FieldProblem
 
+from plimsoll_client.cli.examples import delete_example, disputed, examples, export, select
 from plimsoll_client.cli.feedback import category_named
 from plimsoll_client.cli.options import AsJson, Data, Limit
 from plimsoll_client.cli.output import console, pretty, print_json, print_list, table, visible, when
@@ -17,9 +18,16 @@ from plimsoll_client.learning import Dataset, DatasetDraft, Failing, LowConfiden
 app = typer.Typer()
 group = typer.Typer(help="Datasets that build themselves from production.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(group, name="dataset")
+for command, verb in (
+    ("select", select),
+    ("disputed", disputed),
+    ("examples", examples),
+    ("delete-example", delete_example),
+    ("export", export),
+):
+    group.command(command)(verb)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The dataset's name", show_default=False)]
-Annotator = Annotated[str, typer.Option("--as", metavar="NAME", help="Who annotates [default: your key]", show_default=False)]
 
 
 @group.command()
@@ -80,9 +88,9 @@ def show(name: Name, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @group.command()
-def claim(name: Name, annotator: Annotator = "", limit: Limit = 10, data: Data = None, as_json: AsJson = False) -> None:
+def claim(name: Name, limit: Limit = 10, data: Data = None, as_json: AsJson = False) -> None:
     """Take items to annotate; for a quarter of an hour nobody else gets them."""
-    found = on_mesh(data, lambda mesh: mesh.datasets.claim(name, annotator=annotator, limit=limit))
+    found = on_mesh(data, lambda mesh: mesh.datasets.claim(name, limit=limit))
     rows = (
         (
             item.id,
@@ -103,22 +111,21 @@ def annotate(
     answer: Annotated[str, typer.Option("--answer", help="The right answer: a text, or JSON", show_default=False)] = "",
     file: Annotated[str, typer.Option("--file", metavar="FILE|-", help="The right answer out of a file", show_default=False)] = "",
     discard: Annotated[bool, typer.Option("--discard", help="The item is of no use")] = False,
-    annotator: Annotator = "",
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would have been right."""
+    """Say what would have been right. Your key is your voice: however often it speaks, it counts once."""
     if sum(map(bool, (answer, file, discard))) != 1:
         raise BadInput("one answer is needed", remedy="Give one of --answer, --file, --discard")
     if discard:
-        said = on_mesh(data, lambda mesh: mesh.datasets.discard(item, annotator=annotator))
+        said = on_mesh(data, lambda mesh: mesh.datasets.discard(item))
     else:
         text = text_of(read_given(file)) if file else answer
         try:
             expected = orjson.loads(text)
         except orjson.JSONDecodeError:
             expected = text
-        said = on_mesh(data, lambda mesh: mesh.datasets.annotate(item, expected, annotator=annotator))
+        said = on_mesh(data, lambda mesh: mesh.datasets.annotate(item, expected))
     if as_json:
         print_json(said)
     else:

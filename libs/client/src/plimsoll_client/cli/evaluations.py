@@ -8,6 +8,7 @@ import typer
 
 from plimsoll_client.cli.options import AsJson, Data, Key, Limit
 from plimsoll_client.cli.output import console, money, print_json, print_list, print_table, seconds, table, visible, when
+from plimsoll_client.cli.plans import plan, plans
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.learning import Evaluation, EvaluationSubject, Improvement, ReportFormat
 
@@ -16,6 +17,8 @@ evaluations = typer.Typer(help="Compare versions on what nothing learned from.",
 improvements = typer.Typer(help="Make prompts better from what people corrected.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluations, name="eval")
 app.add_typer(improvements, name="improve")
+improvements.command("plan")(plan)
+improvements.command("plans")(plans)
 
 
 class Subject(StrEnum):
@@ -73,6 +76,37 @@ def list_evaluations(
     )
     made = table(("evaluation", "state", "verdict", "started", "answers", "dataset", "of"), rows, right=("answers",))
     print_list(found, made, as_json=as_json, empty="There are no evaluations.")
+
+
+@evaluations.command("cancel")
+def cancel_evaluation(evaluation: EvaluationId, data: Data = None, as_json: AsJson = False) -> None:
+    """Stop an evaluation that has not ended."""
+    cancelled = on_mesh(data, lambda mesh: mesh.evaluations.cancel(evaluation))
+    if as_json:
+        print_json({"cancelled": cancelled})
+    else:
+        console().print(visible(f"{evaluation}: {'cancelled' if cancelled else 'had ended'}"), soft_wrap=True)
+
+
+@evaluations.command("propose-route")
+def propose_route(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="As `plimsoll scoreboard` shows it", show_default=False)],
+    dataset: Annotated[str, typer.Option("--dataset", help="Whose held-out part is asked", show_default=False)],
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Quality that a cheaper model may lack [default: 0.02]", min=0, max=1, show_default=False)
+    ] = 0.0,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register the route that the scoreboard suggests, and start its evaluation; no label moves."""
+    told = on_mesh(data, lambda mesh: mesh.evaluations.propose_route(task, dataset, quality_tolerance=tolerance))
+    if as_json:
+        print_json(told)
+        return
+    console().print(visible(told.reason), soft_wrap=True)
+    for title, text in (("route", told.route_digest), ("evaluation", told.evaluation_id)):
+        if text:
+            console().print(visible(f"{title} {text}"), soft_wrap=True)
 
 
 @evaluations.command()

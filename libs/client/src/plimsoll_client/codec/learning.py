@@ -1,7 +1,7 @@
 """Datasets, evaluations, improvements and standings."""
 
 from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2, evaluation_service_pb2, improvement_service_pb2
-from plimsoll_runtime.wire import duration_to_proto, json_from_proto
+from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_from_proto
 
 from plimsoll_client.codec.observations import category_from_proto, category_to_proto
 from plimsoll_client.codec.words import moment, word
@@ -10,17 +10,20 @@ from plimsoll_client.learning import (
     AnnotationState,
     Dataset,
     DatasetDraft,
+    DisputedItem,
     Evaluation,
     EvaluationState,
     EvaluationSubject,
     EvaluationVerdict,
     Failing,
     Improvement,
+    ImprovementPlan,
     ImprovementState,
     LowConfidence,
     Sampled,
     SelectionRule,
     Standing,
+    TrainingExample,
     Trigger,
 )
 
@@ -67,6 +70,48 @@ def item_from_proto(message: dataset_pb2.AnnotationItem) -> AnnotationItem:
         run_id=message.run_id,
         operation_id=message.operation_id,
         claimed_until=moment(message, "claim_expire_time", message.claim_expire_time),
+    )
+
+
+def disputed_from_proto(message: dataset_pb2.AnnotationItem) -> DisputedItem:
+    said = tuple((one.annotator, json_from_proto(one.expected, "annotation.expected")) for one in message.annotations)
+    return DisputedItem(item=item_from_proto(message), said=said)
+
+
+def example_from_proto(message: dataset_pb2.Example) -> TrainingExample:
+    return TrainingExample(
+        id=message.example_id,
+        input=json_from_proto(message.input, "example.input") if message.HasField("input") else None,
+        expected=json_from_proto(message.expected, "example.expected") if message.HasField("expected") else None,
+        answer=json_from_proto(message.answer, "example.answer") if message.HasField("answer") else None,
+        label=message.label,
+        since_version=message.since_version,
+        run_id=message.lineage.run_id,
+        annotators=tuple(message.lineage.annotators),
+    )
+
+
+def plan_to_proto(plan: ImprovementPlan) -> improvement_service_pb2.ImprovementPlan:
+    return improvement_service_pb2.ImprovementPlan(
+        prompt=plan.prompt,
+        dataset=plan.dataset,
+        label=plan.label,
+        every=None if plan.every_s is None else duration_to_proto(plan.every_s),
+        on_alert=plan.on_alert,
+        minimum_new_examples=plan.minimum_new_examples,
+        reflection_prompt=plan.reflection_prompt,
+    )
+
+
+def plan_from_proto(message: improvement_service_pb2.ImprovementPlan) -> ImprovementPlan:
+    return ImprovementPlan(
+        prompt=message.prompt,
+        dataset=message.dataset,
+        label=message.label,
+        every_s=duration_from_proto(message.every) if message.HasField("every") else None,
+        on_alert=message.on_alert,
+        minimum_new_examples=message.minimum_new_examples,
+        reflection_prompt=message.reflection_prompt,
     )
 
 

@@ -1,12 +1,18 @@
 """What runs are made of: agents, tools, prompts, models."""
 
+from collections.abc import Sequence
+
 from plimsoll.gateway.v1 import agents_pb2, models_pb2, tools_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
+from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.wire import json_to_proto
 
 from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.catalog import agent_from_proto, model_from_proto, prompt_from_proto, prompt_to_proto, tool_from_proto
 from plimsoll_client.codec.plans import checked_from_proto
+from plimsoll_client.codec.toolbox import history_from_proto, registered_from_proto, standing_to_proto
 from plimsoll_client.models import Agent, CheckedAgent, Model, Prompt, PromptDraft, RegisteredAgent, RegisteredPrompt, Tool
+from plimsoll_client.toolbox import RegisteredTools, ToolHistory, ToolStanding
 
 
 class Agents:
@@ -57,6 +63,28 @@ class Tools:
         """One by name."""
         answer = await self._calls.repeatable(self._stub.GetTool, tools_pb2.GetToolRequest(name=name))
         return tool_from_proto(answer.tool)
+
+    async def register(self, declarations: Sequence[JsonObject]) -> RegisteredTools:
+        """Register tools of the tenant while the mesh runs, all of them or none; a name that was registered before means the new version.
+
+        Each as a tool file declares it, with `source: {kind, source, tool}`. Raises Invalid with every mistake.
+        """
+        request = tools_pb2.RegisterToolsRequest(tools=map(json_to_proto, declarations))
+        return registered_from_proto(await self._calls.repeatable(self._stub.RegisterTools, request))
+
+    async def unregister(self, name: str) -> None:
+        """Take a registered tool away; its versions stay known."""
+        await self._calls.repeatable(self._stub.UnregisterTool, tools_pb2.UnregisterToolRequest(name=name))
+
+    async def history(self, name: str) -> ToolHistory:
+        """Every version that was ever offered, and what was decided about the name."""
+        answer = await self._calls.repeatable(self._stub.ListToolVersions, tools_pb2.ListToolVersionsRequest(name=name))
+        return history_from_proto(answer)
+
+    async def decide(self, name: str, standing: ToolStanding) -> None:
+        """Disable, pin or accept a tool; replaces what was decided before, and holds everywhere within about a second."""
+        request = tools_pb2.SetToolStandingRequest(name=name, standing=standing_to_proto(standing))
+        await self._calls.repeatable(self._stub.SetToolStanding, request)
 
 
 class Prompts:

@@ -1,21 +1,26 @@
 """Datasets, evaluations and improvements."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from plimsoll.feedback.v1 import evaluation_service_pb2
+from plimsoll.feedback.v1 import dataset_service_pb2, evaluation_service_pb2
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc as rpc
 from plimsoll.gateway.v1 import learning_pb2 as pb
 from plimsoll_runtime.json_types import JsonValue
 from plimsoll_runtime.wire import duration_to_proto, json_to_proto
 
-from plimsoll_client.calls import Calls
+from plimsoll_client.calls import Calls, every
 from plimsoll_client.codec.learning import (
     annotation_state,
     dataset_from_proto,
     dataset_to_proto,
+    disputed_from_proto,
     evaluation_from_proto,
+    example_from_proto,
     improvement_from_proto,
     item_from_proto,
+    plan_from_proto,
+    plan_to_proto,
     standing_from_proto,
 )
 from plimsoll_client.learning import (
@@ -23,12 +28,21 @@ from plimsoll_client.learning import (
     AnnotationItem,
     Dataset,
     DatasetDraft,
+    DisputedItem,
     Evaluation,
     EvaluationSubject,
+    ExportFormat,
     Improvement,
+    ImprovementPlan,
+    ProposedRoute,
     ReportFormat,
+    Selected,
     Standing,
+    TrainingExample,
 )
+
+_LONG_S = 60.0
+_EXPORT_S = 600.0
 
 
 class Datasets:
@@ -53,19 +67,51 @@ class Datasets:
             dataset_from_proto(one) for one in (await self._calls.repeatable(self._stub.ListDatasets, pb.ListDatasetsRequest())).datasets
         ]
 
-    async def claim(self, dataset: str, *, annotator: str = "", limit: int = 0, lease_s: float | None = None) -> Sequence[AnnotationItem]:
+    async def claim(self, dataset: str, *, limit: int = 0, lease_s: float | None = None) -> Sequence[AnnotationItem]:
         """Items that nobody else has, for a while. A lost answer costs a lease, so it is not repeated."""
         lease = None if lease_s is None else duration_to_proto(lease_s)
-        request = pb.ClaimAnnotationsRequest(dataset=dataset, annotator=annotator, limit=limit, lease=lease)
+        request = pb.ClaimAnnotationsRequest(dataset=dataset, limit=limit, lease=lease)
         return [item_from_proto(item) for item in (await self._calls.once(self._stub.ClaimAnnotations, request)).items]
 
-    async def annotate(self, item_id: str, expected: JsonValue, *, annotator: str = "") -> Annotated:
-        """Say what would have been right."""
-        return await self._said(pb.AnnotateRequest(item_id=item_id, annotator=annotator, expected=json_to_proto(expected)))
+    async def annotate(self, item_id: str, expected: JsonValue) -> Annotated:
+        """Say what would have been right. One key is one voice."""
+        return await self._said(pb.AnnotateRequest(item_id=item_id, expected=json_to_proto(expected)))
 
-    async def discard(self, item_id: str, *, annotator: str = "") -> Annotated:
+    async def discard(self, item_id: str) -> Annotated:
         """Say that an item is of no use."""
-        return await self._said(pb.AnnotateRequest(item_id=item_id, annotator=annotator, discard=True))
+        return await self._said(pb.AnnotateRequest(item_id=item_id, discard=True))
+
+    async def select(self, dataset: str) -> Selected:
+        """Look at what came since the last time; the mesh does the same by itself. What was taken is not told again, so it is not repeated."""
+        told = await self._calls.once(self._stub.SelectCandidates, pb.SelectCandidatesRequest(dataset=dataset), cap_s=_LONG_S)
+        return Selected(selected=told.selected, duplicates=told.duplicates, lost=told.lost)
+
+    async def disputed(self, dataset: str) -> Sequence[DisputedItem]:
+        """Items about which annotators do not agree."""
+        answer = await self._calls.repeatable(self._stub.ListDisputed, pb.ListDisputedRequest(dataset=dataset))
+        return [disputed_from_proto(item) for item in answer.items]
+
+    async def examples(self, dataset: str, *, version: int = 0, limit: int = 50) -> Sequence[TrainingExample]:
+        """The training part, oldest first; version 0 is the present one."""
+
+        async def page(size: int, token: str) -> pb.ListExamplesResponse:
+            request = pb.ListExamplesRequest(dataset=dataset, version=version, page_size=size, page_token=token)
+            return await self._calls.repeatable(self._stub.ListExamples, request)
+
+        return [example_from_proto(one) for one in await every(page, lambda answer: answer.examples, limit=limit)]
+
+    async def delete_example(self, dataset: str, example_id: str) -> bool:
+        """Take an example out of later versions, and remove what it says; False when there was none."""
+        request = pb.DeleteExampleRequest(dataset=dataset, example_id=example_id)
+        return bool((await self._calls.repeatable(self._stub.DeleteExample, request)).deleted)
+
+    async def export(self, dataset: str, form: ExportFormat, *, version: int = 0) -> AsyncGenerator[str, None]:
+        """The training part for fine-tuning: first its lineage, as JSON, then each line as it belongs into the file."""
+        wanted = dataset_service_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{form.name}")
+        request = pb.ExportDatasetRequest(dataset=dataset, version=version, format=wanted)
+        async with aclosing(self._calls.stream(self._stub.ExportDataset, request, cap_s=_EXPORT_S)) as pieces:
+            async for piece in pieces:
+                yield piece.lineage.text if piece.WhichOneof("piece") == "lineage" else piece.line.text
 
     async def _said(self, request: pb.AnnotateRequest) -> Annotated:
         answer = await self._calls.repeatable(self._stub.Annotate, request)
@@ -113,6 +159,17 @@ class Evaluations:
         request = pb.ListEvaluationsRequest(dataset=dataset, page_size=limit)
         return [evaluation_from_proto(one) for one in (await self._calls.repeatable(self._stub.ListEvaluations, request)).evaluations]
 
+    async def cancel(self, evaluation_id: str) -> bool:
+        """Stop it; False when it had ended."""
+        request = pb.CancelEvaluationRequest(evaluation_id=evaluation_id)
+        return bool((await self._calls.repeatable(self._stub.CancelEvaluation, request)).cancelled)
+
+    async def propose_route(self, task: str, dataset: str, *, quality_tolerance: float = 0.0) -> ProposedRoute:
+        """Register the route that the scoreboard suggests, without labels, and start its evaluation."""
+        request = pb.ProposeRouteRequest(task=task, dataset=dataset, quality_tolerance=quality_tolerance)
+        told = await self._calls.repeatable(self._stub.ProposeRoute, request)
+        return ProposedRoute(route_digest=told.route_digest, evaluation_id=told.evaluation_id, reason=told.reason)
+
     async def report(self, digest: str, form: ReportFormat = ReportFormat.TEXT) -> str:
         """A report for reading."""
         wanted = evaluation_service_pb2.ReportFormat.Value(f"REPORT_FORMAT_{form.name}")
@@ -148,3 +205,13 @@ class Improvements:
         """Newest first."""
         request = pb.ListImprovementsRequest(prompt=prompt, page_size=limit)
         return [improvement_from_proto(one) for one in (await self._calls.repeatable(self._stub.ListImprovements, request)).improvements]
+
+    async def put_plan(self, plan: ImprovementPlan) -> ImprovementPlan:
+        """Set how a prompt is improved, and when."""
+        request = pb.PutImprovementPlanRequest(prompt=plan.prompt, plan=plan_to_proto(plan))
+        return plan_from_proto((await self._calls.repeatable(self._stub.PutImprovementPlan, request)).plan)
+
+    async def plans(self) -> Sequence[ImprovementPlan]:
+        """How prompts are improved, and when."""
+        answer = await self._calls.repeatable(self._stub.ListImprovementPlans, pb.ListImprovementPlansRequest())
+        return [plan_from_proto(one) for one in answer.plans]

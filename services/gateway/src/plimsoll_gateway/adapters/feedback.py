@@ -1,5 +1,7 @@
 """Feedback over gRPC."""
 
+from collections.abc import AsyncGenerator
+
 import grpc
 from plimsoll.feedback.v1 import dataset_service_pb2 as dataset_pb
 from plimsoll.feedback.v1 import dataset_service_pb2_grpc as dataset_rpc
@@ -12,7 +14,7 @@ from plimsoll.feedback.v1 import improvement_service_pb2_grpc as improvement_rpc
 from plimsoll.feedback.v1 import monitor_service_pb2 as monitor_pb
 from plimsoll.feedback.v1 import monitor_service_pb2_grpc as monitor_rpc
 
-from plimsoll_gateway.adapters.peer import READ_S, WRITE_S, Peer
+from plimsoll_gateway.adapters.peer import EXPORT_S, READ_S, WRITE_S, Peer
 
 
 class GrpcFeedback:
@@ -106,3 +108,32 @@ class GrpcFeedback:
 
     async def get_scoreboard(self, request: evaluation_pb.GetScoreboardRequest) -> evaluation_pb.GetScoreboardResponse:
         return await self._peer.call(self._evaluations.GetScoreboard, request, READ_S)
+
+    async def select_candidates(self, request: dataset_pb.SelectCandidatesRequest) -> dataset_pb.SelectCandidatesResponse:
+        return await self._peer.call(self._datasets.SelectCandidates, request, WRITE_S)
+
+    async def list_disputed(self, request: dataset_pb.ListDisputedRequest) -> dataset_pb.ListDisputedResponse:
+        return await self._peer.call(self._datasets.ListDisputed, request, READ_S)
+
+    async def list_examples(self, request: dataset_pb.ListExamplesRequest) -> dataset_pb.ListExamplesResponse:
+        return await self._peer.call(self._datasets.ListExamples, request, READ_S)
+
+    async def delete_example(self, request: dataset_pb.DeleteExampleRequest) -> dataset_pb.DeleteExampleResponse:
+        return await self._peer.call(self._datasets.DeleteExample, request, WRITE_S)
+
+    async def cancel_evaluation(self, request: evaluation_pb.CancelEvaluationRequest) -> evaluation_pb.CancelEvaluationResponse:
+        return await self._peer.call(self._evaluations.CancelEvaluation, request, WRITE_S)
+
+    async def propose_route(self, request: evaluation_pb.ProposeRouteRequest) -> evaluation_pb.ProposeRouteResponse:
+        return await self._peer.call(self._evaluations.ProposeRoute, request, WRITE_S)
+
+    async def put_improvement_plan(self, request: improvement_pb.PutImprovementPlanRequest) -> improvement_pb.PutImprovementPlanResponse:
+        return await self._peer.call(self._improvements.PutImprovementPlan, request, WRITE_S)
+
+    async def list_improvement_plans(
+        self, request: improvement_pb.ListImprovementPlansRequest
+    ) -> improvement_pb.ListImprovementPlansResponse:
+        return await self._peer.call(self._improvements.ListImprovementPlans, request, READ_S)
+
+    def export_dataset(self, request: dataset_pb.ExportDatasetRequest) -> AsyncGenerator[dataset_pb.ExportDatasetResponse, None]:
+        return self._peer.stream(self._datasets.ExportDataset, request, EXPORT_S)

@@ -23,6 +23,18 @@ class GrpcModelRouter:
     async def list_prompts(self, request: pb.ListPromptsRequest) -> pb.ListPromptsResponse:
         return await self._peer.call(self._stub.ListPrompts, request, READ_S)
 
+    async def list_entries(self, request: pb.ListEntriesRequest) -> pb.ListEntriesResponse:
+        return await self._peer.call(self._stub.ListEntries, request, READ_S)
+
+    async def move_label(self, request: pb.MoveLabelRequest) -> pb.MoveLabelResponse:
+        return await self._peer.call(self._stub.MoveLabel, request, WRITE_S)
+
+    async def roll_back_label(self, request: pb.RollBackLabelRequest) -> pb.RollBackLabelResponse:
+        return await self._peer.call(self._stub.RollBackLabel, request, WRITE_S)
+
+    async def list_label_moves(self, request: pb.ListLabelMovesRequest) -> pb.ListLabelMovesResponse:
+        return await self._peer.call(self._stub.ListLabelMoves, request, READ_S)
+
     async def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         return await self._peer.call(self._stub.ListModels, request, READ_S)
 

@@ -18,6 +18,7 @@ class Scope(StrEnum):
     WEBHOOKS_WRITE = "webhooks:write"
     DELIVERIES_REPLAY = "deliveries:replay"
     TOOLS_READ = "tools:read"
+    TOOLS_WRITE = "tools:write"
     PROMPTS_READ = "prompts:read"
     PROMPTS_WRITE = "prompts:write"
     MODELS_READ = "models:read"
@@ -94,9 +95,17 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ReplayWebhookDelivery": Scope.DELIVERIES_REPLAY,
         "ListTools": Scope.TOOLS_READ,
         "GetTool": Scope.TOOLS_READ,
+        "RegisterTools": Scope.TOOLS_WRITE,
+        "UnregisterTool": Scope.TOOLS_WRITE,
+        "ListToolVersions": Scope.TOOLS_READ,
+        "SetToolStanding": Scope.TOOLS_WRITE,
         "RegisterPrompt": Scope.PROMPTS_WRITE,
         "GetPrompt": Scope.PROMPTS_READ,
         "ListPrompts": Scope.PROMPTS_READ,
+        "ListEntries": Scope.PROMPTS_READ,
+        "MoveLabel": Scope.PROMPTS_WRITE,
+        "RollBackLabel": Scope.PROMPTS_WRITE,
+        "ListLabelMoves": Scope.PROMPTS_READ,
         "ListModels": Scope.MODELS_READ,
         "IngestDocument": Scope.DOCUMENTS_WRITE,
         "SearchCollection": Scope.DOCUMENTS_READ,
@@ -134,14 +143,23 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListDatasets": Scope.DATASETS_READ,
         "ClaimAnnotations": Scope.ANNOTATIONS_WRITE,
         "Annotate": Scope.ANNOTATIONS_WRITE,
+        "SelectCandidates": Scope.DATASETS_WRITE,
+        "ListDisputed": Scope.DATASETS_READ,
+        "ListExamples": Scope.DATASETS_READ,
+        "DeleteExample": Scope.DATASETS_WRITE,
+        "ExportDataset": Scope.DATASETS_READ,
         "StartEvaluation": Scope.EVALUATIONS_WRITE,
         "GetEvaluation": Scope.EVALUATIONS_READ,
         "ListEvaluations": Scope.EVALUATIONS_READ,
+        "CancelEvaluation": Scope.EVALUATIONS_WRITE,
         "RenderEvaluationReport": Scope.EVALUATIONS_READ,
         "StartImprovement": Scope.PROMPTS_WRITE,
         "GetImprovement": Scope.EVALUATIONS_READ,
         "ListImprovements": Scope.EVALUATIONS_READ,
         "GetScoreboard": Scope.EVALUATIONS_READ,
+        "ProposeRoute": Scope.PROMPTS_WRITE,
+        "PutImprovementPlan": Scope.PROMPTS_WRITE,
+        "ListImprovementPlans": Scope.EVALUATIONS_READ,
         "CreateKey": Scope.KEYS_WRITE,
         "ListKeys": Scope.KEYS_READ,
         "RotateKey": Scope.KEYS_WRITE,

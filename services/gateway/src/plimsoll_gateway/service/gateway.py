@@ -16,7 +16,9 @@ from plimsoll_gateway.service.followers import Followers
 from plimsoll_gateway.service.knowledge import Knowledge
 from plimsoll_gateway.service.learning import Learning
 from plimsoll_gateway.service.plans import Plans
+from plimsoll_gateway.service.registry import Registry
 from plimsoll_gateway.service.runs import Runs
+from plimsoll_gateway.service.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Gateway:
         self.plans = Plans(behind.orchestrator)
         self.knowledge = Knowledge(behind.memory)
         self.learning = Learning(behind.feedback)
+        self.registry = Registry(behind.models)
+        self.toolbox = Toolbox(behind.tools)
         self._tools = behind.tools
         self._models = behind.models
         self._feedback = behind.feedback

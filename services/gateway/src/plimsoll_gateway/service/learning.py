@@ -3,10 +3,10 @@
 All of it belongs to feedback, whose words the contract takes over: what is asked and answered here is carried field by field.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-from google.protobuf.message import Message
+from plimsoll.common.v1 import json_pb2
 from plimsoll.feedback.v1 import dataset_service_pb2 as dataset_pb
 from plimsoll.feedback.v1 import evaluation_service_pb2 as evaluation_pb
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
@@ -16,14 +16,7 @@ from plimsoll.gateway.v1 import learning_pb2, monitors_pb2, traces_pb2
 
 from plimsoll_gateway.errors import wrong
 from plimsoll_gateway.ports import Feedback
-
-Carried = TypeVar("Carried", bound=Message)
-
-
-def carried(message: Message, make: "Callable[..., Carried]") -> Carried:
-    """A message of another kind with the fields of this one, by their names; a field that `make` does not have is a fault of ours."""
-    fields: dict[str, Any] = {field.name: value for field, value in message.ListFields()}  # protobuf's own constructor takes them so
-    return make(**fields)
+from plimsoll_gateway.service.carrying import carried
 
 
 class Learning:
@@ -130,3 +123,48 @@ class Learning:
     async def get_scoreboard(self, request: learning_pb2.GetScoreboardRequest) -> learning_pb2.GetScoreboardResponse:
         answer = await self._feedback.get_scoreboard(carried(request, evaluation_pb.GetScoreboardRequest))
         return carried(answer, learning_pb2.GetScoreboardResponse)
+
+    async def select_candidates(self, request: learning_pb2.SelectCandidatesRequest) -> learning_pb2.SelectCandidatesResponse:
+        answer = await self._feedback.select_candidates(carried(request, dataset_pb.SelectCandidatesRequest))
+        return carried(answer, learning_pb2.SelectCandidatesResponse)
+
+    async def list_disputed(self, request: learning_pb2.ListDisputedRequest) -> learning_pb2.ListDisputedResponse:
+        answer = await self._feedback.list_disputed(carried(request, dataset_pb.ListDisputedRequest))
+        return carried(answer, learning_pb2.ListDisputedResponse)
+
+    async def list_examples(self, request: learning_pb2.ListExamplesRequest) -> learning_pb2.ListExamplesResponse:
+        answer = await self._feedback.list_examples(carried(request, dataset_pb.ListExamplesRequest))
+        return carried(answer, learning_pb2.ListExamplesResponse)
+
+    async def delete_example(self, request: learning_pb2.DeleteExampleRequest) -> learning_pb2.DeleteExampleResponse:
+        answer = await self._feedback.delete_example(carried(request, dataset_pb.DeleteExampleRequest))
+        return carried(answer, learning_pb2.DeleteExampleResponse)
+
+    async def cancel_evaluation(self, request: learning_pb2.CancelEvaluationRequest) -> learning_pb2.CancelEvaluationResponse:
+        answer = await self._feedback.cancel_evaluation(carried(request, evaluation_pb.CancelEvaluationRequest))
+        return carried(answer, learning_pb2.CancelEvaluationResponse)
+
+    async def propose_route(self, request: learning_pb2.ProposeRouteRequest) -> learning_pb2.ProposeRouteResponse:
+        answer = await self._feedback.propose_route(carried(request, evaluation_pb.ProposeRouteRequest))
+        return carried(answer, learning_pb2.ProposeRouteResponse)
+
+    async def put_improvement_plan(self, request: learning_pb2.PutImprovementPlanRequest) -> learning_pb2.PutImprovementPlanResponse:
+        if request.plan.prompt not in {"", request.prompt}:
+            raise wrong("plan.prompt", f"differs from the prompt {request.prompt!r}", "leave it out")
+        asked = improvement_pb.PutImprovementPlanRequest(plan=request.plan)
+        asked.plan.prompt = request.prompt
+        answer = await self._feedback.put_improvement_plan(asked)
+        return carried(answer, learning_pb2.PutImprovementPlanResponse)
+
+    async def list_improvement_plans(self, request: learning_pb2.ListImprovementPlansRequest) -> learning_pb2.ListImprovementPlansResponse:
+        answer = await self._feedback.list_improvement_plans(carried(request, improvement_pb.ListImprovementPlansRequest))
+        return carried(answer, learning_pb2.ListImprovementPlansResponse)
+
+    async def export_dataset(self, request: learning_pb2.ExportDatasetRequest) -> AsyncGenerator[learning_pb2.ExportDatasetResponse, None]:
+        """The lineage, then the lines, each as feedback wrote it: the digest in the lineage is of these bytes."""
+        async with aclosing(self._feedback.export_dataset(carried(request, dataset_pb.ExportDatasetRequest))) as pieces:
+            async for piece in pieces:
+                if piece.WhichOneof("piece") == "lineage":
+                    yield learning_pb2.ExportDatasetResponse(lineage=piece.lineage)
+                else:
+                    yield learning_pb2.ExportDatasetResponse(line=json_pb2.JsonValue(text=piece.line))

@@ -1,5 +1,8 @@
 """The methods of the contract about what happened and what is learned from it."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from plimsoll.gateway.v1 import gateway_service_pb2_grpc, learning_pb2, monitors_pb2, traces_pb2
 
 from plimsoll_gateway.service.gateway import Gateway
@@ -91,3 +94,42 @@ class LearningRpcs(Bounded, gateway_service_pb2_grpc.GatewayServiceServicer):
 
     async def GetScoreboard(self, request: learning_pb2.GetScoreboardRequest, _: Context) -> learning_pb2.GetScoreboardResponse:
         return await self._gateway.learning.get_scoreboard(request)
+
+    async def SelectCandidates(self, request: learning_pb2.SelectCandidatesRequest, _: Context) -> learning_pb2.SelectCandidatesResponse:
+        self._must_fit(request)
+        return await self._gateway.learning.select_candidates(request)
+
+    async def ListDisputed(self, request: learning_pb2.ListDisputedRequest, _: Context) -> learning_pb2.ListDisputedResponse:
+        return await self._gateway.learning.list_disputed(request)
+
+    async def ListExamples(self, request: learning_pb2.ListExamplesRequest, _: Context) -> learning_pb2.ListExamplesResponse:
+        return await self._gateway.learning.list_examples(request)
+
+    async def DeleteExample(self, request: learning_pb2.DeleteExampleRequest, _: Context) -> learning_pb2.DeleteExampleResponse:
+        return await self._gateway.learning.delete_example(request)
+
+    async def CancelEvaluation(self, request: learning_pb2.CancelEvaluationRequest, _: Context) -> learning_pb2.CancelEvaluationResponse:
+        self._must_fit(request)
+        return await self._gateway.learning.cancel_evaluation(request)
+
+    async def ProposeRoute(self, request: learning_pb2.ProposeRouteRequest, _: Context) -> learning_pb2.ProposeRouteResponse:
+        self._must_fit(request)
+        return await self._gateway.learning.propose_route(request)
+
+    async def PutImprovementPlan(
+        self, request: learning_pb2.PutImprovementPlanRequest, _: Context
+    ) -> learning_pb2.PutImprovementPlanResponse:
+        self._must_fit(request)
+        return await self._gateway.learning.put_improvement_plan(request)
+
+    async def ListImprovementPlans(
+        self, request: learning_pb2.ListImprovementPlansRequest, _: Context
+    ) -> learning_pb2.ListImprovementPlansResponse:
+        return await self._gateway.learning.list_improvement_plans(request)
+
+    async def ExportDataset(
+        self, request: learning_pb2.ExportDatasetRequest, _: Context
+    ) -> AsyncGenerator[learning_pb2.ExportDatasetResponse, None]:
+        async with aclosing(self._gateway.learning.export_dataset(request)) as pieces:
+            async for piece in pieces:
+                yield piece

@@ -12,6 +12,7 @@ from plimsoll_gateway.transport.fields import Field, Kind, Shape
 from plimsoll_gateway.transport.routes import Route
 from plimsoll_gateway.transport.transcoder import IDEMPOTENCY_FIELD, Transcoder
 
+LINES: Final = "application/jsonl"
 _REFERENCE: Final = "#/components/schemas/"
 _PROBLEM: JsonObject = {
     "type": "object",
@@ -111,11 +112,14 @@ def _parameters(route: Route, shape: Shape) -> Iterable[JsonValue]:
 def _headers(route: Route) -> Iterable[JsonValue]:
     if IDEMPOTENCY_FIELD in route.request.fields_by_name:
         yield {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}}
-    if route.streaming:
+    if route.events:
         yield {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}}
 
 
 def _answer(route: Route) -> JsonObject:
+    if route.streaming and not route.events:
+        schema: JsonObject = {"$ref": _REFERENCE + route.response.full_name}
+        return _content(f"One JSON object a line: {route.response.name}. An answer that breaks off ends the connection.", LINES, schema)
     if route.streaming:
         return _content(
             "Events: id, event and data; the last is `end`. Provisional text (tokensReceived, tokensRetracted) has no id.",

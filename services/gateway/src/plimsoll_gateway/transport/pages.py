@@ -69,7 +69,7 @@ def _method(route: Route, shapes: Mapping[str, Shape]) -> str:
     scope = NEEDED.get(route.method)
     roles = ", ".join(name for name, scopes in ROLES.items() if scope in scopes)
     needs = f"Needs <code>{scope}</code> ({roles})." if scope else "Needs no scope."
-    answer = "a stream of events" if route.streaming else _fields(shapes[route.response.full_name], shapes)
+    answer = "a stream of events" if route.events else _fields(shapes[route.response.full_name], shapes)
     return (
         f'<h3 id="{route.method}"><span class="verb">{route.http}</span> <code>{escape(route.path)}</code></h3>'
         f'<div>{_words(route.method)}. <span class="soft">{needs} gRPC: <code>{route.method}</code>.</span></div>'

@@ -5,14 +5,14 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from aiohttp import web
 from google.protobuf.message import Message
 from opentelemetry.trace import SpanKind
-from plimsoll.gateway.v1 import runs_pb2
+from plimsoll.gateway.v1 import learning_pb2, runs_pb2
 from plimsoll_runtime import logs, names, telemetry
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.deadline import within
@@ -28,6 +28,7 @@ from plimsoll_gateway.transport.body import BodyReader
 from plimsoll_gateway.transport.desk import Desk
 from plimsoll_gateway.transport.openai.answers import error_of
 from plimsoll_gateway.transport.openai.facade import ROOT, Asked, Facade, Operation, Write, operation_of
+from plimsoll_gateway.transport.openapi import LINES
 from plimsoll_gateway.transport.pages import Page
 from plimsoll_gateway.transport.problems import hidden, problem_of
 from plimsoll_gateway.transport.quotas import quota_headers
@@ -141,8 +142,10 @@ class Rest:
             shown = _only(request, "Authorization")
             principal = await parts.doorway.enter(seen.visit, shown, route.method, stack, streaming=route.streaming)
             stack.enter_context(acting_for(principal.tenant, principal.actor))
-            if route.streaming:
+            if route.events:
                 return await self._follow(request, self._received(request, match, b""), seen, trace_id)
+            if route.streaming:
+                return await self._lines(request, self._received(request, match, b""), seen)
             async with within(parts.request_cap_s):
                 body = await self._body.read(request, stack)
                 key = _only(request, "Idempotency-Key")
@@ -177,7 +180,7 @@ class Rest:
         return self._parts.transcoder.request(match, Received(query=query, body=body, idempotency_key=key))
 
     async def _follow(self, request: web.BaseRequest, message: Message, seen: _Seen, trace_id: str) -> web.StreamResponse:
-        assert isinstance(message, runs_pb2.FollowRunRequest), "the contract has one stream"
+        assert isinstance(message, runs_pb2.FollowRunRequest), "the contract has one stream of events"
         message.after_seq = _cursor(request, message.after_seq)
         response = web.StreamResponse(headers={**_HEADERS, **_STREAM, **quota_headers(seen.visit.quotas)})
 
@@ -187,6 +190,27 @@ class Rest:
         stream = EventStream(self._parts.transcoder.answer, to_problem, self._leaving, heartbeat_s=self._parts.settings.heartbeat_s)
         entries: AsyncGenerator[runs_pb2.FollowRunResponse, None] = self._parts.servicer.FollowRun(message, None)
         await stream.send(entries, self._writer(request, response, seen))
+        async with _patience(request, self._parts.settings.write_cap_s):
+            await response.write_eof()
+        return response
+
+    async def _lines(self, request: web.BaseRequest, message: Message, seen: _Seen) -> web.StreamResponse:
+        """One message a line. What breaks it off after the first line cuts the connection: half a file must not look like a whole one."""
+        assert isinstance(message, learning_pb2.ExportDatasetRequest), "the contract has one stream of lines"
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": LINES, **quota_headers(seen.visit.quotas)})
+        write = self._writer(request, response, seen)
+        async with aclosing(self._parts.servicer.ExportDataset(message, None)) as pieces:
+            try:
+                async for piece in pieces:
+                    await write(self._parts.transcoder.answer(piece) + b"\n")
+            except PlimsollError as error:
+                if not response.prepared:
+                    raise
+                self._told(error, seen)
+                _cut(request)
+                raise ConnectionResetError("the export broke off") from error
+        if not response.prepared:
+            await write(b"")
         async with _patience(request, self._parts.settings.write_cap_s):
             await response.write_eof()
         return response
@@ -254,9 +278,13 @@ async def _patience(request: web.BaseRequest, cap_s: float) -> AsyncIterator[Non
         async with asyncio.timeout(cap_s):
             yield
     except TimeoutError as late:
-        if request.transport is not None:
-            request.transport.abort()
+        _cut(request)
         raise ConnectionResetError("the client does not read its answer") from late
+
+
+def _cut(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _traceparent(request: web.BaseRequest) -> str:

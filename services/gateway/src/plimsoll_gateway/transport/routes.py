@@ -37,6 +37,11 @@ class Route:
     response: Descriptor
     streaming: bool
 
+    @property
+    def events(self) -> bool:
+        """Whether the answer is a stream of events that is resumed by a cursor; another stream is lines of JSON, once."""
+        return self.streaming and "after_seq" in self.request.fields_by_name
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -209,6 +209,26 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.GetToolRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.GetToolResponse.FromString,
                 _registered_method=True)
+        self.RegisterTools = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RegisterTools',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsResponse.FromString,
+                _registered_method=True)
+        self.UnregisterTool = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/UnregisterTool',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolResponse.FromString,
+                _registered_method=True)
+        self.ListToolVersions = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListToolVersions',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsResponse.FromString,
+                _registered_method=True)
+        self.SetToolStanding = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/SetToolStanding',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingResponse.FromString,
+                _registered_method=True)
         self.RegisterPrompt = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/RegisterPrompt',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RegisterPromptRequest.SerializeToString,
@@ -223,6 +243,26 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/ListPrompts',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsResponse.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListEntries',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.MoveLabel = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/MoveLabel',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.FromString,
+                _registered_method=True)
+        self.RollBackLabel = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/RollBackLabel',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelResponse.FromString,
+                _registered_method=True)
+        self.ListLabelMoves = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListLabelMoves',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/ListModels',
@@ -409,6 +449,31 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateResponse.FromString,
                 _registered_method=True)
+        self.SelectCandidates = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/SelectCandidates',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesResponse.FromString,
+                _registered_method=True)
+        self.ListDisputed = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListDisputed',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedResponse.FromString,
+                _registered_method=True)
+        self.ListExamples = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListExamples',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesResponse.FromString,
+                _registered_method=True)
+        self.DeleteExample = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/DeleteExample',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleResponse.FromString,
+                _registered_method=True)
+        self.ExportDataset = channel.unary_stream(
+                '/plimsoll.gateway.v1.GatewayService/ExportDataset',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetResponse.FromString,
+                _registered_method=True)
         self.StartEvaluation = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/StartEvaluation',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationRequest.SerializeToString,
@@ -423,6 +488,11 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/ListEvaluations',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.FromString,
+                _registered_method=True)
+        self.CancelEvaluation = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/CancelEvaluation',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationResponse.FromString,
                 _registered_method=True)
         self.RenderEvaluationReport = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/RenderEvaluationReport',
@@ -448,6 +518,21 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/GetScoreboard',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.FromString,
+                _registered_method=True)
+        self.ProposeRoute = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ProposeRoute',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteResponse.FromString,
+                _registered_method=True)
+        self.PutImprovementPlan = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/PutImprovementPlan',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanResponse.FromString,
+                _registered_method=True)
+        self.ListImprovementPlans = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListImprovementPlans',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansResponse.FromString,
                 _registered_method=True)
         self.GetCaller = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/GetCaller',
@@ -715,6 +800,34 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterTools(self, request, context):
+        """Registers tools of the tenant while the mesh runs, all of them or none; they can be called everywhere within about a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterTool(self, request, context):
+        """Takes a registered tool away; its versions stay known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListToolVersions(self, request, context):
+        """Lists every version of a tool that was ever offered, newest first, and says what was decided about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetToolStanding(self, request, context):
+        """Disables, pins or accepts a tool for the tenant; holds everywhere within about a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RegisterPrompt(self, request, context):
         """Registers a prompt version; the same content again returns the version that exists.
         """
@@ -731,6 +844,34 @@ class GatewayServiceServicer:
 
     def ListPrompts(self, request, context):
         """Lists the newest version of each prompt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """Lists what the registry holds: the newest version of each name, or all versions of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveLabel(self, request, context):
+        """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackLabel(self, request, context):
+        """Points a label back at the version that it had pointed at before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLabelMoves(self, request, context):
+        """Lists how labels moved, by whom and on what grounds, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -995,6 +1136,41 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SelectCandidates(self, request, context):
+        """Looks at what came since the last time; the mesh does the same by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDisputed(self, request, context):
+        """Lists the items about which annotators do not agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExamples(self, request, context):
+        """Lists the examples of the training part, oldest first. The held-out part is asked by evaluations only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExample(self, request, context):
+        """Takes an example out of later versions and removes what it says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDataset(self, request, context):
+        """Returns the training part for fine-tuning, the lineage first. Over REST: one JSON object a line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartEvaluation(self, request, context):
         """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself.
         """
@@ -1011,6 +1187,13 @@ class GatewayServiceServicer:
 
     def ListEvaluations(self, request, context):
         """Lists evaluations, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEvaluation(self, request, context):
+        """Stops an evaluation that has not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1046,6 +1229,27 @@ class GatewayServiceServicer:
 
     def GetScoreboard(self, request, context):
         """Tells how good, dear and fast the models are on what each kind of task was asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeRoute(self, request, context):
+        """Registers the route that the scoreboard suggests, as a version without labels, and starts its evaluation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutImprovementPlan(self, request, context):
+        """Sets how a prompt is improved, and when.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImprovementPlans(self, request, context):
+        """Lists how prompts are improved, and when.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1263,6 +1467,26 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.GetToolRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.GetToolResponse.SerializeToString,
             ),
+            'RegisterTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterTools,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsResponse.SerializeToString,
+            ),
+            'UnregisterTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterTool,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolResponse.SerializeToString,
+            ),
+            'ListToolVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListToolVersions,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsResponse.SerializeToString,
+            ),
+            'SetToolStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetToolStanding,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingResponse.SerializeToString,
+            ),
             'RegisterPrompt': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPrompt,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RegisterPromptRequest.FromString,
@@ -1277,6 +1501,26 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListPrompts,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'MoveLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveLabel,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.SerializeToString,
+            ),
+            'RollBackLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackLabel,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelResponse.SerializeToString,
+            ),
+            'ListLabelMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabelMoves,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -1463,6 +1707,31 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.AnnotateResponse.SerializeToString,
             ),
+            'SelectCandidates': grpc.unary_unary_rpc_method_handler(
+                    servicer.SelectCandidates,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesResponse.SerializeToString,
+            ),
+            'ListDisputed': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisputed,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedResponse.SerializeToString,
+            ),
+            'ListExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExamples,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesResponse.SerializeToString,
+            ),
+            'DeleteExample': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExample,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleResponse.SerializeToString,
+            ),
+            'ExportDataset': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDataset,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetResponse.SerializeToString,
+            ),
             'StartEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.StartEvaluation,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.StartEvaluationRequest.FromString,
@@ -1477,6 +1746,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListEvaluations,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.SerializeToString,
+            ),
+            'CancelEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEvaluation,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationResponse.SerializeToString,
             ),
             'RenderEvaluationReport': grpc.unary_unary_rpc_method_handler(
                     servicer.RenderEvaluationReport,
@@ -1502,6 +1776,21 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.GetScoreboard,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.SerializeToString,
+            ),
+            'ProposeRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeRoute,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteResponse.SerializeToString,
+            ),
+            'PutImprovementPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutImprovementPlan,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanResponse.SerializeToString,
+            ),
+            'ListImprovementPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImprovementPlans,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansResponse.SerializeToString,
             ),
             'GetCaller': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCaller,
@@ -2415,6 +2704,114 @@ class GatewayService:
             _registered_method=True)
 
     @staticmethod
+    def RegisterTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RegisterTools',
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.RegisterToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/UnregisterTool',
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.UnregisterToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListToolVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListToolVersions',
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.ListToolVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetToolStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/SetToolStanding',
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_tools__pb2.SetToolStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RegisterPrompt(request,
             target,
             options=(),
@@ -2485,6 +2882,114 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListPrompts',
             plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListPromptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListEntries',
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/MoveLabel',
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/RollBackLabel',
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.RollBackLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLabelMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListLabelMoves',
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.ListLabelMovesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -3495,6 +4000,141 @@ class GatewayService:
             _registered_method=True)
 
     @staticmethod
+    def SelectCandidates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/SelectCandidates',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.SelectCandidatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisputed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListDisputed',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListDisputedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListExamples',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/DeleteExample',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.DeleteExampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ExportDataset',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ExportDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def StartEvaluation(request,
             target,
             options=(),
@@ -3565,6 +4205,33 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListEvaluations',
             plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListEvaluationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/CancelEvaluation',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.CancelEvaluationResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -3700,6 +4367,87 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/GetScoreboard',
             plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_learning__pb2.GetScoreboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ProposeRoute',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ProposeRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutImprovementPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/PutImprovementPlan',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.PutImprovementPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImprovementPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListImprovementPlans',
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_learning__pb2.ListImprovementPlansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -113,12 +113,28 @@ class GatewayServiceStub:
     """Lists the declared tools."""
     GetTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]
     """Returns a declared tool."""
+    RegisterTools: _grpc.UnaryUnaryMultiCallable[_tools_pb2.RegisterToolsRequest, _tools_pb2.RegisterToolsResponse]
+    """Registers tools of the tenant while the mesh runs, all of them or none; they can be called everywhere within about a second."""
+    UnregisterTool: _grpc.UnaryUnaryMultiCallable[_tools_pb2.UnregisterToolRequest, _tools_pb2.UnregisterToolResponse]
+    """Takes a registered tool away; its versions stay known."""
+    ListToolVersions: _grpc.UnaryUnaryMultiCallable[_tools_pb2.ListToolVersionsRequest, _tools_pb2.ListToolVersionsResponse]
+    """Lists every version of a tool that was ever offered, newest first, and says what was decided about it."""
+    SetToolStanding: _grpc.UnaryUnaryMultiCallable[_tools_pb2.SetToolStandingRequest, _tools_pb2.SetToolStandingResponse]
+    """Disables, pins or accepts a tool for the tenant; holds everywhere within about a second."""
     RegisterPrompt: _grpc.UnaryUnaryMultiCallable[_models_pb2.RegisterPromptRequest, _models_pb2.RegisterPromptResponse]
     """Registers a prompt version; the same content again returns the version that exists."""
     GetPrompt: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetPromptRequest, _models_pb2.GetPromptResponse]
     """Returns a prompt version."""
     ListPrompts: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListPromptsRequest, _models_pb2.ListPromptsResponse]
     """Lists the newest version of each prompt."""
+    ListEntries: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListEntriesRequest, _models_pb2.ListEntriesResponse]
+    """Lists what the registry holds: the newest version of each name, or all versions of one."""
+    MoveLabel: _grpc.UnaryUnaryMultiCallable[_models_pb2.MoveLabelRequest, _models_pb2.MoveLabelResponse]
+    """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+    RollBackLabel: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollBackLabelRequest, _models_pb2.RollBackLabelResponse]
+    """Points a label back at the version that it had pointed at before."""
+    ListLabelMoves: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListLabelMovesRequest, _models_pb2.ListLabelMovesResponse]
+    """Lists how labels moved, by whom and on what grounds, newest first."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]
     """Lists the models that can answer now, in the order of preference."""
     IngestDocument: _grpc.UnaryUnaryMultiCallable[_memory_pb2.IngestDocumentRequest, _memory_pb2.IngestDocumentResponse]
@@ -193,12 +209,24 @@ class GatewayServiceStub:
     """Gives an annotator items that nobody else has, for a while."""
     Annotate: _grpc.UnaryUnaryMultiCallable[_learning_pb2.AnnotateRequest, _learning_pb2.AnnotateResponse]
     """Takes what an annotator says about an item; the same again changes nothing."""
+    SelectCandidates: _grpc.UnaryUnaryMultiCallable[_learning_pb2.SelectCandidatesRequest, _learning_pb2.SelectCandidatesResponse]
+    """Looks at what came since the last time; the mesh does the same by itself."""
+    ListDisputed: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListDisputedRequest, _learning_pb2.ListDisputedResponse]
+    """Lists the items about which annotators do not agree."""
+    ListExamples: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListExamplesRequest, _learning_pb2.ListExamplesResponse]
+    """Lists the examples of the training part, oldest first. The held-out part is asked by evaluations only."""
+    DeleteExample: _grpc.UnaryUnaryMultiCallable[_learning_pb2.DeleteExampleRequest, _learning_pb2.DeleteExampleResponse]
+    """Takes an example out of later versions and removes what it says."""
+    ExportDataset: _grpc.UnaryStreamMultiCallable[_learning_pb2.ExportDatasetRequest, _learning_pb2.ExportDatasetResponse]
+    """Returns the training part for fine-tuning, the lineage first. Over REST: one JSON object a line."""
     StartEvaluation: _grpc.UnaryUnaryMultiCallable[_learning_pb2.StartEvaluationRequest, _learning_pb2.StartEvaluationResponse]
     """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetEvaluationRequest, _learning_pb2.GetEvaluationResponse]
     """Tells how far an evaluation is."""
     ListEvaluations: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListEvaluationsRequest, _learning_pb2.ListEvaluationsResponse]
     """Lists evaluations, newest first."""
+    CancelEvaluation: _grpc.UnaryUnaryMultiCallable[_learning_pb2.CancelEvaluationRequest, _learning_pb2.CancelEvaluationResponse]
+    """Stops an evaluation that has not ended."""
     RenderEvaluationReport: _grpc.UnaryUnaryMultiCallable[_learning_pb2.RenderEvaluationReportRequest, _learning_pb2.RenderEvaluationReportResponse]
     """Returns a report for reading: as text, JSON, or a page that needs nothing from outside."""
     StartImprovement: _grpc.UnaryUnaryMultiCallable[_learning_pb2.StartImprovementRequest, _learning_pb2.StartImprovementResponse]
@@ -209,6 +237,12 @@ class GatewayServiceStub:
     """Lists improvements, newest first."""
     GetScoreboard: _grpc.UnaryUnaryMultiCallable[_learning_pb2.GetScoreboardRequest, _learning_pb2.GetScoreboardResponse]
     """Tells how good, dear and fast the models are on what each kind of task was asked."""
+    ProposeRoute: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ProposeRouteRequest, _learning_pb2.ProposeRouteResponse]
+    """Registers the route that the scoreboard suggests, as a version without labels, and starts its evaluation."""
+    PutImprovementPlan: _grpc.UnaryUnaryMultiCallable[_learning_pb2.PutImprovementPlanRequest, _learning_pb2.PutImprovementPlanResponse]
+    """Sets how a prompt is improved, and when."""
+    ListImprovementPlans: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListImprovementPlansRequest, _learning_pb2.ListImprovementPlansResponse]
+    """Lists how prompts are improved, and when."""
     GetCaller: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]
     """Says who asks, as the gateway sees it."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]
@@ -295,12 +329,28 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Lists the declared tools."""
     GetTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.GetToolRequest, _tools_pb2.GetToolResponse]  # type: ignore[assignment]
     """Returns a declared tool."""
+    RegisterTools: _aio.UnaryUnaryMultiCallable[_tools_pb2.RegisterToolsRequest, _tools_pb2.RegisterToolsResponse]  # type: ignore[assignment]
+    """Registers tools of the tenant while the mesh runs, all of them or none; they can be called everywhere within about a second."""
+    UnregisterTool: _aio.UnaryUnaryMultiCallable[_tools_pb2.UnregisterToolRequest, _tools_pb2.UnregisterToolResponse]  # type: ignore[assignment]
+    """Takes a registered tool away; its versions stay known."""
+    ListToolVersions: _aio.UnaryUnaryMultiCallable[_tools_pb2.ListToolVersionsRequest, _tools_pb2.ListToolVersionsResponse]  # type: ignore[assignment]
+    """Lists every version of a tool that was ever offered, newest first, and says what was decided about it."""
+    SetToolStanding: _aio.UnaryUnaryMultiCallable[_tools_pb2.SetToolStandingRequest, _tools_pb2.SetToolStandingResponse]  # type: ignore[assignment]
+    """Disables, pins or accepts a tool for the tenant; holds everywhere within about a second."""
     RegisterPrompt: _aio.UnaryUnaryMultiCallable[_models_pb2.RegisterPromptRequest, _models_pb2.RegisterPromptResponse]  # type: ignore[assignment]
     """Registers a prompt version; the same content again returns the version that exists."""
     GetPrompt: _aio.UnaryUnaryMultiCallable[_models_pb2.GetPromptRequest, _models_pb2.GetPromptResponse]  # type: ignore[assignment]
     """Returns a prompt version."""
     ListPrompts: _aio.UnaryUnaryMultiCallable[_models_pb2.ListPromptsRequest, _models_pb2.ListPromptsResponse]  # type: ignore[assignment]
     """Lists the newest version of each prompt."""
+    ListEntries: _aio.UnaryUnaryMultiCallable[_models_pb2.ListEntriesRequest, _models_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """Lists what the registry holds: the newest version of each name, or all versions of one."""
+    MoveLabel: _aio.UnaryUnaryMultiCallable[_models_pb2.MoveLabelRequest, _models_pb2.MoveLabelResponse]  # type: ignore[assignment]
+    """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+    RollBackLabel: _aio.UnaryUnaryMultiCallable[_models_pb2.RollBackLabelRequest, _models_pb2.RollBackLabelResponse]  # type: ignore[assignment]
+    """Points a label back at the version that it had pointed at before."""
+    ListLabelMoves: _aio.UnaryUnaryMultiCallable[_models_pb2.ListLabelMovesRequest, _models_pb2.ListLabelMovesResponse]  # type: ignore[assignment]
+    """Lists how labels moved, by whom and on what grounds, newest first."""
     ListModels: _aio.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can answer now, in the order of preference."""
     IngestDocument: _aio.UnaryUnaryMultiCallable[_memory_pb2.IngestDocumentRequest, _memory_pb2.IngestDocumentResponse]  # type: ignore[assignment]
@@ -375,12 +425,24 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Gives an annotator items that nobody else has, for a while."""
     Annotate: _aio.UnaryUnaryMultiCallable[_learning_pb2.AnnotateRequest, _learning_pb2.AnnotateResponse]  # type: ignore[assignment]
     """Takes what an annotator says about an item; the same again changes nothing."""
+    SelectCandidates: _aio.UnaryUnaryMultiCallable[_learning_pb2.SelectCandidatesRequest, _learning_pb2.SelectCandidatesResponse]  # type: ignore[assignment]
+    """Looks at what came since the last time; the mesh does the same by itself."""
+    ListDisputed: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListDisputedRequest, _learning_pb2.ListDisputedResponse]  # type: ignore[assignment]
+    """Lists the items about which annotators do not agree."""
+    ListExamples: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListExamplesRequest, _learning_pb2.ListExamplesResponse]  # type: ignore[assignment]
+    """Lists the examples of the training part, oldest first. The held-out part is asked by evaluations only."""
+    DeleteExample: _aio.UnaryUnaryMultiCallable[_learning_pb2.DeleteExampleRequest, _learning_pb2.DeleteExampleResponse]  # type: ignore[assignment]
+    """Takes an example out of later versions and removes what it says."""
+    ExportDataset: _aio.UnaryStreamMultiCallable[_learning_pb2.ExportDatasetRequest, _learning_pb2.ExportDatasetResponse]  # type: ignore[assignment]
+    """Returns the training part for fine-tuning, the lineage first. Over REST: one JSON object a line."""
     StartEvaluation: _aio.UnaryUnaryMultiCallable[_learning_pb2.StartEvaluationRequest, _learning_pb2.StartEvaluationResponse]  # type: ignore[assignment]
     """Compares a version with another one on the held-out part of a dataset. Returns at once; the evaluation goes on by itself."""
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetEvaluationRequest, _learning_pb2.GetEvaluationResponse]  # type: ignore[assignment]
     """Tells how far an evaluation is."""
     ListEvaluations: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListEvaluationsRequest, _learning_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
     """Lists evaluations, newest first."""
+    CancelEvaluation: _aio.UnaryUnaryMultiCallable[_learning_pb2.CancelEvaluationRequest, _learning_pb2.CancelEvaluationResponse]  # type: ignore[assignment]
+    """Stops an evaluation that has not ended."""
     RenderEvaluationReport: _aio.UnaryUnaryMultiCallable[_learning_pb2.RenderEvaluationReportRequest, _learning_pb2.RenderEvaluationReportResponse]  # type: ignore[assignment]
     """Returns a report for reading: as text, JSON, or a page that needs nothing from outside."""
     StartImprovement: _aio.UnaryUnaryMultiCallable[_learning_pb2.StartImprovementRequest, _learning_pb2.StartImprovementResponse]  # type: ignore[assignment]
@@ -391,6 +453,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Lists improvements, newest first."""
     GetScoreboard: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetScoreboardRequest, _learning_pb2.GetScoreboardResponse]  # type: ignore[assignment]
     """Tells how good, dear and fast the models are on what each kind of task was asked."""
+    ProposeRoute: _aio.UnaryUnaryMultiCallable[_learning_pb2.ProposeRouteRequest, _learning_pb2.ProposeRouteResponse]  # type: ignore[assignment]
+    """Registers the route that the scoreboard suggests, as a version without labels, and starts its evaluation."""
+    PutImprovementPlan: _aio.UnaryUnaryMultiCallable[_learning_pb2.PutImprovementPlanRequest, _learning_pb2.PutImprovementPlanResponse]  # type: ignore[assignment]
+    """Sets how a prompt is improved, and when."""
+    ListImprovementPlans: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListImprovementPlansRequest, _learning_pb2.ListImprovementPlansResponse]  # type: ignore[assignment]
+    """Lists how prompts are improved, and when."""
     GetCaller: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetCallerRequest, _keys_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Says who asks, as the gateway sees it."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]  # type: ignore[assignment]
@@ -668,6 +736,38 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns a declared tool."""
 
     @_abc_1.abstractmethod
+    def RegisterTools(
+        self,
+        request: _tools_pb2.RegisterToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.RegisterToolsResponse, _abc.Awaitable[_tools_pb2.RegisterToolsResponse]]:
+        """Registers tools of the tenant while the mesh runs, all of them or none; they can be called everywhere within about a second."""
+
+    @_abc_1.abstractmethod
+    def UnregisterTool(
+        self,
+        request: _tools_pb2.UnregisterToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.UnregisterToolResponse, _abc.Awaitable[_tools_pb2.UnregisterToolResponse]]:
+        """Takes a registered tool away; its versions stay known."""
+
+    @_abc_1.abstractmethod
+    def ListToolVersions(
+        self,
+        request: _tools_pb2.ListToolVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.ListToolVersionsResponse, _abc.Awaitable[_tools_pb2.ListToolVersionsResponse]]:
+        """Lists every version of a tool that was ever offered, newest first, and says what was decided about it."""
+
+    @_abc_1.abstractmethod
+    def SetToolStanding(
+        self,
+        request: _tools_pb2.SetToolStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_pb2.SetToolStandingResponse, _abc.Awaitable[_tools_pb2.SetToolStandingResponse]]:
+        """Disables, pins or accepts a tool for the tenant; holds everywhere within about a second."""
+
+    @_abc_1.abstractmethod
     def RegisterPrompt(
         self,
         request: _models_pb2.RegisterPromptRequest,
@@ -690,6 +790,38 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.ListPromptsResponse, _abc.Awaitable[_models_pb2.ListPromptsResponse]]:
         """Lists the newest version of each prompt."""
+
+    @_abc_1.abstractmethod
+    def ListEntries(
+        self,
+        request: _models_pb2.ListEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ListEntriesResponse, _abc.Awaitable[_models_pb2.ListEntriesResponse]]:
+        """Lists what the registry holds: the newest version of each name, or all versions of one."""
+
+    @_abc_1.abstractmethod
+    def MoveLabel(
+        self,
+        request: _models_pb2.MoveLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.MoveLabelResponse, _abc.Awaitable[_models_pb2.MoveLabelResponse]]:
+        """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+
+    @_abc_1.abstractmethod
+    def RollBackLabel(
+        self,
+        request: _models_pb2.RollBackLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.RollBackLabelResponse, _abc.Awaitable[_models_pb2.RollBackLabelResponse]]:
+        """Points a label back at the version that it had pointed at before."""
+
+    @_abc_1.abstractmethod
+    def ListLabelMoves(
+        self,
+        request: _models_pb2.ListLabelMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ListLabelMovesResponse, _abc.Awaitable[_models_pb2.ListLabelMovesResponse]]:
+        """Lists how labels moved, by whom and on what grounds, newest first."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -988,6 +1120,46 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes what an annotator says about an item; the same again changes nothing."""
 
     @_abc_1.abstractmethod
+    def SelectCandidates(
+        self,
+        request: _learning_pb2.SelectCandidatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.SelectCandidatesResponse, _abc.Awaitable[_learning_pb2.SelectCandidatesResponse]]:
+        """Looks at what came since the last time; the mesh does the same by itself."""
+
+    @_abc_1.abstractmethod
+    def ListDisputed(
+        self,
+        request: _learning_pb2.ListDisputedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListDisputedResponse, _abc.Awaitable[_learning_pb2.ListDisputedResponse]]:
+        """Lists the items about which annotators do not agree."""
+
+    @_abc_1.abstractmethod
+    def ListExamples(
+        self,
+        request: _learning_pb2.ListExamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListExamplesResponse, _abc.Awaitable[_learning_pb2.ListExamplesResponse]]:
+        """Lists the examples of the training part, oldest first. The held-out part is asked by evaluations only."""
+
+    @_abc_1.abstractmethod
+    def DeleteExample(
+        self,
+        request: _learning_pb2.DeleteExampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.DeleteExampleResponse, _abc.Awaitable[_learning_pb2.DeleteExampleResponse]]:
+        """Takes an example out of later versions and removes what it says."""
+
+    @_abc_1.abstractmethod
+    def ExportDataset(
+        self,
+        request: _learning_pb2.ExportDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_learning_pb2.ExportDatasetResponse], _abc.AsyncIterator[_learning_pb2.ExportDatasetResponse]]:
+        """Returns the training part for fine-tuning, the lineage first. Over REST: one JSON object a line."""
+
+    @_abc_1.abstractmethod
     def StartEvaluation(
         self,
         request: _learning_pb2.StartEvaluationRequest,
@@ -1010,6 +1182,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_learning_pb2.ListEvaluationsResponse, _abc.Awaitable[_learning_pb2.ListEvaluationsResponse]]:
         """Lists evaluations, newest first."""
+
+    @_abc_1.abstractmethod
+    def CancelEvaluation(
+        self,
+        request: _learning_pb2.CancelEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.CancelEvaluationResponse, _abc.Awaitable[_learning_pb2.CancelEvaluationResponse]]:
+        """Stops an evaluation that has not ended."""
 
     @_abc_1.abstractmethod
     def RenderEvaluationReport(
@@ -1050,6 +1230,30 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_learning_pb2.GetScoreboardResponse, _abc.Awaitable[_learning_pb2.GetScoreboardResponse]]:
         """Tells how good, dear and fast the models are on what each kind of task was asked."""
+
+    @_abc_1.abstractmethod
+    def ProposeRoute(
+        self,
+        request: _learning_pb2.ProposeRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ProposeRouteResponse, _abc.Awaitable[_learning_pb2.ProposeRouteResponse]]:
+        """Registers the route that the scoreboard suggests, as a version without labels, and starts its evaluation."""
+
+    @_abc_1.abstractmethod
+    def PutImprovementPlan(
+        self,
+        request: _learning_pb2.PutImprovementPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.PutImprovementPlanResponse, _abc.Awaitable[_learning_pb2.PutImprovementPlanResponse]]:
+        """Sets how a prompt is improved, and when."""
+
+    @_abc_1.abstractmethod
+    def ListImprovementPlans(
+        self,
+        request: _learning_pb2.ListImprovementPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListImprovementPlansResponse, _abc.Awaitable[_learning_pb2.ListImprovementPlansResponse]]:
+        """Lists how prompts are improved, and when."""
 
     @_abc_1.abstractmethod
     def GetCaller(

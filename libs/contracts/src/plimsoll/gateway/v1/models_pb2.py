@@ -24,29 +24,46 @@ _sym_db = _symbol_database.Default()
 
 from plimsoll.model_router.v1 import model_router_service_pb2 as plimsoll_dot_model__router_dot_v1_dot_model__router__service__pb2
 from plimsoll.model_router.v1 import prompt_pb2 as plimsoll_dot_model__router_dot_v1_dot_prompt__pb2
+from plimsoll.model_router.v1 import registry_pb2 as plimsoll_dot_model__router_dot_v1_dot_registry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/models.proto\x12\x13plimsoll.gateway.v1\x1a\x33plimsoll/model_router/v1/model_router_service.proto\x1a%plimsoll/model_router/v1/prompt.proto\"Y\n\x15RegisterPromptRequest\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0e\n\x06labels\x18\x02 \x03(\t\"[\n\x16RegisterPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"/\n\x10GetPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"E\n\x11GetPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\";\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListPromptsResponse\x12\x31\n\x07prompts\x18\x01 \x03(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plimsoll/gateway/v1/models.proto\x12\x13plimsoll.gateway.v1\x1a\x33plimsoll/model_router/v1/model_router_service.proto\x1a%plimsoll/model_router/v1/prompt.proto\x1a\'plimsoll/model_router/v1/registry.proto\"Y\n\x15RegisterPromptRequest\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0e\n\x06labels\x18\x02 \x03(\t\"[\n\x16RegisterPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"/\n\x10GetPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"E\n\x11GetPromptResponse\x12\x30\n\x06prompt\x18\x01 \x01(\x0b\x32 .plimsoll.model_router.v1.Prompt\";\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListPromptsResponse\x12\x31\n\x07prompts\x18\x01 \x03(\x0b\x32 .plimsoll.model_router.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Model\"|\n\x12ListEntriesRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x13ListEntriesResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.plimsoll.model_router.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x10MoveLabelRequest\x12\x38\n\x06target\x18\x01 \x01(\x0b\x32(.plimsoll.model_router.v1.EntryReference\x12\r\n\x05label\x18\x02 \x01(\t\x12\x15\n\rreport_digest\x18\x03 \x01(\t\"U\n\x11MoveLabelResponse\x12\x31\n\x04move\x18\x01 \x01(\x0b\x32#.plimsoll.model_router.v1.LabelMove\x12\r\n\x05moved\x18\x02 \x01(\x08\"v\n\x14RollBackLabelRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"J\n\x15RollBackLabelResponse\x12\x31\n\x04move\x18\x01 \x01(\x0b\x32#.plimsoll.model_router.v1.LabelMove\"\x7f\n\x15ListLabelMovesRequest\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.plimsoll.model_router.v1.EntryKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"e\n\x16ListLabelMovesResponse\x12\x32\n\x05moves\x18\x01 \x03(\x0b\x32#.plimsoll.model_router.v1.LabelMove\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERPROMPTREQUEST']._serialized_start=149
-  _globals['_REGISTERPROMPTREQUEST']._serialized_end=238
-  _globals['_REGISTERPROMPTRESPONSE']._serialized_start=240
-  _globals['_REGISTERPROMPTRESPONSE']._serialized_end=331
-  _globals['_GETPROMPTREQUEST']._serialized_start=333
-  _globals['_GETPROMPTREQUEST']._serialized_end=380
-  _globals['_GETPROMPTRESPONSE']._serialized_start=382
-  _globals['_GETPROMPTRESPONSE']._serialized_end=451
-  _globals['_LISTPROMPTSREQUEST']._serialized_start=453
-  _globals['_LISTPROMPTSREQUEST']._serialized_end=512
-  _globals['_LISTPROMPTSRESPONSE']._serialized_start=514
-  _globals['_LISTPROMPTSRESPONSE']._serialized_end=611
-  _globals['_LISTMODELSREQUEST']._serialized_start=613
-  _globals['_LISTMODELSREQUEST']._serialized_end=632
-  _globals['_LISTMODELSRESPONSE']._serialized_start=634
-  _globals['_LISTMODELSRESPONSE']._serialized_end=703
+  _globals['_REGISTERPROMPTREQUEST']._serialized_start=190
+  _globals['_REGISTERPROMPTREQUEST']._serialized_end=279
+  _globals['_REGISTERPROMPTRESPONSE']._serialized_start=281
+  _globals['_REGISTERPROMPTRESPONSE']._serialized_end=372
+  _globals['_GETPROMPTREQUEST']._serialized_start=374
+  _globals['_GETPROMPTREQUEST']._serialized_end=421
+  _globals['_GETPROMPTRESPONSE']._serialized_start=423
+  _globals['_GETPROMPTRESPONSE']._serialized_end=492
+  _globals['_LISTPROMPTSREQUEST']._serialized_start=494
+  _globals['_LISTPROMPTSREQUEST']._serialized_end=553
+  _globals['_LISTPROMPTSRESPONSE']._serialized_start=555
+  _globals['_LISTPROMPTSRESPONSE']._serialized_end=652
+  _globals['_LISTMODELSREQUEST']._serialized_start=654
+  _globals['_LISTMODELSREQUEST']._serialized_end=673
+  _globals['_LISTMODELSRESPONSE']._serialized_start=675
+  _globals['_LISTMODELSRESPONSE']._serialized_end=744
+  _globals['_LISTENTRIESREQUEST']._serialized_start=746
+  _globals['_LISTENTRIESREQUEST']._serialized_end=870
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=872
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=968
+  _globals['_MOVELABELREQUEST']._serialized_start=970
+  _globals['_MOVELABELREQUEST']._serialized_end=1084
+  _globals['_MOVELABELRESPONSE']._serialized_start=1086
+  _globals['_MOVELABELRESPONSE']._serialized_end=1171
+  _globals['_ROLLBACKLABELREQUEST']._serialized_start=1173
+  _globals['_ROLLBACKLABELREQUEST']._serialized_end=1291
+  _globals['_ROLLBACKLABELRESPONSE']._serialized_start=1293
+  _globals['_ROLLBACKLABELRESPONSE']._serialized_end=1367
+  _globals['_LISTLABELMOVESREQUEST']._serialized_start=1369
+  _globals['_LISTLABELMOVESREQUEST']._serialized_end=1496
+  _globals['_LISTLABELMOVESRESPONSE']._serialized_start=1498
+  _globals['_LISTLABELMOVESRESPONSE']._serialized_end=1599
 # @@protoc_insertion_point(module_scope)

@@ -22,22 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from plimsoll.common.v1 import json_pb2 as plimsoll_dot_common_dot_v1_dot_json__pb2
 from plimsoll.tool_dispatcher.v1 import tool_pb2 as plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__pb2
+from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as plimsoll_dot_tool__dispatcher_dot_v1_dot_tool__dispatcher__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fplimsoll/gateway/v1/tools.proto\x12\x13plimsoll.gateway.v1\x1a&plimsoll/tool_dispatcher/v1/tool.proto\"\x12\n\x10ListToolsRequest\"E\n\x11ListToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x0fGetToolResponse\x12/\n\x04tool\x18\x01 \x01(\x0b\x32!.plimsoll.tool_dispatcher.v1.Toolb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fplimsoll/gateway/v1/tools.proto\x12\x13plimsoll.gateway.v1\x1a\x1dplimsoll/common/v1/json.proto\x1a&plimsoll/tool_dispatcher/v1/tool.proto\x1a\x39plimsoll/tool_dispatcher/v1/tool_dispatcher_service.proto\"\x12\n\x10ListToolsRequest\"E\n\x11ListToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x0fGetToolResponse\x12/\n\x04tool\x18\x01 \x01(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\"D\n\x14RegisterToolsRequest\x12,\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.plimsoll.common.v1.JsonValue\"\x8d\x01\n\x15RegisterToolsResponse\x12\x30\n\x05tools\x18\x01 \x03(\x0b\x32!.plimsoll.tool_dispatcher.v1.Tool\x12\x42\n\x08warnings\x18\x02 \x03(\x0b\x32\x30.plimsoll.tool_dispatcher.v1.RegistrationWarning\"%\n\x15UnregisterToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16UnregisterToolResponse\"\'\n\x17ListToolVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x93\x01\n\x18ListToolVersionsResponse\x12:\n\x08versions\x18\x01 \x03(\x0b\x32(.plimsoll.tool_dispatcher.v1.ToolVersion\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"c\n\x16SetToolStandingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08standing\x18\x02 \x01(\x0b\x32).plimsoll.tool_dispatcher.v1.ToolStanding\"\x19\n\x17SetToolStandingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plimsoll.gateway.v1.tools_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTTOOLSREQUEST']._serialized_start=96
-  _globals['_LISTTOOLSREQUEST']._serialized_end=114
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=116
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=185
-  _globals['_GETTOOLREQUEST']._serialized_start=187
-  _globals['_GETTOOLREQUEST']._serialized_end=217
-  _globals['_GETTOOLRESPONSE']._serialized_start=219
-  _globals['_GETTOOLRESPONSE']._serialized_end=285
+  _globals['_LISTTOOLSREQUEST']._serialized_start=186
+  _globals['_LISTTOOLSREQUEST']._serialized_end=204
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=206
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=275
+  _globals['_GETTOOLREQUEST']._serialized_start=277
+  _globals['_GETTOOLREQUEST']._serialized_end=307
+  _globals['_GETTOOLRESPONSE']._serialized_start=309
+  _globals['_GETTOOLRESPONSE']._serialized_end=375
+  _globals['_REGISTERTOOLSREQUEST']._serialized_start=377
+  _globals['_REGISTERTOOLSREQUEST']._serialized_end=445
+  _globals['_REGISTERTOOLSRESPONSE']._serialized_start=448
+  _globals['_REGISTERTOOLSRESPONSE']._serialized_end=589
+  _globals['_UNREGISTERTOOLREQUEST']._serialized_start=591
+  _globals['_UNREGISTERTOOLREQUEST']._serialized_end=628
+  _globals['_UNREGISTERTOOLRESPONSE']._serialized_start=630
+  _globals['_UNREGISTERTOOLRESPONSE']._serialized_end=654
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_start=656
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_end=695
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_start=698
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_end=845
+  _globals['_SETTOOLSTANDINGREQUEST']._serialized_start=847
+  _globals['_SETTOOLSTANDINGREQUEST']._serialized_end=946
+  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_start=948
+  _globals['_SETTOOLSTANDINGRESPONSE']._serialized_end=973
 # @@protoc_insertion_point(module_scope)

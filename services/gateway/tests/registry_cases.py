@@ -1,0 +1,53 @@
+"""What the registry of the router is asked: one case per method."""
+
+from gateway_cases import Case
+from plimsoll.model_router.v1 import model_router_service_pb2 as pb
+from plimsoll.model_router.v1 import registry_pb2
+
+PROMPT = registry_pb2.ENTRY_KIND_PROMPT
+MOVE = registry_pb2.LabelMove(kind=PROMPT, name="answer", label="production", to_version=2, grounds=registry_pb2.MOVE_GROUNDS_REPORT)
+
+REGISTRY = [
+    Case(
+        method="ListEntries",
+        http="GET",
+        path="/v1/entries?kind=ENTRY_KIND_PROMPT&name=answer&pageSize=2&pageToken=3",
+        service="model_router",
+        heard=pb.ListEntriesRequest(kind=PROMPT, name="answer", page_size=2, page_token="3"),
+        answer=pb.ListEntriesResponse(entries=[{"kind": PROMPT, "version": 2, "digest": "d2"}], next_page_token="2"),
+        shows={"entries.0.version": "2", "entries.0.digest": "d2", "nextPageToken": "2"},
+    ),
+    Case(
+        method="MoveLabel",
+        http="POST",
+        path="/v1/labels:move",
+        body={
+            "target": {"kind": "ENTRY_KIND_PROMPT", "name": "answer", "digest": "d2"},
+            "label": "production",
+            "reportDigest": "r",
+        },
+        service="model_router",
+        heard=pb.MoveLabelRequest(target={"kind": PROMPT, "name": "answer", "digest": "d2"}, label="production", report_digest="r"),
+        answer=pb.MoveLabelResponse(move=MOVE, moved=True),
+        shows={"move.grounds": "MOVE_GROUNDS_REPORT", "moved": True},
+    ),
+    Case(
+        method="RollBackLabel",
+        http="POST",
+        path="/v1/labels:rollback",
+        body={"kind": "ENTRY_KIND_PROMPT", "name": "answer", "label": "production", "reason": "worse"},
+        service="model_router",
+        heard=pb.RollBackLabelRequest(kind=PROMPT, name="answer", label="production", reason="worse"),
+        answer=pb.RollBackLabelResponse(move=MOVE),
+        shows={"move.toVersion": "2"},
+    ),
+    Case(
+        method="ListLabelMoves",
+        http="GET",
+        path="/v1/labels:moves?kind=ENTRY_KIND_PROMPT&name=answer&pageSize=2&pageToken=3",
+        service="model_router",
+        heard=pb.ListLabelMovesRequest(kind=PROMPT, name="answer", page_size=2, page_token="3"),
+        answer=pb.ListLabelMovesResponse(moves=[MOVE], next_page_token="2"),
+        shows={"moves.0.name": "answer", "nextPageToken": "2"},
+    ),
+]
