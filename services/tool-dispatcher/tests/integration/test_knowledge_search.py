@@ -8,7 +8,7 @@ from plimsoll.memory.v1 import memory_service_pb2 as pb
 from plimsoll.memory.v1 import memory_service_pb2_grpc as rpc
 from plimsoll_runtime import logs
 from plimsoll_runtime.context import current_caller
-from plimsoll_runtime.errors import NotFound, PlimsollError
+from plimsoll_runtime.errors import NotFound, PlimsollError, Unavailable
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.metrics import Metrics
@@ -17,6 +17,7 @@ from plimsoll_runtime.settings import ServerSettings, TlsSettings
 from plimsoll_runtime.wire import json_to_proto
 from plimsoll_tool_dispatcher.adapters.sources.knowledge import KnowledgeSearch
 from plimsoll_tool_dispatcher.domain.defaults import with_defaults
+from plimsoll_tool_dispatcher.domain.effects import Mishap
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
 from plimsoll_tool_dispatcher.domain.remote_tools import tools_of
 from plimsoll_tool_dispatcher.domain.source_declaration import DeclaredKnowledge, parse_source
@@ -32,6 +33,8 @@ class ScriptedMemory(rpc.MemoryServiceServicer):
         self.asked.append(request)
         if request.collection == "nowhere":
             raise NotFound("no such collection", reason="COLLECTION_NOT_FOUND")
+        if request.collection == "away":
+            raise Unavailable("memory cannot be reached", reason="UNREACHABLE")
         passage = document_pb2.Passage(
             text="a tent", source="a.md", title=current_caller().tenant, score=0.5, metadata=json_to_proto({"n": 1})
         )
@@ -88,6 +91,13 @@ async def test_a_collection_that_is_not_there_is_told(memory: tuple[ScriptedMemo
     attempt = await searched(memory[1], {"query": "tents", "collection": "nowhere"})
     assert isinstance(attempt, Stopped)
     assert (attempt.failure.category, attempt.failure.reason) == (Category.UPSTREAM_REJECTED, "COLLECTION_NOT_FOUND")
+
+
+async def test_a_memory_that_is_away_is_a_failure_that_passes(memory: tuple[ScriptedMemory, KnowledgeSearch]) -> None:
+    attempt = await searched(memory[1], {"query": "tents", "collection": "away"})
+    assert isinstance(attempt, Stopped)
+    assert (attempt.failure.category, attempt.mishap) == (Category.UPSTREAM_UNAVAILABLE, Mishap.LOST), "a read is made again"
+    assert isinstance(await searched(memory[1], {"query": "tents", "collection": "help"}), Answered)
 
 
 async def test_where_there_is_no_memory_there_is_no_search() -> None:
