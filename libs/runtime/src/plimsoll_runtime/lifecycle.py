@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import uvloop
 
-from plimsoll_runtime import logs, telemetry
+from plimsoll_runtime import logs, telemetry, tls
 from plimsoll_runtime.errors import Cancelled, ErrorKind, Internal, PlimsollError, unwrap
 from plimsoll_runtime.faults import Faults, open_faults
 from plimsoll_runtime.health import AdminServer, Ping
@@ -95,6 +95,8 @@ def run_service(
         if upgrade is not None and arguments.migrate:
             uvloop.run(_upgrade(name, settings, upgrade))
         else:
+            if settings.server.tls.enabled:
+                tls.prove(settings.server.tls)  # said at once, whatever else is away
             uvloop.run(_live(name, settings, build))
     except Exception as error:  # noqa: BLE001 - the end of the process: whatever it was is told once, as every line is
         sys.exit(_failed(logs.get(name), unwrap(error)))

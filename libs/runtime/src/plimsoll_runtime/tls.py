@@ -55,7 +55,7 @@ class RenewedFiles:
         if found == self._seen:
             return False
         try:
-            _prove(self._tls)
+            prove(self._tls)
         except InvalidSettings as error:
             if _stamp(self._tls) == found:  # not in the middle of being replaced
                 self._seen = found
@@ -80,11 +80,11 @@ def _configuration(tls: TlsSettings) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(tls: TlsSettings) -> tuple[bytes, bytes, bytes]:
-    _prove(tls)
+    prove(tls)
     return Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes(), Path(tls.ca).read_bytes()
 
 
-def _prove(tls: TlsSettings) -> None:
+def prove(tls: TlsSettings) -> None:
     """Shake hands with ourselves: what our own authority would refuse in us, every peer would. Raises InvalidSettings that says what."""
     for name, path in (("TLS_CA", tls.ca), ("TLS_CERTIFICATE", tls.certificate), ("TLS_KEY", tls.key)):
         try:

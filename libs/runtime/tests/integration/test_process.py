@@ -137,7 +137,8 @@ def test_a_taken_port_ends_the_service_with_its_name(settings: dict[str, str], t
             assert "error" not in failed  # a trace would hide the reason
 
 
-def test_a_certificate_that_is_missing_is_a_wrong_setting(settings: dict[str, str], tmp_path: Path):
+def test_a_certificate_that_is_missing_is_a_wrong_setting_told_before_any_server_is_asked(settings: dict[str, str], tmp_path: Path):
+    settings |= {"POSTGRES_DSN": f"postgresql://nobody@127.0.0.1:{free_port()}/none"}
     missing = {f"TLS_{name}": str(tmp_path / "gone.pem") for name in ("CA", "CERTIFICATE", "KEY")}
     with running(settings | missing, tmp_path / "log") as service:
         assert service.process.wait(START_S) == 2
