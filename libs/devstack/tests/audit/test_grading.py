@@ -58,7 +58,7 @@ def test_options_that_do_not_go_together_are_refused_with_a_remedy(tmp_path: Pat
     given.write_text('{"message": "hello"}')
 
     def asked(*, agent: str = "", given: Path | None = None, data: Path | None = None, agents: Path | None = None) -> Asked:
-        return Asked(data=data, agents=agents, agent=agent, given=given, at_once=1, per_fault=1, environ={})
+        return Asked(data=data, agents=agents, agent=agent, given=given, at_once=(1,), per_fault=1, environ={})
 
     assert read_input(asked()) is None
     assert read_input(asked(agent="support", given=given)) == {"message": "hello"}

@@ -19,8 +19,13 @@ def audit(
     agents: Annotated[Path | None, typer.Option("--agents", help="Folder of your agents, for a mesh of its own")] = None,
     agent: Annotated[str, typer.Option("--agent", help="Your agent; its own one when left out")] = "",
     given: Annotated[Path | None, typer.Option("--input", help="JSON file with the input of each run of your agent")] = None,
-    at_once: Annotated[int, typer.Option("--at-once", help="Runs at the same moment", min=1, max=10_000)] = 100,
-    per_fault: Annotated[int, typer.Option("--per-fault", help="Runs under each fault plan", min=1, max=1_000)] = 5,
+    at_once: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--at-once", help="Runs at the same moment; give it again for more [default: 100, 1000]", min=1, max=10_000, show_default=False
+        ),
+    ] = None,
+    per_fault: Annotated[int, typer.Option("--per-fault", help="Runs under each fault plan", min=1, max=1_000)] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as a page, too")] = None,
 ) -> None:
@@ -30,5 +35,13 @@ def audit(
     """
     from plimsoll_devstack.audit.stage import Asked, perform  # noqa: PLC0415 - it loads grpc and the servers, which --help need not
 
-    asked = Asked(data=data, agents=agents, agent=agent, given=given, at_once=at_once, per_fault=per_fault, environ=dict(os.environ))
+    asked = Asked(
+        data=data,
+        agents=agents,
+        agent=agent,
+        given=given,
+        at_once=tuple(at_once or (100, 1_000)),
+        per_fault=per_fault,
+        environ=dict(os.environ),
+    )
     raise typer.Exit(0 if asyncio.run(perform(asked, as_json=as_json, html=html)) else 1)

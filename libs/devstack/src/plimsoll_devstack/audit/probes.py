@@ -1,31 +1,44 @@
 """The five questions put to a mesh: each probe does something to it and tells what came of it."""
 
 import asyncio
-import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from plimsoll_client.mesh import Mesh as Client
 from plimsoll_client.models import Run, RunStatus
-from plimsoll_client.observations import Verdict
-from plimsoll_runtime.errors import NotFound, PlimsollError
+from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.json_types import JsonObject, dump_json
 
 from plimsoll_devstack.audit.grading import Answer, Check, judged, unmeasured
+from plimsoll_devstack.audit.learning import learning
+from plimsoll_devstack.audit.runs import POLL_S, WAIT_S, Subject, Workshop, every, marks, one
+from plimsoll_devstack.audit.swap import dialects, swapped
 from plimsoll_devstack.chaos import injected, packaged_plans
 from plimsoll_devstack.files import write_private
 from plimsoll_devstack.state import MeshFiles
 
 OWN_AGENT = "audit-canary"
-_RUN_CAP_S = 60.0
-_WAIT_S = 20.0
-_POLL_S = 0.2
+_SPIKE_CAP_S = 240.0
+_BACK_WITHIN_S = 90.0
+_PLAN_S = 15.0
+_UNDER_CAP_S = 120.0
 _IN_FORCE_S = 0.5  # services look for a plan five times a second
+_KILLED = (
+    "gateway",
+    "orchestrator-api",
+    "orchestrator-worker-1",
+    "tool-dispatcher",
+    "model-router",
+    "memory",
+    "feedback",
+    "postgres",
+    "nats",
+    "redis",
+)
 _COLLECTION = "audit-notes"
 _NOTE = b"# Lanterns\n\nThe lantern at the northern pier burns green.\n\n# Ropes\n\nA hawser is a thick rope.\n"
 _TOOL = """category: clerk
@@ -44,86 +57,87 @@ _CODE = """async def clerk_opening_hours(arguments, context):
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What is audited, and what the audit may do to it.
-
-    Attributes:
-    input      of each run; None for the audit's own agent, whose every run has a mark of its own
-    tools      the folder that new tools may be put into; None where the audit has none
-    faults     the files of the mesh, one of which takes fault plans; None where faults are not allowed
-    at_once    runs submitted side by side
-    per_fault  runs under each fault plan
-    """
-
-    client: Client
-    agent: str
-    input: JsonObject | None
-    tools: Path | None
-    faults: MeshFiles | None
-    seed: int
-    at_once: int
-    per_fault: int
-
-
 async def answers(subject: Subject) -> list[Answer]:
-    """All five, in the order of their questions."""
-    probes = (_scalability, _modularity, _learning, _resilience, _future)
-    return [await probe(subject) for probe in probes]
+    """All five, in the order of their questions. A question that cannot be put is answered by why."""
+    asked: Sequence[tuple[str, str, Callable[[Subject], Awaitable[list[Check]]]]] = (
+        ("Scalability", "can 100 instances run at once without reading each other's state, and 1,000?", _scalability),
+        ("Modularity", "can a tool be added without touching the graph, retrieval be tried alone, the provider be swapped?", _modularity),
+        ("Continuous learning", "is there a loop from failures in production to better prompts and models?", learning),
+        ("Resilience", "is it designed what happens when each dependency fails?", _resilience),
+        ("Future-proofing", "how many files change when the provider is replaced?", _future),
+    )
+    return [Answer(dimension=name, question=question, checks=await _put(subject, probe)) for name, question, probe in asked]
 
 
-async def _scalability(subject: Subject) -> Answer:
-    marks = _marks(subject, subject.at_once)
-    began = time.monotonic()
-    runs = await _all(subject, marks)
+async def _put(subject: Subject, probe: Callable[[Subject], Awaitable[list[Check]]]) -> list[Check]:
+    try:
+        return await probe(subject)
+    except PlimsollError as error:
+        why = f"{error.reason}: {error.message}"
+        return [
+            judged("the question can be put to the end", kept=False, evidence=why, remedy=error.remedy or "See the logs of the services")
+        ]
+
+
+async def _scalability(subject: Subject) -> list[Check]:
+    return [check for count in dict.fromkeys(subject.at_once) for check in await _side_by_side(subject, count)]
+
+
+async def _side_by_side(subject: Subject, count: int) -> list[Check]:
+    """So many runs at the same moment: how they end, what became of the queue, and whether each saw its own mark."""
+    inputs, began = marks(subject, count), time.monotonic()
+    runs = await every(subject, inputs, cap_s=_SPIKE_CAP_S)
     drained_s = time.monotonic() - began
     good = [run for run in runs if run is not None and run.status is RunStatus.SUCCEEDED]
     times = sorted(run.duration_s or 0.0 for run in good) or [0.0]
-    tail = times[min(len(times) - 1, int(len(times) * 0.95))]
+    tails = ", ".join(f"{share:g} of 100 within {times[min(len(times) - 1, int(len(times) * share / 100))]:.2f} s" for share in (95, 99))
     checks = [
         judged(
-            f"{subject.at_once} runs submitted at the same moment all end well",
-            kept=len(good) == subject.at_once,
-            evidence=f"{len(good)} of {subject.at_once}; half within {statistics.median(times):.2f} s, 95 of 100 within {tail:.2f} s",
+            f"{count} runs submitted at the same moment all end well",
+            kept=len(good) == count,
+            evidence=f"{len(good)} of {count}; half within {statistics.median(times):.2f} s, {tails}",
             remedy="See `plimsoll errors` for what failed, and add workers: `plimsoll up --workers N`",
         ),
         judged(
-            "the spike became a queue and no error",
+            f"the spike of {count} became a queue and no error",
             kept=None not in runs,
-            evidence=f"{runs.count(None)} refused or unfinished; the queue was empty after {drained_s:.1f} s",
+            evidence=f"{runs.count(None)} refused or unfinished; the queue was empty after {drained_s:.1f} s, {count / drained_s:.1f} runs a second",
             remedy="Raise the limits of the gateway, or add workers",
         ),
     ]
     if subject.input is None:
-        strangers = sum(_foreign(run, mark) for run, mark in zip(runs, marks, strict=True) if run is not None)
+        strangers = sum(_foreign(run, mark) for run, mark in zip(runs, inputs, strict=True) if run is not None)
         remedy = "A run has read what is another's: report it with its journal"
-        checks.append(judged("no run saw another's mark", kept=not strangers, evidence=f"{strangers} foreign marks", remedy=remedy))
-    question = "can 100 instances run at once without reading each other's state?"
-    return Answer(dimension="Scalability", question=question, checks=checks)
+        checks.append(
+            judged(f"none of {count} runs saw another's mark", kept=not strangers, evidence=f"{strangers} foreign marks", remedy=remedy)
+        )
+    return checks
 
 
-async def _modularity(subject: Subject) -> Answer:
-    checks = [await _new_tool(subject), await _retrieval_alone(subject.client), _swap()]
-    question = "can a tool be added without touching the graph, retrieval be tried alone, the provider be swapped?"
-    return Answer(dimension="Modularity", question=question, checks=checks)
+async def _modularity(subject: Subject) -> list[Check]:
+    return [await _new_tool(subject), await _retrieval_alone(subject.client), await swapped(subject)]
 
 
 async def _new_tool(subject: Subject) -> Check:
     what = "a tool that comes while the mesh runs is used by an agent, and nothing else is changed"
-    if subject.tools is None:
+    if subject.workshop is None:
         return unmeasured(what, why="this mesh takes its tools from your own folder", remedy="Run `plimsoll audit` without --data")
-    (subject.tools / "clerk.py").write_text(_CODE)
-    (subject.tools / "clerk.yaml").write_text(_TOOL)
+    await asyncio.to_thread(_write_tool, subject.workshop.tools)
     began = time.monotonic()
     while "clerk_opening_hours" not in {tool.name for tool in await subject.client.tools.list()}:
-        if time.monotonic() - began > _WAIT_S:
-            return judged(what, kept=False, evidence=f"not offered after {_WAIT_S:g} s", remedy="See the log of tool-dispatcher")
-        await asyncio.sleep(_POLL_S)
+        if time.monotonic() - began > WAIT_S:
+            return judged(what, kept=False, evidence=f"not offered after {WAIT_S:g} s", remedy="See the log of tool-dispatcher")
+        await asyncio.sleep(POLL_S)
     offered_s = time.monotonic() - began
-    run = await _one(subject.client, "audit-clerk", {"question": "What are the opening hours of the shop in Kiel?"})
+    run = await one(subject.client, "audit-clerk", {"question": "What are the opening hours of the shop in Kiel?"})
     said = dump_json(run.output) if run is not None else ""
     evidence = f"offered after {offered_s:.1f} s, {'used' if 'clerk_opening_hours' in said else 'not used'}; 0 files of the agent touched"
     return judged(what, kept="clerk_opening_hours" in said, evidence=evidence, remedy="See the journal of the last run of audit-clerk")
+
+
+def _write_tool(folder: Path) -> None:
+    (folder / "clerk.py").write_text(_CODE)
+    (folder / "clerk.yaml").write_text(_TOOL)
 
 
 async def _retrieval_alone(client: Client) -> Check:
@@ -137,54 +151,7 @@ async def _retrieval_alone(client: Client) -> Check:
     return judged("retrieval can be tried without reasoning", kept="green" in text, evidence=evidence, remedy="See the log of memory")
 
 
-def _swap() -> Check:
-    return unmeasured(
-        "the provider is swapped by configuration",
-        why="takes a second provider; 0 files of an agent name one",
-        remedy="Set the address and key of another provider, start the mesh anew, and run the audit again",
-    )
-
-
-async def _learning(subject: Subject) -> Answer:
-    client, agent = subject.client, subject.agent
-    checks = []
-    if subject.input is None:
-        run = await _one(client, agent, {"canary": f"canary-{subject.seed}-fail"})
-        remedy = "See the log of feedback"
-        labelled = run is not None and await _told(client, run.id, failed_only=True)
-        category = run.failure.category.value if run is not None and run.failure else "none"
-        evidence = f"category {category}; {'labelled' if labelled else 'not found'} in feedback"
-        checks.append(judged("a failure is caught with its category and counted", kept=labelled, evidence=evidence, remedy=remedy))
-    else:
-        run = await _one(client, agent, subject.input)
-        what, why = "a failure is caught with its category and counted", "the audit knows no input that makes your agent fail"
-        checks.append(unmeasured(what, why=why, remedy="Run `plimsoll audit` without --agent"))
-    if run is not None and await _told(client, run.id):
-        signal = await client.feedback.signal(run.id, Verdict(good=False), comment="audit", key=f"audit-{run.id}")
-        kept = signal.id in {one.id for one in await client.feedback.signals(run.id)}
-        evidence = "recorded and found with its run" if kept else "not found"
-        checks.append(judged("a person's verdict is kept with the run", kept=kept, evidence=evidence, remedy="See the log of feedback"))
-    remedy = "Make a dataset of your runs with `plimsoll datasets`, then `plimsoll evaluations`"
-    checks.append(unmeasured("a worse version is refused", why="takes labelled examples of your own", remedy=remedy))
-    question = "is there a loop from failures in production to better prompts and models?"
-    return Answer(dimension="Continuous learning", question=question, checks=checks)
-
-
-async def _told(client: Client, run_id: str, *, failed_only: bool = False) -> bool:
-    """Whether feedback hears of a run, or of its failure, in time."""
-    until = time.monotonic() + _WAIT_S
-    while time.monotonic() < until:
-        try:
-            if await client.feedback.operations(run_id=run_id, failed_only=failed_only, limit=1):
-                return True
-        except NotFound:
-            pass  # it has not been told yet
-        await asyncio.sleep(_POLL_S)
-    return False
-
-
-async def _resilience(subject: Subject) -> Answer:
-    question = "is it designed what happens when each dependency fails?"
+async def _resilience(subject: Subject) -> list[Check]:
     checks = []
     for name, plan in packaged_plans().items():
         what = f"{name}: every run ends, a failure says its category, and the next run succeeds"
@@ -192,30 +159,70 @@ async def _resilience(subject: Subject) -> Answer:
             checks.append(unmeasured(what, why="this mesh allows no faults", remedy="Start it with `plimsoll up --faults`"))
         else:
             checks.append(await _under(subject, subject.faults, plan, what))
-    return Answer(dimension="Resilience", question=question, checks=checks)
+    for part in _KILLED:
+        what = f"killed {part}: every run ends, it comes back by itself, and the next run succeeds"
+        if subject.workshop is None:
+            checks.append(
+                unmeasured(what, why="the audit kills nothing in a mesh that is not its own", remedy="Run `plimsoll audit` without --data")
+            )
+        else:
+            checks.append(await _killed(subject, subject.workshop, part, what))
+    return checks
 
 
 async def _under(subject: Subject, files: MeshFiles, plan: Path, what: str) -> Check:
-    """Runs while a plan is in force, and one after it. A plan that met none of them has shown nothing."""
+    """Runs while a plan is in force, and one after it. A plan that met none of them has shown nothing.
+
+    It ends with the runs, or after a while: what it held up, behind an open breaker for instance, has to go on by itself then.
+    """
     before = await asyncio.to_thread(_faults, files)
     write_private(files.faults, await asyncio.to_thread(plan.read_text))
-    try:
-        await asyncio.sleep(_IN_FORCE_S)
-        runs = await _all(subject, _marks(subject, subject.per_fault))
-        met = await asyncio.to_thread(_faults, files) - before
-    finally:
-        write_private(files.faults, "")
+    async with asyncio.TaskGroup() as group:
+        try:
+            await asyncio.sleep(_IN_FORCE_S)
+            running = group.create_task(every(subject, marks(subject, subject.per_fault), cap_s=_UNDER_CAP_S))
+            await asyncio.wait([running], timeout=_PLAN_S)
+            met = await asyncio.to_thread(_faults, files) - before
+        finally:
+            write_private(files.faults, "")
+    runs = running.result()
+    check = await _afterwards(subject, runs, what, f"{met} faults")
+    if met > 0:
+        return check
+    remedy = "Raise --per-fault, or audit an agent that uses the dependency"
+    return unmeasured(what, why=f"no run met a fault ({check.evidence})", remedy=remedy)
+
+
+async def _killed(subject: Subject, shop: Workshop, part: str, what: str) -> Check:
+    """Runs submitted at the moment of a death, and one after it."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(every(subject, marks(subject, subject.per_fault)))
+        back = group.create_task(_timed(lambda: _kill(shop, part)))
+    return await _afterwards(subject, running.result(), what, f"back after {back.result():.1f} s")
+
+
+async def _kill(shop: Workshop, part: str) -> None:
+    await shop.mesh.kill(part)
+    await shop.mesh.ready(part, within_s=_BACK_WITHIN_S)
+
+
+async def _timed(act: Callable[[], Awaitable[None]]) -> float:
+    began = time.monotonic()
+    await act()
+    return time.monotonic() - began
+
+
+async def _afterwards(subject: Subject, runs: Sequence[Run | None], what: str, done: str) -> Check:
+    """Whether all ended, none for a fault of ours, and the next run is well again."""
     good = sum(run is not None and run.status is RunStatus.SUCCEEDED for run in runs)
     told = Counter(run.failure.category for run in runs if run is not None and run.failure)
     lost = runs.count(None) + told[Category.INTERNAL]
     failed = ", ".join(f"{count} {category.value}" for category, count in told.items()) or "none failed"
     began = time.monotonic()
-    after = await _one(subject.client, subject.agent, _marks(subject, 1)[0])
-    evidence = f"{met} faults, {good} of {len(runs)} succeeded, {failed}, {runs.count(None)} without an end in time; the next run took {time.monotonic() - began:.1f} s"
-    if met <= 0:
-        return unmeasured(
-            what, why=f"no run met a fault ({evidence})", remedy="Raise --per-fault, or audit an agent that uses the dependency"
-        )
+    after = await one(subject.client, subject.agent, marks(subject, 1)[0])
+    next_s = time.monotonic() - began
+    unended = f", {runs.count(None)} without an end in time" if None in runs else ""
+    evidence = f"{done}; {good} of {len(runs)} runs succeeded, {failed}{unended}; the next run took {next_s:.1f} s"
     recovered = after is not None and after.status is RunStatus.SUCCEEDED
     remedy = "Give the steps that failed a `retry` or a route in `on_failure`; see `plimsoll errors`"
     return judged(what, kept=not lost and recovered, evidence=evidence, remedy=remedy)
@@ -226,7 +233,7 @@ def _faults(files: MeshFiles) -> int:
     return sum(counts.total() for counts in injected(files).values())
 
 
-async def _future(subject: Subject) -> Answer:
+async def _future(subject: Subject) -> list[Check]:
     models = await subject.client.models.list()
     names = ", ".join(f"{model.provider}/{model.name}" for model in models)
     real = {model.provider for model in models if not model.rehearsal}
@@ -239,15 +246,7 @@ async def _future(subject: Subject) -> Answer:
         checks.append(judged(what, kept=True, evidence=why, remedy=""))
     else:
         checks.append(unmeasured(what, why=why, remedy="Configure two providers; the second answers when the first is away"))
-    question = "how many files change when the provider is replaced?"
-    return Answer(dimension="Future-proofing", question=question, checks=checks)
-
-
-def _marks(subject: Subject, count: int) -> Sequence[JsonObject]:
-    if subject.input is not None:
-        return [subject.input] * count
-    dice = random.Random()  # noqa: S311 - marks differ from audit to audit; the seed is that of the faults
-    return [{"canary": f"canary-{dice.getrandbits(60):x}"} for _ in range(count)]
+    return checks + await dialects(subject)
 
 
 def _foreign(run: Run, mark: JsonObject) -> bool:
@@ -255,24 +254,3 @@ def _foreign(run: Run, mark: JsonObject) -> bool:
     own = str(mark["canary"])
     seen = run.output.get("seen") if isinstance(run.output, dict) else None
     return run.status is RunStatus.SUCCEEDED and seen != [own, f"{own}-1", f"{own}-2"]
-
-
-async def _all(subject: Subject, inputs: Sequence[JsonObject]) -> list[Run | None]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_one(subject.client, subject.agent, each)) for each in inputs]
-    return [task.result() for task in tasks]
-
-
-async def _one(client: Client, agent: str, given: JsonObject) -> Run | None:
-    """A run to its end; None when it was refused for good, or has not ended in time. The key makes repeats one run."""
-    key = f"audit-{random.getrandbits(80):x}"
-    until = time.monotonic() + _RUN_CAP_S
-    while (left := until - time.monotonic()) > 0:
-        try:
-            run = await client.runs.submit(agent, given, key=key)
-            return await client.runs.wait(run.id, timeout_s=left)
-        except PlimsollError as error:
-            if not error.retryable:
-                return None
-            await asyncio.sleep(_POLL_S)
-    return None

@@ -3,23 +3,30 @@
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from plimsoll_client import connect
 from plimsoll_client.cli.output import console, error_console, print_json
+from plimsoll_client.mesh import Mesh as Client
 from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.json_types import JsonObject, parse_object
 
 from plimsoll_devstack.audit.grading import Audit
-from plimsoll_devstack.audit.probes import OWN_AGENT, Subject, answers
+from plimsoll_devstack.audit.probes import OWN_AGENT, answers
 from plimsoll_devstack.audit.report import as_object, as_page, as_text
+from plimsoll_devstack.audit.runs import Subject, Workshop
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_devstack.plan import Wanted
 
 _SEED = 1
+_OWN = {
+    "PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS": "production",  # as in production; on a machine of one's own nothing is protected
+    "PLIMSOLL_FEEDBACK_SELECT_EVERY_S": "0.5",
+}
 _BUNDLES = Path(__file__).parent / "bundles"
 
 
@@ -37,7 +44,7 @@ class Asked:
     agents: Path | None
     agent: str
     given: Path | None
-    at_once: int
+    at_once: Sequence[int]
     per_fault: int
     environ: Mapping[str, str]
 
@@ -47,15 +54,15 @@ async def perform(asked: Asked, *, as_json: bool, html: Path | None) -> bool:
     given = read_input(asked)
     out = error_console()
     async with AsyncExitStack() as stack:
-        with out.status("Auditing: this takes about a minute"):
+        with out.status("Auditing: this takes some minutes"):
             began = time.monotonic()
-            mesh, tools = await stack.enter_async_context(_mesh(asked))
+            mesh, workshop = await stack.enter_async_context(_mesh(asked))
             client = await stack.enter_async_context(connect(address=mesh.grpc_address, api_key=mesh.api_key))
             subject = Subject(
                 client=client,
                 agent=asked.agent or OWN_AGENT,
                 input=given,
-                tools=tools,
+                workshop=workshop,
                 faults=mesh.files if mesh.files.faults.exists() else None,
                 seed=_SEED,
                 at_once=asked.at_once,
@@ -93,8 +100,8 @@ def read_input(asked: Asked) -> JsonObject | None:
 
 
 @asynccontextmanager
-async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Path | None]]:
-    """The mesh, and the folder for new tools when it is one of its own."""
+async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Workshop | None]]:
+    """The mesh, and all that may be done to it when it is one of the audit's own."""
     if asked.data is not None:
         running = Mesh(Wanted(data=asked.data.absolute()))
         running.state()
@@ -106,8 +113,23 @@ async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Path | None]]:
         shutil.copytree(_BUNDLES, root / "agents")
         if asked.agents is not None:
             shutil.copytree(asked.agents, root / "agents", dirs_exist_ok=True)
-        wanted = Wanted(data=root / "data", agents=root / "agents", workers=2, faults=True, environ=asked.environ)
+        environ = {**_OWN, **asked.environ}
+        wanted = Wanted(data=root / "data", agents=root / "agents", workers=2, faults=True, environ=environ)
         async with Mesh(wanted) as own:
-            yield own, root / "tools"
+            yield own, Workshop(mesh=own, tools=root / "tools", agents=root / "agents", environ=environ, another=partial(_another, root))
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _another(root: Path, environ: Mapping[str, str]) -> AsyncIterator[Client]:
+    """A second mesh with the same agents, that leaves nothing either."""
+    data = Path(tempfile.mkdtemp(prefix="another-", dir=root))
+    try:
+        async with (
+            Mesh(Wanted(data=data, agents=root / "agents", environ=environ)) as mesh,
+            connect(address=mesh.grpc_address, api_key=mesh.api_key) as client,
+        ):
+            yield client
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
