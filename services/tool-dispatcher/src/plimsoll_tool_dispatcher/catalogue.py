@@ -12,14 +12,18 @@ from plimsoll_tool_dispatcher.domain.declaration import Place, read_tool
 from plimsoll_tool_dispatcher.domain.definition import tool_of
 from plimsoll_tool_dispatcher.domain.fields import Fields
 from plimsoll_tool_dispatcher.domain.registry import (
+    REGISTERED,
     SHARED,
     KeptVersion,
     Names,
     Offered,
     Offering,
+    Operation,
     Resolved,
     Standing,
     View,
+    laxer,
+    operation_of,
     resolve,
 )
 from plimsoll_tool_dispatcher.domain.sources import PythonSource, Source, read_source
@@ -70,6 +74,11 @@ class ToolCatalogue:
         if not 1 <= len(entries) <= _MOST_AT_ONCE:
             problems.append(FieldProblem("tools", f"are {len(entries)}", f"send 1 to {_MOST_AT_ONCE}"))
         tools = [_registered(f"tools[{index}]", entry, tenant, problems) for index, entry in enumerate(entries[:_MOST_AT_ONCE])]
+        models = self._models()
+        for index, tool in enumerate(tools):
+            model = models.get(operation_of(tool) or ("", "", "")) if tool is not None else None
+            if tool is not None and model is not None and model.tenant in {SHARED, tenant}:
+                problems += [FieldProblem(f"tools[{index}].{one.field}", one.problem, one.remedy) for one in laxer(tool, model)]
         if problems:
             raise InvalidTools(problems=problems)
         made = [tool for tool in tools if tool is not None]
@@ -160,7 +169,12 @@ class ToolCatalogue:
             tool = tool_of(definition, present.tool.source if present else None)
             if tool is not None:
                 versions[tool.tenant, tool.name, tool.digest] = tool
-        self._view = resolve(offered, self._shelved.standings, versions)
+        self._view = resolve(offered, self._shelved.standings, versions, self._models())
+
+    def _models(self) -> dict[Operation, Tool]:
+        """The tools of sources, as these offer them."""
+        operations = ((operation_of(tool), tool) for offering in self._offerings.values() for tool in offering.tools)
+        return {operation: tool for operation, tool in operations if operation is not None}
 
     def _offered(self) -> dict[Names, Offered]:
         """By tenant and name; a name belongs to the origin that has it already, in the order in which they came."""
@@ -191,7 +205,7 @@ def _registered(where: str, entry: JsonValue, tenant: str, problems: list[FieldP
             category=fields.text("category", r"[a-z][a-z0-9_]{0,62}", "write a name such as accounts"),
             credentials=fields.names("credentials", r"[a-z][a-z0-9_]{0,62}", "list names of secrets"),
             source=source,
-            origin="api",
+            origin=REGISTERED,
             tenant=tenant,
         )
         if source is not None

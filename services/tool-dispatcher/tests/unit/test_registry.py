@@ -12,12 +12,13 @@ from plimsoll_runtime.limiter import Rate
 from plimsoll_tool_dispatcher.catalogue import ToolCatalogue
 from plimsoll_tool_dispatcher.domain.definition import definition_of, tool_of
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
+from plimsoll_tool_dispatcher.domain.policy import Verb
 from plimsoll_tool_dispatcher.domain.registry import Bar, Barred, Offering, Standing
 from plimsoll_tool_dispatcher.domain.sources import HttpSource, McpSource, PythonSource
 from plimsoll_tool_dispatcher.domain.tool import CachedResult, FixedAnswer, OtherTool, Rates, Risk, Tool, canonical_form, identified
 from plimsoll_tool_dispatcher.errors import InvalidTools, ToolNotFound
 from tool_dispatcher_fakes import FakeToolShelf
-from tool_dispatcher_samples import ACME, ARGUMENTS, RESULT, UMBRELLA, tool
+from tool_dispatcher_samples import ACME, ARGUMENTS, RESULT, UMBRELLA, rule, tool
 
 SOURCE: JsonObject = {"kind": "http", "source": "crm", "tool": "find"}
 ENTRY: JsonObject = {
@@ -275,3 +276,53 @@ def test_what_is_not_said_is_no_part_of_a_digest() -> None:
     said = {"name", "version", "category", "description", "arguments", "result", "effect", "risk", "timeout_ms", "concurrency", "retry"}
     assert set(canonical_form(tool())) == said | {"credentials"}
     assert {"rates", "labels"} < set(canonical_form(tool(rates=Rates(all=Rate(count=1)), labels=("a",))))
+
+
+def of_source(effect: EffectClass = EffectClass.NON_IDEMPOTENT, risk: Risk = Risk.HIGH, tenant: str = "") -> Offering:
+    """The operation that ENTRY registers anew, as its source offers it."""
+    pay = identified(
+        replace(
+            tool(name="crm_find", effect=effect, risk=risk),
+            source=HttpSource(source="crm", tool="find"),
+            labels=("leaves:tenant",),
+            tenant=tenant,
+        )
+    )
+    return Offering(origin="http:crm", tools=(pay,), tenant=tenant)
+
+
+async def test_a_tenant_registers_no_operation_with_less_risk_or_a_safer_effect_than_its_source_says(catalogue: ToolCatalogue) -> None:
+    await catalogue.offer(of_source())
+    with pytest.raises(InvalidTools) as refused:
+        await catalogue.register(ACME, [ENTRY], "ada")
+    assert {problem.field for problem in refused.value.problems} == {"tools[0].effect", "tools[0].risk"}
+    assert catalogue.find(ACME, "look_up") is None
+    await catalogue.register(ACME, [{**ENTRY, "effect": "non_idempotent", "risk": "high"}], "ada")
+    assert barred(catalogue) is None
+
+
+async def test_a_registered_tool_is_barred_when_its_source_turns_out_to_be_stricter(catalogue: ToolCatalogue) -> None:
+    await catalogue.register(ACME, [ENTRY], "ada")
+    await catalogue.offer(of_source())
+    assert barred(catalogue) is Bar.LAXER
+    await catalogue.offer(of_source(EffectClass.READ_ONLY, Risk.LOW))
+    assert barred(catalogue) is None
+
+
+async def test_a_registered_tool_has_the_labels_of_its_source_and_is_meant_by_rules_that_name_the_sources_tool(
+    catalogue: ToolCatalogue,
+) -> None:
+    await catalogue.offer(of_source(EffectClass.READ_ONLY, Risk.LOW))
+    await catalogue.register(ACME, [{**ENTRY, "labels": ["reads:private"]}], "ada")
+    found = catalogue.find(ACME, "look_up")
+    assert isinstance(found, Tool)
+    assert (found.labels, found.model) == (("reads:private", "leaves:tenant"), "crm_find")
+    assert found.digest == (await catalogue.versions(ACME, "look_up"))[0].digest
+    named = rule("no-crm", Verb.DENY, "true", tools=("crm_*",))
+    assert named.concerns(found)
+    assert not named.concerns(replace(found, model=""))
+
+
+async def test_what_another_tenants_source_offers_is_not_told(catalogue: ToolCatalogue) -> None:
+    await catalogue.offer(of_source(tenant=UMBRELLA))
+    await catalogue.register(ACME, [ENTRY], "ada")

@@ -53,8 +53,10 @@ class Rule:
     message: str = ""
     terms: Terms = Terms()
 
-    def concerns(self, tool: str) -> bool:
-        return any(fnmatchcase(tool, pattern) for pattern in self.tools)
+    def concerns(self, tool: Tool) -> bool:
+        """By its name, or by that under which its source offers the same operation."""
+        names = (tool.name, tool.model) if tool.model else (tool.name,)
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.tools)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +78,14 @@ class Policy:
     rules: tuple[Rule, ...]
     digest: str
     sees_labels: bool
-    _known: dict[str, "_Known"] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[str, str, tuple[str, ...]], "_Known"] = field(default_factory=dict, repr=False, compare=False)
 
     def concerning(self, tool: Tool) -> "_Known":
         """What can be said of a definition before it is called; kept, because it is asked at every call."""
-        known = self._known.get(tool.digest)
+        key = (tool.digest, tool.model, tool.labels)
+        known = self._known.get(key)
         if known is None:
-            rules = [rule for rule in self.rules if rule.concerns(tool.name)]
+            rules = [rule for rule in self.rules if rule.concerns(tool)]
             facts = facts_of(tool, {}, {}, {})
             constant = [rule for rule in rules if rule.when.of_tool_alone]
             known = _Known(
@@ -90,7 +93,7 @@ class Policy:
             )
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[tool.digest] = known
+            self._known[key] = known
         return known
 
 
@@ -162,6 +165,7 @@ def facts_of(tool: Tool, arguments: JsonObject, caller: Mapping[str, str], run: 
             "risk": tool.risk.value,
             "labels": list(tool.labels),
             "origin": tool.origin,
+            "model": tool.model,
         },
         "arguments": arguments,
         "caller": dict(caller),

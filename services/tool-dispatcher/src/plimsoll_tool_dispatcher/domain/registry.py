@@ -1,14 +1,16 @@
 """What the registry holds: offerings of sources, what operators decided about a tool, and what a name means for a tenant now."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
 from plimsoll_runtime.errors import FieldProblem
 
-from plimsoll_tool_dispatcher.domain.tool import Tool
+from plimsoll_tool_dispatcher.domain.effects import EffectClass
+from plimsoll_tool_dispatcher.domain.sources import PythonSource
+from plimsoll_tool_dispatcher.domain.tool import Risk, Tool
 
 SHARED = ""
 """The tenant of tools that all share."""
@@ -46,6 +48,7 @@ class Bar(StrEnum):
     DISABLED = "TOOL_DISABLED"
     QUARANTINED = "TOOL_QUARANTINED"
     PIN_MISSING = "TOOL_PIN_MISSING"
+    LAXER = "TOOL_LAXER_THAN_SOURCE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class Barred:
                 return "the definition changed since it was accepted; an operator has to accept it anew"
             case Bar.PIN_MISSING:
                 return "the version that the tool is pinned to is not known here"
+            case Bar.LAXER:
+                return "it was registered with less risk, or a safer effect, than its source offers it with"
 
 
 Resolved: TypeAlias = Tool | Barred | None
@@ -113,12 +118,46 @@ class Offered:
 Versions: TypeAlias = Mapping[tuple[str, str, str], Tool]
 """Kept definitions that a pin may name, by tenant, name and digest."""
 
+Operation: TypeAlias = tuple[str, str, str]
+"""Kind, source, and the tool's name there."""
+
+REGISTERED = "api"
+"""The origin of tools that a tenant registered."""
+
 _UNDECIDED = Standing()
+_CAUTION = tuple(EffectClass)  # from what may always be repeated to what never may
 
 
-def resolve(offered: Mapping[Names, Offered], standings: Mapping[Names, Standing], versions: Versions) -> View:
-    """The view of what is offered, under what was decided. A tenant's decision about a shared tool is its own."""
-    resolved = {names: _resolved(one, standings.get(names, _UNDECIDED), versions) for names, one in offered.items()}
+def operation_of(tool: Tool) -> Operation | None:
+    """Where a tool runs that is not ours."""
+    if isinstance(tool.source, PythonSource):
+        return None
+    return str(tool.source.identity()["kind"]), tool.source.source, tool.source.tool
+
+
+def laxer(tool: Tool, model: Tool) -> tuple[FieldProblem, ...]:
+    """In what a tool promises less harm than the source of the same operation says it may do. Only an operator may relax that."""
+    remedy = "say the same, or have the operator relax it in the source's file"
+    problems = []
+    if _CAUTION.index(tool.effect) < _CAUTION.index(model.effect):
+        problems.append(FieldProblem("effect", f"is {tool.effect}, and {model.effect} at its source", remedy))
+    if model.risk is Risk.HIGH and tool.risk is not Risk.HIGH:
+        problems.append(FieldProblem("risk", f"is {tool.risk}, and {model.risk} at its source", remedy))
+    return tuple(problems)
+
+
+def resolve(
+    offered: Mapping[Names, Offered],
+    standings: Mapping[Names, Standing],
+    versions: Versions,
+    models: Mapping[Operation, Tool] | None = None,
+) -> View:
+    """The view of what is offered, under what was decided. A tenant's decision about a shared tool is its own.
+
+    `models` are tools as their sources offer them. A registered one of the same operation has their labels beside its own, is concerned by
+    the rules that name them, and does not run when it is laxer.
+    """
+    resolved = {names: _bounded(_resolved(one, standings.get(names, _UNDECIDED), versions), models or {}) for names, one in offered.items()}
     for (tenant, name), own in standings.items():
         shared = offered.get((SHARED, name))
         if tenant != SHARED and shared is not None and (tenant, name) not in offered:
@@ -140,3 +179,14 @@ def _resolved(offered: Offered, standing: Standing, versions: Versions) -> Tool 
     if not offered.trusted and standing.accepted != tool.digest:
         return Barred(tool=tool, bar=Bar.QUARANTINED)
     return tool
+
+
+def _bounded(found: Tool | Barred, models: Mapping[Operation, Tool]) -> Tool | Barred:
+    """A registered tool within the bounds of the one that its source offers."""
+    operation = operation_of(found) if isinstance(found, Tool) and found.origin == REGISTERED else None
+    model = models.get(operation) if operation is not None else None
+    if model is None or isinstance(found, Barred):
+        return found
+    if laxer(found, model):
+        return Barred(tool=found, bar=Bar.LAXER)
+    return replace(found, labels=tuple(dict.fromkeys((*found.labels, *model.labels))), model=model.name)

@@ -81,6 +81,7 @@ class Tool:
     origin     what offered it, such as `file:accounts`
     upstream   what its calls burden: tools of one upstream share its breaker, rates and retry budget
     reconcile  the tool that says what became of a call with an unknown outcome; empty when there is none
+    model      what its source calls the operation that a tenant registered anew: rules that name it concern this one, too
     labels     what a call does with data: reads:private, reads:untrusted, leaves:tenant, or words of the operator's own
     """
 
@@ -105,6 +106,7 @@ class Tool:
     fallback: Fallback | None = None
     reconcile: str = ""
     labels: tuple[str, ...] = ()
+    model: str = ""
 
     @property
     def burdens(self) -> str:
