@@ -111,8 +111,8 @@ def _declared(file: Path) -> list[JsonObject]:
         raise BadInput(f"{file} cannot be read: {type(error).__name__}", remedy="give a YAML or JSON file of tools") from error
     except NotReadable as error:
         raise BadInput(f"{file}, line {error.mistake.line}: {error.mistake.problem}", remedy=error.mistake.remedy) from error
-    beside = {name: content[name] for name in ("category", "credentials") if name in content}
+    beside: JsonObject = {name: content[name] for name in ("category", "credentials") if name in content}
     match content.get("tools"):
         case [*tools] if tools and all(isinstance(tool, dict) for tool in tools):
-            return [{**beside, **tool} for tool in tools if isinstance(tool, dict)]
+            return [beside | tool for tool in tools if isinstance(tool, dict)]
     raise BadInput(f"{file} lists no tools", remedy="write `tools:` with a list of mappings, one for each tool")
