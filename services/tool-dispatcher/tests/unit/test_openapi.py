@@ -164,6 +164,32 @@ def test_an_optional_part_that_no_call_can_send_is_told_and_is_no_argument(part:
     assert found.arguments["properties"] == {}
 
 
+def filtered(schema: JsonObject) -> JsonObject:
+    return {
+        "operationId": "filtered",
+        "parameters": [{"name": "filter", "in": "query", "style": "deepObject", "explode": True, "schema": schema}],
+        "responses": {},
+    }
+
+
+def test_a_deep_object_of_plain_values_travels_field_by_field_and_stays_in_its_place() -> None:
+    fields: JsonObject = {"status": {"type": "string"}, "limit": {"type": "integer"}, "on": {"type": "boolean"}}
+    found = operation("filtered", document(head=filtered({"type": "object", "properties": fields})))
+    assert found.omitted == ()
+    request = request_of(found, {"filter": {"status": "a&b]=c", "limit": 3, "on": True}}, "run:1")
+    assert unquote(request.target.partition("?")[2].split("&")[0]) == "filter[status]=a&b]=c"
+    assert request.target.partition("?")[2] == "filter%5Bstatus%5D=a%26b%5D%3Dc&filter%5Blimit%5D=3&filter%5Bon%5D=true"
+    assert found.shape != operation("filtered", document(head=filtered({"type": "object"}))).shape
+    with pytest.raises(UnfitArgument, match="nested deeper"):
+        request_of(found, {"filter": {"status": ["a"]}}, "run:1")
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"type": "object", "properties": {"a": {"type": "array"}}}, {"type": "string"}])
+def test_a_deep_object_whose_fields_are_not_plain_is_left_out_and_told(schema: JsonObject) -> None:
+    [omitted] = operation("filtered", document(head=filtered(schema))).omitted
+    assert "not all plain values" in omitted.problem
+
+
 def test_an_operation_that_is_whole_goes_without_nothing() -> None:
     assert [operation(name).omitted for name in ("getPet", "putPet", "dropPet", "addPet")] == [(), (), (), ()]
 

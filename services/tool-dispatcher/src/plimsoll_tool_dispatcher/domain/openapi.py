@@ -24,6 +24,8 @@ METHODS: Mapping[str, EffectClass] = {
 FORM = "application/x-www-form-urlencoded"
 BODY = "body"
 
+_DEEP = "deepObject"
+_PLAIN = ("string", "integer", "number", "boolean")
 _PLACES = ("path", "query", "header")
 _IDEMPOTENCY = frozenset({"idempotency-key", "x-idempotency-key", "idempotency-token", "x-idempotency-token"})
 _FORBIDDEN_HEADERS = frozenset(
@@ -36,13 +38,14 @@ _MAX_PARAMETERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """Where an argument travels. `as_json` sends it as JSON text."""
+    """Where an argument travels. `as_json` sends it as JSON text, `deep` an object as `name[field]=value` for each of its fields."""
 
     argument: str
     name: str
     place: str
     explode: bool = True
     as_json: bool = False
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,9 @@ class Operation:
     @property
     def shape(self) -> str:
         """Tells whether a later document means the same request."""
-        parameters: list[JsonValue] = [[one.argument, one.name, one.place, one.explode, one.as_json] for one in self.parameters]
+        parameters: list[JsonValue] = [
+            [one.argument, one.name, one.place, one.explode, one.as_json, *(["deep"] if one.deep else [])] for one in self.parameters
+        ]
         return digest([self.method, self.path, parameters, self.body_media, self.idempotency_header])
 
 
@@ -146,7 +151,7 @@ def _operation(document: JsonObject, name: str, path: str, method: str, item: Js
     for (place, own_name), described in declared.items():
         if place == "header" and own_name.lower() == idempotency.lower():
             continue
-        if (obstacle := _obstacle(place, own_name, described)) is not None:
+        if (obstacle := _obstacle(document, place, own_name, described)) is not None:
             if described.get("required") is True:
                 raise obstacle
             omitted.append(obstacle.omitted(name))
@@ -191,7 +196,7 @@ def _parameters(document: JsonObject, item: JsonObject, operation: JsonObject) -
     return found
 
 
-def _obstacle(place: str, name: str, described: JsonObject) -> _Unusable | None:
+def _obstacle(document: JsonObject, place: str, name: str, described: JsonObject) -> _Unusable | None:
     """Why no call can send the parameter; None when one can."""
     told = f"the {place[:20]} parameter {name[:60]!r}"
     if place not in _PLACES or (place == "header" and (_HEADER.fullmatch(name) is None or name.lower() in _FORBIDDEN_HEADERS)):
@@ -202,7 +207,18 @@ def _obstacle(place: str, name: str, described: JsonObject) -> _Unusable | None:
         return None if any(is_json(one) for one in content) else _Unusable(f"sends {told} as {media}, which is not supported")
     usual = "form" if place == "query" else "simple"
     style = described.get("style", usual)
+    if style == _DEEP and place == "query":
+        plain = _has_plain_fields(document, described.get("schema", {}))
+        return None if plain else _Unusable(f"sends {told} in the style deepObject, and its fields are not all plain values")
     return None if style == usual else _Unusable(f"sends {told} in the style {str(style)[:40]}, which is not supported")
+
+
+def _has_plain_fields(document: JsonObject, schema: JsonValue) -> bool:
+    """Whether it is of an object whose fields each travel as one value; how lists and objects in it would travel, OpenAPI leaves open."""
+    form = followed(document, schema)
+    properties, others = form.get("properties", {}), form.get("additionalProperties")
+    fields = [*(properties.values() if isinstance(properties, dict) else ()), *([others] if isinstance(others, dict) else ())]
+    return bool(fields) and all(followed(document, one).get("type") in _PLAIN for one in fields)
 
 
 def _parameter(
@@ -219,7 +235,9 @@ def _parameter(
     if argument in taken:
         raise _Unusable(f"has two parameters that are both named {name[:60]!r}")
     explode = described.get("explode", place == "query") is True
-    return Parameter(argument=argument, name=name, place=place, explode=explode, as_json=bool(media)), schema
+    return Parameter(
+        argument=argument, name=name, place=place, explode=explode, as_json=bool(media), deep=described.get("style") == _DEEP
+    ), schema
 
 
 def _require_all_in_template(path: str, parameters: list[Parameter]) -> None:

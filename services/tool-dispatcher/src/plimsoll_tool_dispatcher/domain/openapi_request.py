@@ -81,6 +81,8 @@ def _in_query(parameter: Parameter, value: JsonValue) -> Iterator[str]:
     match value:
         case _ if parameter.as_json:
             yield f"{name}={quote(dump_json(value), safe='')}"
+        case dict() if parameter.deep:
+            yield from (f"{name}{quote(f'[{key}]', safe='')}={quote(_scalar(parameter, item), safe='')}" for key, item in value.items())
         case list() if parameter.explode:
             yield from (f"{name}={quote(_scalar(parameter, item), safe='')}" for item in value)
         case dict() if parameter.explode:
