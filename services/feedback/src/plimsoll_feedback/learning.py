@@ -78,7 +78,7 @@ async def learning(around: Around, stack: AsyncExitStack) -> Share:
         datasets=datasets,
         exports=Exports(datasets, router),
         evaluations=evaluations,
-        scoreboard=Scoreboard(PostgresStandings(pool), router, evaluations),
+        scoreboard=Scoreboard(PostgresStandings(pool), dataset_store, router, evaluations),
         improvements=improvements,
     )
     loops: dict[str, Loop] = {"watch promotions": PromotionWatch(tries, router, PostgresAlerts(pool), clock, log).run}

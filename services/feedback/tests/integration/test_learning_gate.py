@@ -1,172 +1,68 @@
 """The gate, with the real model-router: its events, its bodies, its replays, and its registry, which nothing passes without a report."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 
-import grpc
+import asyncpg
 import pytest
-from plimsoll.common.v1 import json_pb2, work_pb2
-from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
+from feedback_gate import (
+    LABEL,
+    WORDS,
+    Both,
+    about,
+    asked,
+    evaluated,
+    finished,
+    learned,
+    move,
+    prompt,
+    refusal,
+    registered,
+    router_settings,
+    served,
+    stubs,
+)
+from plimsoll.common.v1 import json_pb2
+from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2
 from plimsoll.feedback.v1 import evaluation_service_pb2 as evaluation_pb
-from plimsoll.feedback.v1 import evaluation_service_pb2_grpc as evaluation_rpc
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
-from plimsoll.model_router.v1 import model_router_service_pb2_grpc as router_rpc
-from plimsoll.model_router.v1 import prompt_pb2, registry_pb2, routing_pb2
+from plimsoll.model_router.v1 import registry_pb2, routing_pb2
+from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore
 from plimsoll_feedback.config import Settings
+from plimsoll_feedback.domain.operation import Run, RunId
 from plimsoll_feedback.main import build as build_feedback
-from plimsoll_model_router.config import BreakerSettings, ProviderSettings, TimerSettings
-from plimsoll_model_router.config import Settings as RouterSettings
+from plimsoll_feedback.transport.codec import signal_recorded
 from plimsoll_model_router.main import build as build_router
 from plimsoll_runtime.context import acting_for
-from plimsoll_runtime.errors import Denied, NotFound, PlimsollError
-from plimsoll_runtime.health import AdminServer
-from plimsoll_runtime.json_types import dump_json, parse_json
-from plimsoll_runtime.lifecycle import App, serve
+from plimsoll_runtime.errors import Denied, NotFound
+from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.rpc_client import call, open_channel
-from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_runtime.settings import PostgresSettings, Secret, ServerSettings, TlsSettings
 from plimsoll_testkit.upstream import unused_address
 from plimsoll_testkit.waiting import eventually
 
-LABEL = "production"
-WORDS = {"card": "where is my new card {n}", "pin": "the pin code {n} is wrong", "refund": "give me my money back for order {n}"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Both:
-    """Feedback and the model-router, as the gateway reaches them."""
-
-    datasets: "dataset_service_pb2_grpc.DatasetServiceAsyncStub"
-    evaluations: "evaluation_rpc.EvaluationServiceAsyncStub"
-    router: "router_rpc.ModelRouterServiceAsyncStub"
+@pytest.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "feedback") as pool:
+        yield pool
 
 
 @pytest.fixture
 async def both(settings: Settings, postgres_dsn: str, nats_url: str, redis_url: str) -> AsyncIterator[Both]:
     feedback_at, router_at = (unused_address().removeprefix("http://") for _ in range(2))
-    server = ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0)
-    settings = replace(settings, server=replace(server, grpc_listen=feedback_at), model_router_address=router_at, select_every_s=3600.0)
-    of_router = RouterSettings(
-        server=replace(server, grpc_listen=router_at),
-        postgres=PostgresSettings(dsn=Secret(postgres_dsn)),
-        nats=NatsSettings(url=Secret(nats_url)),
-        redis=RedisSettings(url=Secret(redis_url)),
-        anthropic=ProviderSettings(),
-        openai=ProviderSettings(),
-        gemini=ProviderSettings(),
-        compatible=ProviderSettings(),
-        timers=TimerSettings(),
-        breaker=BreakerSettings(),
-        feedback_address=feedback_at,
-    )
+    server = ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0, grpc_listen=feedback_at)
+    settings = replace(settings, server=server, model_router_address=router_at, select_every_s=3600.0)
     async with AsyncExitStack() as stack:
+        of_router = router_settings(router_at, feedback_at, postgres_dsn, nats_url, redis_url)
         apps = [await build_router(of_router, stack), await build_feedback(settings, stack)]
-        await stack.enter_async_context(_served(apps))
+        await stack.enter_async_context(served(apps))
         feedback = await stack.enter_async_context(open_channel(feedback_at, TlsSettings(), "feedback"))
         router = await stack.enter_async_context(open_channel(router_at, TlsSettings(), "model-router"))
         stack.enter_context(acting_for("acme", "ada"))
-        yield _stubs(feedback, router)
-
-
-def _stubs(feedback: grpc.aio.Channel, router: grpc.aio.Channel) -> Both:
-    return Both(
-        datasets=dataset_service_pb2_grpc.DatasetServiceStub(feedback),
-        evaluations=evaluation_rpc.EvaluationServiceStub(feedback),
-        router=router_rpc.ModelRouterServiceStub(router),
-    )
-
-
-@asynccontextmanager
-async def _served(apps: list[App]) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for app in apps:
-            group.create_task(serve(app, AdminServer("127.0.0.1:0"), stop, drain_s=5.0))
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-def prompt(*labels: str, shown: int = 2) -> prompt_pb2.Prompt:
-    """Shows examples of these labels only."""
-    examples = [
-        prompt_pb2.PromptExample(user=WORDS[label].format(n=900 + n), assistant=json_pb2.JsonValue(text=dump_json(label)))
-        for label in labels
-        for n in range(shown)
-    ]
-    return prompt_pb2.Prompt(name="sort", variables=["question"], system="Sort.", examples=examples, user="{{question}}")
-
-
-async def registered(both: Both, told: prompt_pb2.Prompt, *labels: str) -> str:
-    request = router_pb.RegisterPromptRequest(prompt=told, labels=labels)
-    return (await call(both.router.RegisterPrompt, request, cap_s=10)).prompt.digest
-
-
-async def learned(both: Both, count: int = 36) -> None:
-    """Questions are asked in production, selected and annotated."""
-    rules = [dataset_pb2.SelectionRule(sample=1.0)]
-    dataset = dataset_pb2.Dataset(name="sorting", prompt="sort", rules=rules)
-    await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=10)
-    for label, words in WORDS.items():
-        for n in range(count):
-            await _asked(both, f"{words.format(n=n)} ({label}{n * 13})", f"run_{label}_{n}")
-    select = dataset_service_pb2.SelectCandidatesRequest(dataset="sorting")
-    selected = 0
-
-    async def all_there() -> bool:
-        nonlocal selected
-        selected += (await call(both.datasets.SelectCandidates, select, cap_s=30)).selected
-        return selected >= count * len(WORDS)
-
-    await eventually(all_there, within_s=30)
-    claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting", limit=100)
-    while items := (await call(both.datasets.ClaimAnnotations, claim, cap_s=10)).items:
-        for item in items:
-            question = parse_json(item.input.text)
-            assert isinstance(question, dict)
-            label = next(label for label, words in WORDS.items() if str(question["question"]).startswith(words.split("{")[0]))
-            said = dataset_service_pb2.AnnotateRequest(item_id=item.item_id, expected=json_pb2.JsonValue(text=dump_json(label)))
-            await call(both.datasets.Annotate, said, cap_s=10)
-
-
-async def evaluated(both: Both, start: evaluation_pb.StartEvaluationRequest) -> evaluation_pb.Evaluation:
-    started = (await call(both.evaluations.StartEvaluation, start, cap_s=10)).evaluation
-    request = evaluation_pb.GetEvaluationRequest(evaluation_id=started.evaluation_id)
-
-    async def done() -> list[evaluation_pb.Evaluation]:
-        found = (await call(both.evaluations.GetEvaluation, request, cap_s=10)).evaluation
-        assert found.state != evaluation_pb.EVALUATION_STATE_FAILED, found.problem
-        return [found] if found.state == evaluation_pb.EVALUATION_STATE_DONE else []
-
-    return (await eventually(done, within_s=60))[0]
-
-
-def about(candidate: str, baseline: str = "") -> evaluation_pb.StartEvaluationRequest:
-    return evaluation_pb.StartEvaluationRequest(
-        dataset="sorting",
-        subject=evaluation_pb.EVALUATION_SUBJECT_PROMPT,
-        name="sort",
-        candidate_digest=candidate,
-        baseline_digest=baseline,
-        rules=evaluation_pb.EvaluationRules(minimum_examples=15),
-    )
-
-
-async def move(
-    both: Both, digest: str, report: str, kind: registry_pb2.EntryKind.ValueType = registry_pb2.ENTRY_KIND_PROMPT, name: str = "sort"
-) -> bool:
-    target = registry_pb2.EntryReference(kind=kind, name=name, digest=digest)
-    request = router_pb.MoveLabelRequest(target=target, label=LABEL, report_digest=report)
-    moved: bool = (await call(both.router.MoveLabel, request, cap_s=10)).moved
-    return moved
-
-
-async def refusal(both: Both, digest: str, report: str) -> str:
-    with pytest.raises(PlimsollError) as refused:
-        await move(both, digest, report)
-    return refused.value.reason
+        yield stubs(feedback, router)
 
 
 async def test_production_moves_only_with_a_passing_report_of_exactly_these_two_versions(both: Both) -> None:
@@ -222,12 +118,50 @@ async def _model(both: Both, context_tokens: int, *labels: str, model: str = "re
     return digest
 
 
+async def test_a_route_that_the_scoreboard_proposes_passes_the_same_gate(both: Both, pool: asyncpg.Pool) -> None:
+    propose = evaluation_pb.ProposeRouteRequest(task="classification", dataset="sorting")
+    with pytest.raises(NotFound):
+        await call(both.evaluations.ProposeRoute, propose, cap_s=10)
+    await registered(both, prompt("card", "pin", "refund"), LABEL)
+    now = datetime.now(UTC)
+    runs = [
+        Run(id=RunId(f"run_{label}_{n}"), tenant="acme", agent="desk", agent_version="1", started_at=now)
+        for label in WORDS
+        for n in range(40)
+    ]
+    await PostgresOperationStore(pool, signal_recorded).record([], runs)
+    await learned(both, count=40)
+    present = await _route(both, "rehearsal/rehearsal-refuse", "rehearsal/rehearsal", labels=[LABEL])
+    proposed = await call(both.evaluations.ProposeRoute, propose, cap_s=10)
+    again = await call(both.evaluations.ProposeRoute, propose, cap_s=10)
+    assert (again.route_digest, again.evaluation_id) == (proposed.route_digest, proposed.evaluation_id)
+    assert proposed.route_digest not in {"", present}
+    done = await finished(both, proposed.evaluation_id)
+    assert (done.baseline_digest, done.verdict) == (present, evaluation_pb.EVALUATION_VERDICT_PASSED)
+    other = await _route(both, "rehearsal/rehearsal-slow", "rehearsal/rehearsal")
+    route = registry_pb2.ENTRY_KIND_ROUTE
+    for digest, report in ((proposed.route_digest, ""), (other, done.report_digest)):
+        with pytest.raises(Denied):
+            await move(both, digest, report, route, "classification")
+    assert await move(both, proposed.route_digest, done.report_digest, route, "classification")
+    best = await call(both.evaluations.ProposeRoute, propose, cap_s=10)
+    assert (best.route_digest, best.evaluation_id) == ("", "")
+    assert "prefers the best already" in best.reason
+
+
+async def _route(both: Both, *models: str, labels: Sequence[str] = ()) -> str:
+    candidates = [routing_pb2.RouteCandidate(model=model) for model in models]
+    request = router_pb.RegisterRouteRequest(route=routing_pb2.Route(name="classification", candidates=candidates), labels=labels)
+    digest: str = (await call(both.router.RegisterRoute, request, cap_s=10)).entry.digest
+    return digest
+
+
 async def test_one_key_is_one_voice_whatever_names_it_gives(both: Both) -> None:
     await registered(both, prompt("card"), LABEL)
     rules = [dataset_pb2.SelectionRule(sample=1.0)]
     dataset = dataset_pb2.Dataset(name="sorting", prompt="sort", rules=rules, agreement=2)
     await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=10)
-    await _asked(both, "where is my card", "run_1")
+    await asked(both, "where is my card", "run_1")
     select = dataset_service_pb2.SelectCandidatesRequest(dataset="sorting")
     await eventually(lambda: _selected(both, select), within_s=30)
     claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting")
@@ -251,13 +185,3 @@ async def test_one_key_is_one_voice_whatever_names_it_gives(both: Both) -> None:
 async def _selected(both: Both, request: dataset_service_pb2.SelectCandidatesRequest) -> int:
     selected: int = (await call(both.datasets.SelectCandidates, request, cap_s=30)).selected
     return selected
-
-
-async def _asked(both: Both, question: str, run_id: str) -> None:
-    generation = router_pb.Generation(
-        prompt=prompt_pb2.PromptReference(name="sort", label=LABEL),
-        variables=json_pb2.JsonValue(text=dump_json({"question": question})),
-        task="classification",
-        work=work_pb2.WorkContext(run_id=run_id, step=1, node="sort", agent="desk"),
-    )
-    await call(both.router.Generate, router_pb.GenerateRequest(generation=generation), cap_s=10)

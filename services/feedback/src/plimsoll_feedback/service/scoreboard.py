@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from plimsoll_runtime.errors import FieldProblem
+from plimsoll_runtime.json_types import digest
 
 from plimsoll_feedback.domain.learning.comparison import Rules
 from plimsoll_feedback.domain.learning.datasets import DatasetName
@@ -12,7 +13,7 @@ from plimsoll_feedback.domain.learning.evaluations import EvaluationSpec
 from plimsoll_feedback.domain.learning.reports import SubjectKind
 from plimsoll_feedback.domain.learning.standings import Standing, preferred, ranked
 from plimsoll_feedback.errors import InvalidEvaluation, NothingToCompare
-from plimsoll_feedback.ports.learning import ModelRouter, RouteCandidate
+from plimsoll_feedback.ports.learning import DatasetStore, ModelRouter, RouteCandidate
 from plimsoll_feedback.service.evaluations import Evaluations
 
 LABEL = "production"
@@ -34,8 +35,9 @@ class ProposedRoute:
 
 
 class Scoreboard:
-    def __init__(self, standings: StandingsStore, router: ModelRouter, evaluations: Evaluations) -> None:
+    def __init__(self, standings: StandingsStore, datasets: DatasetStore, router: ModelRouter, evaluations: Evaluations) -> None:
         self._standings = standings
+        self._datasets = datasets
         self._router = router
         self._evaluations = evaluations
 
@@ -44,13 +46,14 @@ class Scoreboard:
         return ranked(await self._standings.standings(tenant, task))
 
     async def propose(self, tenant: str, task: str, dataset: DatasetName, tolerance: float) -> ProposedRoute:
-        """Register the suggested route and start its evaluation; no label moves.
+        """Register the suggested route and start its evaluation; no label moves. The same again, on the same examples, is the same.
 
-        Raises InvalidEvaluation, or NothingToCompare when nobody was judged, or the task has no route.
+        Raises InvalidEvaluation, DatasetNotFound, or NothingToCompare when nobody was judged, or the task has no route.
         """
         if not task or not 0 <= tolerance <= 1:
             field, problem = ("task", "is empty") if not task else ("quality_tolerance", f"is {tolerance:g}")
             raise InvalidEvaluation(problems=(FieldProblem(field, problem, "name a task, and a tolerance from 0 to 1"),))
+        version = (await self._datasets.get(tenant, dataset)).counts.version
         standings = await self.standings(tenant, task)
         best = preferred(standings, tolerance)
         if best is None:
@@ -71,17 +74,18 @@ class Scoreboard:
         others = [known[name] for name in names if name != first]
         candidates = [known.get(first, RouteCandidate(model=first)), *others]
         candidates = [replace(one, quality=quality.get(one.model, one.quality)) for one in candidates]
-        digest = await self._router.register_route(tenant, task, present, candidates)
+        proposed = await self._router.register_route(tenant, task, present, candidates)
         spec = EvaluationSpec(
             dataset=dataset,
             subject=SubjectKind.ROUTE,
             name=task,
-            candidate_digest=digest,
+            candidate_digest=proposed,
             baseline_digest=present.digest,
             rules=Rules(margin=tolerance),
         )
-        evaluation = await self._evaluations.start(tenant, spec, LABEL, f"route/{task}/{digest}/{present.digest}")
-        return ProposedRoute(digest=digest, evaluation_id=evaluation.id, reason=told)
+        key = digest([task, proposed, present.digest, dataset, version, tolerance])
+        evaluation = await self._evaluations.start(tenant, spec, LABEL, f"route/{key}")
+        return ProposedRoute(digest=proposed, evaluation_id=evaluation.id, reason=told)
 
 
 def _is(name: str, standing: Standing) -> bool:
