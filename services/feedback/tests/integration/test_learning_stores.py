@@ -109,6 +109,10 @@ class Desk:
     async def learned(self, questions: list[str]) -> None:
         """These happened, were selected, and annotated with their first word."""
         await self.happened(questions)
+        await self.annotated()
+
+    async def annotated(self) -> None:
+        """All that was selected, with the first word of the question."""
         await self.datasets.select(ACME, SORTING)
         while items := await self.datasets.claim(ACME, SORTING, "ada", 100, 60):
             for item in items:
@@ -407,6 +411,19 @@ class TestEvaluations:
         report = await desk.evaluations.report(ACME, evaluation.report_digest)
         assert evaluation.verdict == "inconclusive"
         assert any("the judge gave no score" in reason for reason in report.reasons)
+
+    async def test_a_scorer_that_throws_leaves_it_inconclusive_and_is_named(self, desk: Desk) -> None:
+        asked = questions(*LABELS)
+        await desk.happened(asked)
+        broken = {"output_schema": {"type": "nothing"}}
+        desk.router.bodies = {call_id: replace(one, asked=broken) for call_id, one in desk.router.bodies.items()}
+        await desk.annotated()
+        evaluation_id = await begun(desk, better_prompt(desk), scorers=("schema",))
+        await desk.runner.step(desk.stop)
+        evaluation = await desk.evaluations.get(ACME, evaluation_id)  # type: ignore[arg-type]
+        report = await desk.evaluations.report(ACME, evaluation.report_digest)
+        assert (evaluation.state, evaluation.verdict) == (State.DONE, "inconclusive")
+        assert any("the recorded schema is none" in reason for reason in report.reasons)
 
     async def test_what_fails_for_its_own_fault_is_wrong_and_what_passes_by_is_unscored(self, desk: Desk) -> None:
         await desk.learned(questions(*LABELS))

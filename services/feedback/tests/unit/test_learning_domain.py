@@ -1,6 +1,7 @@
 """The pure parts of learning: the split, likeness, rules, consensus, scorers, proposals and exports."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 import pytest
@@ -172,6 +173,15 @@ class TestScorers:
         assert score("schema", Given(value={}), None, None, ()) is None
         with pytest.raises(ValueError, match="recorded schema"):
             score("schema", Given(value={}), None, {"type": "nothing"}, ())
+
+    @pytest.mark.parametrize("scheme", ["http", "file"])
+    def test_a_schema_that_refers_to_somewhere_else_is_none_and_nothing_is_fetched(self, scheme: str, tmp_path: Path) -> None:
+        """Not even what is there: the file would be a schema that fits."""
+        there = tmp_path / "any.json"
+        there.write_text("{}")
+        elsewhere = f"file://{there}" if scheme == "file" else "http://127.0.0.1:9/any.json"
+        with pytest.raises(ValueError, match="lies outside of the schema"):
+            score("schema", Given(value={}), None, {"$ref": elsewhere}, ())
 
     def test_tool_choice_counts_every_call(self) -> None:
         assert score("tool_choice", Given(value="", tools=("find", "pay")), None, None, ("pay", "find")) == 1.0
