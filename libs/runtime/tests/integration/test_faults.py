@@ -159,6 +159,23 @@ async def test_a_command_to_redis(told: Told, redis_url: str, kind: FaultKind):
             assert int(await redis.get("done") or 0) == DONE[kind]
 
 
+@pytest.mark.parametrize("kind", [FaultKind.LATENCY, FaultKind.SLOW, FaultKind.ERROR, FaultKind.TIMEOUT, FaultKind.CUT])
+async def test_commands_to_redis_that_go_out_together_as_those_of_limits_and_breakers_do(told: Told, redis_url: str, kind: FaultKind):
+    with injecting(told.faults):
+        async with open_redis(RedisSettings(url=Secret(redis_url))) as redis:
+            told.once(Edge.REDIS, kind, operation="incr*")
+
+            async def increase() -> None:
+                pipe = redis.pipeline(transaction=False)
+                pipe.execute_command("INCRBY", "done", 1)
+                pipe.execute_command("INCRBY", "others", 1)
+                with translating_redis():
+                    await pipe.execute()
+
+            assert await seen(increase) == expected(kind, "REDIS_UNAVAILABLE", "REDIS_UNAVAILABLE")
+            assert int(await redis.get("done") or 0) == int(await redis.get("others") or 0) == DONE[kind]
+
+
 @pytest.mark.parametrize("kind", DONE)
 async def test_a_request_over_http(told: Told, kind: FaultKind):
     async with HostileHttp().serving() as server:
