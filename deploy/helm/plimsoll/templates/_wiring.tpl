@@ -96,8 +96,8 @@ ports:
 - {name: PLIMSOLL_TOOL_DISPATCHER_POLICY_DIRS, value: /policies}
 {{- end }}
 {{- end }}
-{{- if has .name (list "tool-dispatcher" "model-router") }}
-- {name: {{ $prefix }}_REPLICAS, value: {{ .values.replicas | quote }}}
+{{- if has .name (list "gateway" "tool-dispatcher" "model-router") }}
+- {name: {{ $prefix }}{{ ternary "_LIMIT" "" (eq .name "gateway") }}_REPLICAS, value: {{ .values.replicas | quote }}}
 {{- end }}
 {{- range $name, $value := .values.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
