@@ -260,3 +260,38 @@ async def test_a_header_that_cannot_travel_is_not_sent(value: str) -> None:
             with pytest.raises(ValueError):  # noqa: PT011 - whichever one
                 await connections.post(f"http://127.0.0.1:{served.port}/", {"x-api-key": value}, b"", connect_s=1.0)
         assert served.requests == []
+
+
+@LOOPS
+def test_silence_is_noticed_when_it_has_lasted_and_not_before(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    go_on = threading.Event()
+
+    def hesitates(connection: socket.socket, _: int) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\na")
+        for letter in (b"b", b"c"):
+            if not go_on.wait(CAP_S):
+                return False
+            go_on.clear()
+            connection.sendall(letter)
+        return not go_on.wait(CAP_S)
+
+    with peer(hesitates) as served:
+
+        async def work(connections: Connections) -> None:
+            now = asyncio.get_running_loop().time
+            response = await connections.post(f"http://127.0.0.1:{served.port}/", {}, b"", connect_s=5.0)
+            assert await response.piece(now() + CAP_S) == b"a"
+            for letter in (b"b", b"c"):
+                for seconds in (0.03, 0.06):  # the timer of the first wait rings in the second
+                    with pytest.raises(TimeoutError):
+                        await response.piece(now() + seconds)
+                asyncio.get_running_loop().call_later(0.02, go_on.set)
+                assert await response.piece(now() + CAP_S) == letter
+            began = now()
+            with pytest.raises(TimeoutError):
+                await response.piece(began + 0.05)
+            assert 0.045 <= now() - began < CAP_S / 2
+            response.close()
+            go_on.set()
+
+        run(new_loop, work)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.failures import Category
@@ -24,11 +25,10 @@ class CredentialLimits:
 
     def limits(self, credential: str, tokens: int) -> tuple[Limit, ...]:
         """What an attempt with about so many tokens has to fit into. More than a whole minute's tokens take the whole minute."""
-        found = [Limit(name=f"{credential}:requests", rate=Rate(count=self.requests, per_s=60.0))] if self.requests else []
-        if self.tokens:
-            cost = min(max(1, tokens), self.tokens)
-            found.append(Limit(name=f"{credential}:tokens", rate=Rate(count=self.tokens, per_s=60.0), cost=cost))
-        return tuple(found)
+        found = (_a_minute(f"{credential}:requests", self.requests, 1),) if self.requests else ()
+        if not self.tokens:
+            return found
+        return (*found, _a_minute(f"{credential}:tokens", self.tokens, min(max(1, tokens), self.tokens)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,11 @@ class Cooling:
     """All credentials of the provider are cooling down; the first is back after `retry_after_s`."""
 
     retry_after_s: float
+
+
+@lru_cache(4096)  # every attempt asks, of a few credentials
+def _a_minute(name: str, count: int, cost: int) -> Limit:
+    return Limit(name=name, rate=Rate(count=count, per_s=60.0), cost=cost)
 
 
 class Credentials:

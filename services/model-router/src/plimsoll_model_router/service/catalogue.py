@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import Clock
@@ -17,6 +18,7 @@ from plimsoll_model_router.domain.routes import DEFAULT, Route
 from plimsoll_model_router.domain.routing import Model, Supplier
 from plimsoll_model_router.ports import RegistryStore
 
+_MOST_MADE = 2000
 SERVED = "production"  # the label of model entries and routes that are used without being named
 
 
@@ -48,6 +50,7 @@ class Catalogue:
         self._configured = configured
         self._clock = clock
         self._log = log
+        self._made: dict[tuple[str, int, str, str, date], Model] = {}
 
     async def prompt(self, tenant: str, reference: PromptReference) -> Entry:
         """Raises UnknownPrompt."""
@@ -119,7 +122,17 @@ class Catalogue:
         return found
 
     def _model(self, entry: Entry, name: str) -> Model:
-        """A registered model. Its provider may have been taken out of the configuration since; then it cannot be asked for."""
+        """A registered model, as it is for today: neither a version nor the configuration changes, but prices do."""
+        key = (entry.name, entry.version, entry.digest, name, self._clock.now().date())
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            made = self._made[key] = self._make(entry, name)
+        return made
+
+    def _make(self, entry: Entry, name: str) -> Model:
+        """Its provider may have been taken out of the configuration since; then it cannot be asked for."""
         told = entry.content
         assert isinstance(told, ModelEntry)
         supplier = self._configured.suppliers.get(told.provider)

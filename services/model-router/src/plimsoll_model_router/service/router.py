@@ -142,18 +142,16 @@ class ModelRouter:
             if not call.settled:
                 self._ledger.post(completed(outcome or _abandoned(call)))
 
-    async def _steps(
+    def _steps(
         self, call: _Call, opens: "tuple[Opening, Opened] | OverBudget", delivery: Delivery
     ) -> AsyncGenerator[Progress | Outcome, None]:
         if isinstance(opens, OverBudget):
-            yield _unasked(call, over_budget(opens))
-            return
+            return _only(_unasked(call, over_budget(opens)))
         opening, opened = opens
         plan = self._planner.under_caps(call.plan, opened) if opened.caps_money and call.plan.asks_unpriced else call.plan
         call.plan = plan
         if not plan.choice.eligible:
-            yield _unasked(call, plan.refusal())
-            return
+            return _only(_unasked(call, plan.refusal()))
         inquiry = Inquiry(
             call_id=call.call_id,
             question=plan.question,
@@ -170,9 +168,7 @@ class ModelRouter:
             in_production=call.generation.purpose is Purpose.PRODUCTION,
         )
         running = self._failover.run(inquiry, call.course)
-        async with aclosing(buffered(running) if delivery is Delivery.BUFFERED else running) as steps:
-            async for step in steps:
-                yield step
+        return buffered(running) if delivery is Delivery.BUFFERED else running
 
     async def _opened(self, call: _Call, fingerprint: str) -> "tuple[Opening, Opened] | Answer | OverBudget":
         """The call under its request key and its budgets. Another call under the key is waited for: its answer will be this one's."""
@@ -255,6 +251,10 @@ class ModelRouter:
         if work.run_id:
             return zlib.crc32(f"{work.run_id}\0{work.node}".encode()) / 2**32
         return random.random()  # noqa: S311 - a share of the traffic, not a secret
+
+
+async def _only(outcome: Outcome) -> AsyncGenerator[Progress | Outcome, None]:
+    yield outcome
 
 
 def _unasked(call: _Call, failure: Failure) -> Unanswered:

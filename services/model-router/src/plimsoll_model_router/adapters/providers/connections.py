@@ -4,6 +4,7 @@ HTTP/1.1 POST and nothing else, because what a call costs beside its answer is h
 """
 
 import asyncio
+import math
 import select
 import socket
 import ssl
@@ -45,6 +46,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._poller = select.poll()
         self._waiter: asyncio.Future[None] | None = None
+        self._until = math.inf
+        self._timer: asyncio.TimerHandle | None = None  # set once for many waits: one for each would cost more than they do
+        self._due = math.inf
         self._error: Exception | None = None
         self._paused = False
         self.reader: ResponseReader | None = None
@@ -93,36 +97,61 @@ class _Connection(asyncio.Protocol):
             self._transport.write(request)
         return self.reader
 
-    async def piece(self, reader: ResponseReader) -> bytes:
-        """What has come of the body; empty at its end."""
+    async def piece(self, reader: ResponseReader, until: float = math.inf) -> bytes:
+        """What has come of the body; empty at its end. Raises as `more` does."""
         while not reader.pieces:
             if reader.done:
                 return b""
-            await self.more()
+            await self.more(until)
         piece = reader.taken()
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return piece
 
-    async def more(self) -> None:
-        """Wait until something came. Raises ConnectionBroke or BadResponse."""
+    async def more(self, until: float = math.inf) -> None:
+        """Wait until something came. Raises ConnectionBroke, BadResponse, or TimeoutError when nothing came by `until`, on the loop's clock."""
         if self._error is not None:
             raise self._error
         if self._transport is None:
             raise ConnectionBroke("the connection ended")
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiter, self._until = loop.create_future(), until
+        if until < self._due:
+            self._set_timer(loop, until)
         try:
             await self._waiter
         finally:
             self._waiter = None
 
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._due = loop.call_at(due, self._look, loop), due
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Whether somebody has waited for too long; who came to wait later is looked after later."""
+        self._timer, self._due = None, math.inf
+        if self._waiter is None or self._waiter.done():
+            return
+        if loop.time() >= self._until:
+            self._waiter.set_exception(TimeoutError())
+        else:
+            self._set_timer(loop, self._until)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._due = None, math.inf
+
     def close(self) -> None:
+        self._end_timer()
         if self._transport is not None:
             self._transport.abort()
 
     def rest(self) -> bool:
         """Whether it is ready for another request: the response was whole, was read to its end, and leaves the connection open."""
+        self._end_timer()
         reader, self.reader = self.reader, None
         return reader is not None and reader.leaves_open and not reader.pieces and not self._paused
 
@@ -146,9 +175,9 @@ class Response:
     def content_type(self) -> str:
         return self.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
 
-    async def piece(self) -> bytes:
-        """What has come of the body; empty at its end. Raises ConnectionBroke or BadResponse."""
-        return await self._connection.piece(self._reader)
+    async def piece(self, until: float = math.inf) -> bytes:
+        """What has come of the body; empty at its end. Raises ConnectionBroke, BadResponse, or TimeoutError when nothing came by `until`."""
+        return await self._connection.piece(self._reader, until)
 
     def close(self) -> None:
         self._pool.release(self._connection, self._address)

@@ -62,6 +62,13 @@ class Patience:
         except TimeoutError as error:
             raise self._late() from error
 
+    async def piece(self, response: Response) -> bytes:
+        """The next piece of a response, empty at its end. Raises as `wait` does."""
+        try:
+            return await response.piece(self.silent_at)
+        except TimeoutError as error:
+            raise self._late() from error
+
     def _late(self) -> ProviderError:
         if self.silent_at >= self.ends_at:
             return failures.late(self._where, "TOO_SLOW", "did not finish in the time that was left")
@@ -106,7 +113,7 @@ class HttpTransport:
                     whole = await patience.wait(_read(response, where))
                     yield _as_object(whole, response, where)
                     return
-                while piece := await patience.wait(response.piece()):
+                while piece := await patience.piece(response):
                     size += len(piece)
                     if size > _BODY_CAP:
                         raise failures.malformed(where, "the answer is too large")
