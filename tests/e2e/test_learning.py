@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -88,3 +89,63 @@ async def test_a_dataset_belongs_to_its_tenant(http: aiohttp.ClientSession, stra
         assert (said.code, isinstance(json.loads(said.out), list)) == (0, True), said.err
     absent = await cli(door.data, "alerts", "acknowledge", "alr_none")
     assert absent.code == 3, absent.err
+
+
+async def test_what_a_dataset_holds_and_how_a_prompt_improves_through_both_doors(
+    http: aiohttp.ClientSession, stranger: aiohttp.ClientSession, door: Door, tmp_path: Path
+) -> None:
+    run_id = await traced(http)
+    put = await cli(door.data, "dataset", "put", "all-of-it", "--prompt", PROMPT, "--rule", "sample=1", "--agreement", "2", "--json")
+    assert put.code == 0, put.err
+    await cli(door.data, "dataset", "select", "all-of-it")  # the mesh does so by itself as well: whoever comes first takes it
+
+    async def claimed() -> list[dict[str, str]]:
+        told = await send(http, "POST", "/v1/datasets/all-of-it:claim", {"annotator": "somebody else", "limit": 100})
+        return [item for item in told.get("items", []) if item["runId"] == run_id]
+
+    [item] = await eventually(claimed, within_s=_SEEN_S)
+    for name in ("ann", "bob", "cy"):  # one key, three names
+        said = await send(http, "POST", f"/v1/annotations/{item['itemId']}:annotate", {"annotator": name, "expected": "right"})
+        assert said["state"] == "ANNOTATION_STATE_PENDING"
+    out = tmp_path / "tune.jsonl"
+    exported = await cli(door.data, "dataset", "export", "all-of-it", "--out", str(out))
+    assert exported.code == 0, exported.err
+    assert (out.read_text(), json.loads((tmp_path / "tune.jsonl.lineage.json").read_text())["dataset"]) == ("", "all-of-it")
+    async with http.get("/v1/datasets/all-of-it:export?format=EXPORT_FORMAT_CHAT") as response:
+        assert (response.status, response.content_type) == (200, "application/jsonl")
+        assert json.loads(await response.read())["lineage"]["dataset"] == "all-of-it"
+    for argv in (("dataset", "examples", "all-of-it"), ("dataset", "disputed", "all-of-it")):
+        listed = await cli(door.data, *argv, "--json")
+        assert (listed.code, json.loads(listed.out)) == (0, []), listed.err
+    planned = await cli(door.data, "improve", "plan", PROMPT, "--dataset", "all-of-it", "--json")
+    assert planned.code == 0, planned.err
+    assert [plan["prompt"] for plan in (await get(http, "/v1/improvement-plans"))["plans"]] == [PROMPT]
+    assert (await get(stranger, "/v1/improvement-plans"))["plans"] == []
+    for method, path, body in [
+        ("POST", "/v1/datasets/all-of-it:select", {}),
+        ("GET", "/v1/datasets/all-of-it:export?format=EXPORT_FORMAT_CHAT", None),
+        ("GET", "/v1/datasets/all-of-it/examples", None),
+        ("DELETE", "/v1/datasets/all-of-it/examples/ex_1", None),
+        ("POST", "/v1/evaluations/evl_none:cancel", {}),
+        ("POST", "/v1/routes:propose", {"task": "answering", "dataset": "all-of-it"}),
+    ]:
+        assert (await ask(stranger, method, path, body))[0] == 404, path
+
+
+async def test_a_label_moves_by_digest_and_goes_back_and_is_told_of(http: aiohttp.ClientSession, door: Door) -> None:
+    """On a machine of one's own no label is protected; that a protected one needs a report is proven where the gate is."""
+    name, digests = "trial-say", []
+    for system in ("Say it.", "Say it in other words."):
+        made = await send(http, "POST", "/v1/prompts", {"prompt": {"name": name, "variables": ["x"], "user": "{{x}}", "system": system}})
+        digests.append(made["prompt"]["digest"])
+    versions = json.loads((await cli(door.data, "prompts", "versions", name, "--json")).out)
+    assert [one["digest"] for one in versions] == digests[::-1]
+    for digest in digests:
+        moved = await cli(door.data, "prompts", "move", name, "--to", digest, "--label", "trial")
+        assert moved.code == 0, moved.err
+    back = await cli(door.data, "prompts", "rollback", name, "--label", "trial", "--reason", "worse", "--json")
+    assert json.loads(back.out)["grounds"] == "rollback"
+    assert (await get(http, f"/v1/prompts/{name}?label=trial"))["prompt"]["digest"] == digests[0]
+    [last, *_] = (await get(http, f"/v1/labels:moves?kind=ENTRY_KIND_PROMPT&name={name}"))["moves"]
+    assert (last["label"], last["reason"]) == ("trial", "worse")
+    assert last["movedBy"].endswith(")"), "the key that was shown"
