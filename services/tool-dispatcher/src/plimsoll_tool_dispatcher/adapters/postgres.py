@@ -188,22 +188,22 @@ class PostgresCallLedger:
 
     async def _begin(self, batch: Sequence[Reservation]) -> list[Reserved | None]:
         """One statement for all; None for a call that met another's in the middle of its transaction, and has to look again."""
-        rows = await self._fetch(sql.RESERVE_MANY, *zip(*map(_beginning, range(len(batch)), batch), strict=True))
+        rows = await self._fetch((sql.RESERVE_ONE, sql.RESERVE_MANY), list(map(_beginning, range(len(batch)), batch)))
         return [_begun(row, reservation) for row, reservation in zip(rows, batch, strict=True)]
 
     async def _end(self, batch: Sequence[_Ending]) -> list[bool]:
         later = all(ending.completed.effect is EffectClass.READ_ONLY for ending in batch)
-        rows = await self._fetch(sql.SETTLE_MANY, *zip(*map(_ended, range(len(batch)), batch), strict=True), later)
+        rows = await self._fetch((sql.SETTLE_ONE, sql.SETTLE_MANY), list(map(_ended, range(len(batch)), batch)), later)
         settled = {row["n"] for row in rows}
         return [number in settled for number in range(len(batch))]
 
     async def _look_up(self, batch: Sequence[Call]) -> list[Found]:
-        columns = zip(*((n, call.tenant, call.key, call.work.run_id, call.work.epoch) for n, call in enumerate(batch)), strict=True)
-        rows = await self._fetch(sql.LOOK_UP_MANY, *columns)
+        asked = [(n, call.tenant, call.key, call.work.run_id, call.work.epoch) for n, call in enumerate(batch)]
+        rows = await self._fetch((sql.LOOK_UP_ONE, sql.LOOK_UP_MANY), asked)
         return [found_of(row, call) for row, call in zip(rows, batch, strict=True)]
 
     async def _record(self, batch: Sequence[_Reading]) -> list[bool]:
-        rows = await self._fetch(sql.RECORD_MANY, *zip(*map(_read, range(len(batch)), batch), strict=True))
+        rows = await self._fetch((sql.RECORD_ONE, sql.RECORD_MANY), list(map(_read, range(len(batch)), batch)))
         recorded = {row["n"] for row in rows}
         return [number in recorded for number in range(len(batch))]
 
@@ -227,10 +227,13 @@ class PostgresCallLedger:
                 return GrantExpired()
         return found
 
-    async def _fetch(self, statement: str, *columns: object) -> list[asyncpg.Record]:
-        """What batches do, on connections that stay with them."""
+    async def _fetch(self, forms: tuple[str, str], rows: Sequence[tuple[Any, ...]], *rest: object) -> list[asyncpg.Record]:
+        """What batches do, on connections that stay with them: in the form for one row, or that for many, whose columns are arrays."""
+        one, many = forms
         with translating():
-            return await self._kept.fetch(statement, *columns)
+            if len(rows) == 1:
+                return await self._kept.fetch(one, *rows[0], *rest)
+            return await self._kept.fetch(many, *zip(*rows, strict=True), *rest)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
