@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +13,14 @@ import asyncpg
 import yaml
 from harm import Held
 from plimsoll_client import connect
+from plimsoll_client.mesh import Mesh as Client
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_feedback.adapters.operation_rows import NAMES, operation_from_row
 from plimsoll_feedback.transport.codec import operation_to_proto
 from plimsoll_orchestrator.domain.journal import decode_entry
 from plimsoll_orchestrator.ports import JournalEntry
 from plimsoll_orchestrator.transport.event_codec import event_to_proto
+from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit import eventually
@@ -47,6 +49,7 @@ class Examination:
     operations: int = 0
     streams: int = 0
     recovered_s: Sequence[float] = ()
+    resumed: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
 
 
@@ -58,7 +61,8 @@ async def examine(mesh: Mesh, accepted: Sequence[Accepted], *, within_s: float, 
             await stack.enter_async_context(_opened(mesh, role, database))
             for role, database in (("orchestrator", ""), ("tool_dispatcher", ""), ("feedback", ""), ("examples", "examples"))
         ]
-        await _until(found, "runs go on", lambda: _unsettled(runs, accepted), within_s)
+        client = await stack.enter_async_context(connect(address=mesh.grpc_address, api_key=mesh.api_key))
+        await _until(found, "runs go on", lambda: _unsettled(client, runs, accepted, found), within_s)
         await _until(found, "entries wait to be published", lambda: runs.fetchval("select count(*) from journal_outbox"), within_s)
         statuses = await _runs(runs, accepted, found)
         await _journals(runs, accepted, found)
@@ -84,7 +88,13 @@ async def _until(found: Examination, what: str, count: Callable[[], Awaitable[in
         found.violations.append(f"{await count()} {what} after {within_s:g} s")
 
 
-async def _unsettled(runs: Pool, accepted: Sequence[Accepted]) -> int:
+async def _unsettled(client: Client, runs: Pool, accepted: Sequence[Accepted], found: Examination) -> int:
+    """Those that go on. Whose worker died under them again and again was set aside, and a person lets them go on, once."""
+    for row in await runs.fetch("select run_id from runs where status = 'quarantined'"):
+        if row["run_id"] not in found.resumed:
+            with suppress(PlimsollError):  # asked again with the next look
+                await client.runs.resume(row["run_id"])
+                found.resumed.add(row["run_id"])
     known = "select count(*) from runs where run_id = any($1::text[]) and status = any($2::text[])"
     return len(accepted) - int(await runs.fetchval(known, [run.run_id for run in accepted], list(_SETTLED)))
 

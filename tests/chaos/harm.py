@@ -89,11 +89,13 @@ def without_room(mesh: Mesh, part: str) -> Iterator[bool]:
 
     Its log, which is small, has room left, as the last block of a file has on a full disk.
     """
-    processes, log = family(mesh, part), mesh.files.logs / f"{part}.log"
+    log = mesh.files.logs / f"{part}.log"
     try:
-        yield _limited(processes, str(log.stat().st_size + _ROOM))
+        yield _limited(family(mesh, part), str(log.stat().st_size + _ROOM))
     finally:
-        _limited(processes, "unlimited")
+        with suppress(NoSuchPart):  # it ended of it, and begins anew without a limit
+            _limited(family(mesh, part)[:1], "unlimited")  # who starts others comes first, for they inherit
+            _limited(family(mesh, part), "unlimited")
 
 
 def _limited(processes: Sequence[psutil.Process], room: str) -> bool:

@@ -44,7 +44,7 @@ def told(report: Report) -> str:
         f"seed {report.seed}, {report.seconds:.0f} s of trouble: {len(workload.accepted)} runs accepted, {report.kills} kills, "
         f"{report.faults} faults",
         "  trouble     " + _counted(report.trouble.done),
-        "  runs        " + _counted(found.statuses),
+        "  runs        " + _counted(found.statuses) + f"; {len(found.resumed)} set aside for the deaths of their workers, and resumed",
         "  failures    " + (_counted(found.failures) or "none"),
         "  refused     " + (f"{refused}, and submitted again" if refused else "never"),
         f"  examined    {found.effects} effects, {found.unknown_calls} unknown outcomes, {found.operations} operations, {found.streams} streams",

@@ -23,6 +23,7 @@ SERVICES = (*APART, *WORKERS)
 SERVERS = ("postgres", "nats", "redis")
 _BACK_WITHIN_S = 90.0
 _CALM_S = 31.0  # a part that ran for so long is brought back at once when it ends again
+_WORKER_CALM_S = 45.0  # three deaths under a run set it aside, which is to be rare
 _CALLED = ("orchestrator", "tool_dispatcher", "model_router", "memory", "feedback")
 _CALLING = ("gateway", "orchestrator", "tool-dispatcher", "model-router", "memory", "feedback")
 Act: TypeAlias = Callable[[random.Random], Awaitable[str]]
@@ -99,7 +100,8 @@ class Trouble:
     async def _kill(self, parts: Sequence[str], dice: random.Random, stop: asyncio.Event) -> str:
         """One that has been well for a while, so that it is brought back at once; what is killed over and over is waited for ever longer."""
         part = min(dice.sample(parts, len(parts)), key=lambda name: self._ready_at.get(name, 0.0))
-        await _until(stop, self._ready_at.get(part, 0.0) + _CALM_S - time.monotonic())
+        calm_s = _WORKER_CALM_S if part in WORKERS else _CALM_S
+        await _until(stop, self._ready_at.get(part, 0.0) + calm_s - time.monotonic())
         if stop.is_set():
             return "left alone at the end"
         held = held_by(self.mesh, part) if part in WORKERS else None
