@@ -62,6 +62,69 @@ async def test_certificates_are_renewed_on_both_sides_while_no_call_fails(tmp_pa
     assert set(answered) == {b"well"}
 
 
+async def test_the_authority_is_replaced_by_way_of_trusting_both_while_no_call_fails(tmp_path: Path):
+    """First all trust the old and the new authority, then certificates of the new one come, then the old one is dropped."""
+    both = {name: certificates(tmp_path / "old", name) for name in ("memory", "gateway")}
+    fresh = {name: certificates(tmp_path / "new", name) for name in both}
+    ours = {name: own_files(tmp_path / "own" / name, tls) for name, tls in both.items()}
+    async with serving(tls=ours["memory"]) as served, asking(served.address, ours["gateway"]) as asker:
+        stop, answered = asyncio.Event(), list[bytes]()
+
+        async def keep_calling() -> None:
+            while not stop.is_set():
+                with acting_for("acme"):
+                    answered.append(await call(asker.ask, b"well", cap_s=SOON))
+
+        async def settled(generation: int) -> None:
+            await eventually(lambda: asker.channel.generation == generation, within_s=SOON)  # type: ignore[attr-defined]
+            so_far = len(answered)
+            await eventually(lambda: len(answered) > so_far + 20, within_s=SOON)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_calling())
+            for name, tls in ours.items():
+                put(tls.ca, both[name].ca, fresh[name].ca)
+            await settled(1)
+            for name, tls in ours.items():
+                put(tls.key, fresh[name].key)
+                put(tls.certificate, fresh[name].certificate)
+            await settled(2)
+            for name, tls in ours.items():
+                put(tls.ca, fresh[name].ca)
+            await settled(3)
+            stop.set()
+        assert set(answered) == {b"well"}
+        assert await asyncio.to_thread(greeted, served.address, ours["gateway"], fresh["gateway"].ca)
+        assert not await asyncio.to_thread(greeted, served.address, both["gateway"], fresh["gateway"].ca)
+
+
+def own_files(directory: Path, tls: TlsSettings) -> TlsSettings:
+    """Copies for one service, as each has its own in production."""
+    directory.mkdir(parents=True)
+    copies = [directory / Path(path).name for path in (tls.ca, tls.certificate, tls.key)]
+    for copy, path in zip(copies, (tls.ca, tls.certificate, tls.key), strict=True):
+        copy.write_bytes(Path(path).read_bytes())
+    return TlsSettings(ca=str(copies[0]), certificate=str(copies[1]), key=str(copies[2]))
+
+
+def put(place: str, *sources: str) -> None:
+    Path(place).write_text("".join(Path(source).read_text() for source in sources))
+
+
+def greeted(address: str, tls: TlsSettings, ca: str) -> bytes:
+    """What a server says first to who shows this certificate; nothing when it refuses, which shows only after the handshake."""
+    context = ssl.create_default_context(cafile=ca)
+    context.check_hostname = False
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.set_alpn_protocols(["h2"])
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=SOON) as plain, context.wrap_socket(plain) as secured:
+        try:
+            return secured.recv(1)
+        except (ssl.SSLError, ConnectionResetError):
+            return b""
+
+
 def test_files_half_replaced_are_not_taken(tmp_path: Path):
     tls = certificates(tmp_path, "memory")
     renewed, key = RenewedFiles(tls), Path(tls.key).read_text()

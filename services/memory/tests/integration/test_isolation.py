@@ -1,5 +1,8 @@
 """Row-level security: a tenant sees nothing of another, whatever a statement forgets."""
 
+import io
+import json
+
 import asyncpg
 import pytest
 from memory_samples import ACME, NORTH, UMBRELLA, draft, question
@@ -97,6 +100,90 @@ async def test_a_row_of_another_tenant_cannot_be_written(pool: asyncpg.Pool) -> 
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
             await connection.execute(spying, UMBRELLA)
         await transaction.rollback()
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "with gone as (delete from chunks returning body) select string_agg(body, '') from gone",
+        "with changed as (update chunks set body = body returning body) select string_agg(body, '') from changed",
+        "select string_agg(body, '') from (select body from chunks for update) as held",
+        "select string_agg(c.body, '') from documents as d left join lateral (select body from chunks) as c on true",
+        "select string_agg(t::text, '') from chunks as t tablesample system (100)",
+        "select string_agg(row_to_json(t)::text, '') from chunks as t",
+    ],
+)
+async def test_no_form_of_a_statement_shows_a_foreign_row(pool: asyncpg.Pool, statement: str) -> None:
+    async with working_for(pool, ACME) as connection:
+        told = await connection.fetchval(statement)
+    assert "acme kettle" in told
+    assert "umbrella" not in told
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_statistics_of_the_planner_tell_no_values(pool: asyncpg.Pool) -> None:
+    await pool.execute("analyze chunks")
+    async with working_for(pool, ACME) as connection:
+        assert await connection.fetchval("select count(*) from pg_stats where schemaname = current_schema() and tablename = 'chunks'") == 0
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_bulk_statements_take_the_own_rows_out_and_bring_none_in(pool: asyncpg.Pool) -> None:
+    out = io.BytesIO()
+    async with working_for(pool, ACME) as connection:
+        await connection.copy_from_table("chunks", output=out)
+        await connection.copy_from_query("select * from chunks", output=out)
+    assert b"acme kettle" in out.getvalue()
+    assert b"umbrella" not in out.getvalue()
+    async with pool.acquire() as connection:
+        await connection.execute("select set_config('plimsoll.tenant', $1, false)", ACME)
+        with pytest.raises(asyncpg.FeatureNotSupportedError, match="row-level security"):
+            await connection.copy_records_to_table("terms", records=[(UMBRELLA, "help", "spy", 1)])
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_a_plan_counts_the_own_rows_only(pool: asyncpg.Pool) -> None:
+    async with working_for(pool, ACME) as connection:
+        plan = await connection.fetchval(
+            "explain (analyze, costs off, timing off, format json) select * from chunks where body like '%umbrella%'"
+        )
+        assert plan[0]["Plan"]["Actual Rows"] == 0
+        assert "umbrella kettle" not in json.dumps(plan)
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_code_of_the_database_works_under_the_policies_too(pool: asyncpg.Pool) -> None:
+    """A block, several statements in one text, and a function of the owner with the owner's rights: forced means the owner as well."""
+    heard: list[str] = []
+
+    def hear(_: object, message: object) -> None:
+        heard.append(str(message))
+
+    async with pool.acquire() as connection, connection.transaction():
+        connection.add_log_listener(hear)
+        await connection.execute(
+            f"""
+            select set_config('plimsoll.tenant', '{ACME}', true);
+            do $$ begin raise warning 'seen: %', (select string_agg(body, ' ') from chunks); end $$;
+            create function all_of_them() returns text security definer begin atomic select string_agg(body, ' ') from chunks; end;
+            delete from embeddings;
+            """
+        )
+        assert "umbrella" not in await connection.fetchval("select all_of_them()")
+        connection.remove_log_listener(hear)
+    assert any("seen: acme" in one for one in heard)
+    assert not any("umbrella" in one for one in heard)
+    async with working_for(pool, UMBRELLA) as connection:
+        assert await connection.fetchval("select count(*) from embeddings") == 1
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_policies_that_are_switched_off_show_nothing_instead_of_all(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local row_security = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            await connection.fetch("select * from chunks")
 
 
 async def test_the_role_is_neither_superuser_nor_above_the_policies(pool: asyncpg.Pool) -> None:
