@@ -8,7 +8,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-for _name in ("control", "knowledge", "learning", "registry", "toolbox", "fakes", "shell"):  # in this order: the fakes import those before them
+for _name in (
+    "control",
+    "knowledge",
+    "learning",
+    "registry",
+    "toolbox",
+    "fakes",
+    "shell",
+):  # in this order: the fakes import those before them
     _spec = importlib.util.spec_from_file_location(f"client_{_name}", Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None
