@@ -9,7 +9,7 @@ PACKAGES := libs/contracts libs/runtime libs/graph libs/client libs/devstack lib
             services/gateway services/orchestrator services/tool-dispatcher services/model-router services/memory services/feedback
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz integration e2e e2e-compose images compose-up compose-down chaos soak bench check lint types layers proto-check fmt proto proto-release readme lock clean
+.PHONY: help setup demo up down test unit fuzz integration e2e e2e-compose images compose-up compose-down chaos soak bench check chart-check lint types layers proto-check fmt proto proto-release readme lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -78,7 +78,7 @@ async def test_one_of_two_people_does_not_let_the_run_go_on(gateway: FakeGateway
     assert await plimsoll("approvals", "show", "apr_1") == 0
     assert "by 1 of 2 (person 1)" in plimsoll.out
     assert await plimsoll("approvals", "approve", "apr_1") == 0
-    assert "apr_1 is approved; run run_1 goes on." in plimsoll.out
+    assert "apr_1 is approved. What its run makes of it: plimsoll watch run_1" in plimsoll.out
 
 
 async def test_with_nobody_to_ask_the_run_stays_parked(gateway: FakeGateway, plimsoll: Shell, message: str) -> None:

@@ -127,4 +127,4 @@ def _print_decided(decided: Approval, *, as_json: bool) -> None:
     elif decided.status is ApprovalStatus.PENDING:
         console().print(f"{decided.id} is approved {visible(approvers(decided))}; run {decided.run_id} waits for more people.")
     else:
-        console().print(f"{decided.id} is {decided.status}; run {decided.run_id} goes on.")
+        console().print(f"{decided.id} is {decided.status}. What its run makes of it: plimsoll watch {decided.run_id}", soft_wrap=True)
