@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -36,7 +37,7 @@ async def stranger(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def traced(http: aiohttp.ClientSession) -> str:
     """A run that ended and of which feedback knows the end and every call: three services tell of it, each in its own time."""
-    run_id = await submit(http, "canary", {"canary": "canary-trace"})
+    run_id = await submit(http, "canary", {"canary": f"canary-{uuid4().hex}"})  # of runs with one input a dataset takes the first
     await ended(http, run_id)
 
     async def is_known() -> bool:

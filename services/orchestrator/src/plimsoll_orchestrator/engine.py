@@ -26,6 +26,7 @@ from plimsoll_orchestrator.domain.journal import (
     OF_OTHERS,
     ApprovalAsked,
     Entry,
+    RunFinished,
     RunQuarantined,
     RunStatus,
     StepProgressed,
@@ -176,7 +177,8 @@ class Engine:
         if stop is not None and not hold.run.is_final:
             await self._append(hold, cancelled(hold.run, self.clock.now(), stop.reason, stop.asked_by), stop=stop)
             return True
-        answered = answer(hold.run, hold.letters)
+        hold.following = hold.following or decide(hold.run, hold.graph, self.clock.now())
+        answered = answer(hold.run, hold.letters, failing=_fails(hold.following))
         if not answered.numbers:
             return False
         gone = set(answered.numbers)
@@ -359,6 +361,12 @@ def _time_left(run: Run, graph: Graph, now: datetime) -> float | None:
     if run.options.deadline is not None:
         limits.append((run.options.deadline - now).total_seconds())
     return min(limits, default=None)
+
+
+def _fails(following: Action) -> bool:
+    """Whether the run's next entries are its end, and no good one."""
+    ends = (one for one in (following.entries if isinstance(following, Write) else ()) if isinstance(one, RunFinished))
+    return any(end.status is not RunStatus.SUCCEEDED for end in ends)
 
 
 def _release(hold: Hold, after: Run, following: Action) -> Release | None:

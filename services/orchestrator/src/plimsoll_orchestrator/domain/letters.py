@@ -106,11 +106,12 @@ class Answered:
     numbers: tuple[int, ...]
 
 
-def answer(run: Run, letters: Sequence[Received]) -> Answered:
+def answer(run: Run, letters: Sequence[Received], *, failing: bool = False) -> Answered:
     """Answer what can be answered now, in the order in which it came; children that came together become one entry.
 
     What was said twice, and what belongs to a step that is over, leaves no trace. Input waits for a safe point: between two
-    steps, between two turns of an agent when no call is open, or in a wait: so that no call is left without a result.
+    steps, between two turns of an agent when no call is open, or in a wait: so that no call is left without a result. A run that is
+    `failing` takes none: it could not do anything with it any more, and who ends with input unread leaves it to a run of its own.
     """
     entries: list[Entry] = []
     numbers: list[int] = []
@@ -126,7 +127,7 @@ def answer(run: Run, letters: Sequence[Received]) -> Answered:
                 waiting += 1
                 entries.append(SignalReceived(signal_id=signal_id, name=name, payload=payload, sent_by=sent_by))
             case InputSent(input_id=input_id, input=value, sent_by=sent_by):
-                if not _is_safe(run):
+                if failing or not _is_safe(run):
                     continue
                 seen.add(input_id)
                 entries.append(InputReceived(input_id=input_id, input=value, sent_by=sent_by))
