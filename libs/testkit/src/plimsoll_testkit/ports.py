@@ -13,6 +13,11 @@ def free_ports(count: int) -> list[int]:
     return list(found)
 
 
+def free_address() -> str:
+    """An address, `host:port`, of this machine where nobody listens."""
+    return f"127.0.0.1:{free_port()}"
+
+
 def free_port() -> int:
     """One of them."""
     return free_ports(1)[0]

@@ -40,7 +40,7 @@ from plimsoll_runtime.errors import Denied, NotFound
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.rpc_client import call, open_channel
 from plimsoll_runtime.settings import PostgresSettings, Secret, ServerSettings, TlsSettings
-from plimsoll_testkit.upstream import unused_address
+from plimsoll_testkit.ports import free_address
 from plimsoll_testkit.waiting import eventually
 
 
@@ -52,7 +52,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def both(settings: Settings, postgres_dsn: str, nats_url: str, redis_url: str) -> AsyncIterator[Both]:
-    feedback_at, router_at = (unused_address().removeprefix("http://") for _ in range(2))
+    feedback_at, router_at = (free_address() for _ in range(2))
     server = ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0, grpc_listen=feedback_at)
     settings = replace(settings, server=server, model_router_address=router_at, select_every_s=3600.0)
     async with AsyncExitStack() as stack:

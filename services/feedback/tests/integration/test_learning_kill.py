@@ -18,7 +18,7 @@ from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.rpc_client import call, open_channel
 from plimsoll_runtime.settings import PostgresSettings, Secret, TlsSettings
-from plimsoll_testkit.upstream import unused_address
+from plimsoll_testkit.ports import free_address
 from plimsoll_testkit.waiting import eventually
 
 _COUNT = "select count(*) from evaluation_results where evaluation_id = $1"
@@ -76,7 +76,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 async def test_an_evaluation_goes_on_after_a_kill_and_finds_the_same(
     pool: asyncpg.Pool, postgres_dsn: str, nats_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    feedback_at, admin_at, router_at = (unused_address().removeprefix("http://") for _ in range(3))
+    feedback_at, admin_at, router_at = (free_address() for _ in range(3))
     told = {
         "INSECURE": "true",
         "POSTGRES_DSN": postgres_dsn,

@@ -23,7 +23,8 @@ from plimsoll_runtime.deadline import expiring
 from plimsoll_runtime.failures import Category
 from plimsoll_runtime.usage import Usage
 from plimsoll_testkit.clock import FakeClock
-from plimsoll_testkit.upstream import ANSWER, Outcome, ScriptedUpstream, script, serving, unused_address
+from plimsoll_testkit.ports import free_address
+from plimsoll_testkit.upstream import ANSWER, Outcome, ScriptedUpstream, script, serving
 from plimsoll_testkit.waiting import eventually
 
 PATIENT = Timers(connect_s=2.0, first_token_s=2.0, silence_s=2.0, total_s=5.0)
@@ -316,7 +317,7 @@ async def test_nothing_is_sent_when_no_time_is_left(asked: Upstream, asking: Ask
 
 
 async def test_a_provider_that_is_not_there_is_unreachable_and_was_sent_nothing(asked: Upstream, asking: Asking) -> None:
-    error = await failing(asked, replace(there := asking("fine"), endpoint=replace(there.endpoint, base_url=unused_address())))
+    error = await failing(asked, replace(there := asking("fine"), endpoint=replace(there.endpoint, base_url=f"http://{free_address()}")))
     assert (error.failure.reason, error.remedy, error.sent) == ("UNREACHABLE", Remedy.RETRY, False)
 
 

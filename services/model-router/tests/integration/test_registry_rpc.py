@@ -22,7 +22,7 @@ from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from plimsoll_runtime.rpc_client import call
 from plimsoll_runtime.settings import PostgresSettings, Secret
-from plimsoll_testkit.upstream import unused_address
+from plimsoll_testkit.ports import free_address
 from plimsoll_testkit.waiting import eventually
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ async def test_a_report_of_another_tenant_moves_nothing_though_it_is_about_the_s
 
 
 async def test_while_feedback_cannot_answer_no_protected_label_moves(settings: Settings) -> None:
-    nowhere = unused_address().removeprefix("http://")
+    nowhere = free_address()
     async with running(replace(settings, feedback_address=nowhere)) as stub:
         await register(stub, PROMPT, LABEL)
         await register(stub, system("Be brief."))
@@ -279,7 +279,7 @@ async def test_a_replica_starts_and_serves_from_the_last_known_good_while_postgr
     async with running(known) as stub:
         prompt = await register(stub, PROMPT, LABEL)
         await call(stub.Generate, classify("I want my money back"), cap_s=5)
-    nowhere = unused_address().removeprefix("http://")
+    nowhere = free_address()
     away = replace(known, postgres=PostgresSettings(dsn=Secret(f"postgresql://u:p@{nowhere}/none")))
     async with running(away) as stub:
         answer = (await call(stub.Generate, classify("I want my money back"), cap_s=10)).answer

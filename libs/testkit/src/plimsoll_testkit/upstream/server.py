@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 from plimsoll_runtime.json_types import JsonObject, dump_json, parse_object
 
-from plimsoll_testkit.ports import free_port
 from plimsoll_testkit.upstream import anthropic, chat, frames, gemini, responses
 from plimsoll_testkit.upstream import script as s
 from plimsoll_testkit.upstream.script import Error, Script
@@ -310,11 +309,6 @@ async def serving(*, port: int = 0, keeps: bool = True, host: str = "127.0.0.1")
     finally:
         server.close()
         await upstream.close()
-
-
-def unused_address() -> str:
-    """An address of this machine where nobody listens."""
-    return f"http://127.0.0.1:{free_port()}"
 
 
 def _attempt(target: str, headers: Mapping[str, str], body: JsonObject) -> Attempt:
