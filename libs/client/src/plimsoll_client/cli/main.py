@@ -14,6 +14,7 @@ from plimsoll_client.cli import (
     approvals,
     catalog,
     datasets,
+    doctor,
     evaluations,
     feedback,
     keys,
@@ -47,6 +48,7 @@ _OURS = (
     datasets.app,
     evaluations.app,
     keys.app,
+    doctor.app,
 )
 _COMPLETING = "_PLIMSOLL_COMPLETE"
 
