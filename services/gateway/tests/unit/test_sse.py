@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from plimsoll.gateway.v1 import runs_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2
+from plimsoll_gateway.transport.departure import Departure
 from plimsoll_gateway.transport.sse import PROVISIONAL, EventStream
 from plimsoll_runtime.errors import NotFound, unwrap
 
@@ -24,10 +25,15 @@ class Client:
         self.text += data
 
 
-def stream(leaving: asyncio.Event | None = None, heartbeat_s: float = 5.0) -> EventStream:
+def stream(departure: Departure | None = None, heartbeat_s: float = 5.0) -> EventStream:
     return EventStream(
-        lambda event: b'{"seq":%d}' % event.seq, lambda error: str(error).encode(), leaving or asyncio.Event(), heartbeat_s=heartbeat_s
+        lambda event: b'{"seq":%d}' % event.seq, lambda error: str(error).encode(), departure or Departure(), heartbeat_s=heartbeat_s
     )
+
+
+async def silent() -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
+    await asyncio.Event().wait()
+    yield runs_pb2.FollowRunResponse()
 
 
 class Entries:
@@ -82,16 +88,30 @@ async def test_a_client_that_is_gone_closes_the_journal_and_little_was_read():
 
 
 async def test_when_the_gateway_leaves_the_stream_just_stops():
-    leaving = asyncio.Event()
-    leaving.set()
-
-    async def silent() -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
-        await asyncio.Event().wait()
-        yield runs_pb2.FollowRunResponse()
-
+    departure = Departure()
+    departure.announce()
     client = Client()
-    await stream(leaving).send(silent(), client.write)
+    await stream(departure).send(silent(), client.write)
     assert client.text == b"retry: 1000\n\n"
+
+
+async def test_a_stream_that_is_open_already_hears_of_the_departure_and_sends_what_it_has_first():
+    departure, client = Departure(), Client()
+
+    async def told() -> AsyncGenerator[runs_pb2.FollowRunResponse, None]:
+        yield runs_pb2.FollowRunResponse(event=run_events_pb2.RunEvent(seq=1, step_started={}))
+        departure.announce()
+        await asyncio.Event().wait()
+
+    await stream(departure).send(told(), client.write)
+    assert client.text == b'retry: 1000\n\nid: 1\nevent: stepStarted\ndata: {"seq":1}\n\n'
+
+
+async def test_a_silent_stream_tells_the_client_that_it_is_still_there():
+    client = Client(gone_after=5)
+    with pytest.raises(ExceptionGroup):
+        await stream(heartbeat_s=0.001).send(silent(), client.write)
+    assert client.text.startswith(b"retry: 1000\n\n: still here\n\n")
 
 
 async def test_provisional_text_has_no_id_so_that_the_cursor_stays_at_the_journal():
@@ -117,6 +137,6 @@ def test_only_what_the_journal_lacks_goes_without_an_id():
 
 async def test_line_breaks_in_a_callers_json_do_not_break_the_event():
     client = Client()
-    made = EventStream(lambda _: b'{\r\n"a":\n1\r}', lambda _: b"", asyncio.Event(), heartbeat_s=5)
+    made = EventStream(lambda _: b'{\r\n"a":\n1\r}', lambda _: b"", Departure(), heartbeat_s=5)
     await made.send(Entries(1).follow(), client.write)
     assert b'data: {\ndata: "a":\ndata: 1\ndata: }\n\n' in client.text

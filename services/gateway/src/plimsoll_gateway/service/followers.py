@@ -21,6 +21,7 @@ from plimsoll_runtime.context import acting_for, current_caller
 from plimsoll_runtime.status import known
 
 from plimsoll_gateway.ports import Orchestrator
+from plimsoll_gateway.service.inbox import Inbox
 
 _WAITING = 64  # entries that a follower may be behind the shared stream
 
@@ -46,15 +47,15 @@ class _Feed:
     def tell(self, answer: pb.FollowRunResponse) -> None:
         self.seq = answer.event.seq
         for place in [*self.places]:
-            if place.told.qsize() < _WAITING:
-                place.told.put_nowait(answer)
-            else:
+            if place.told.is_full:
                 self.places.discard(place)
-                place.told.put_nowait(_Told.ALONE)
+                place.told.add(_Told.ALONE)
+            else:
+                place.told.add(answer)
 
     def end(self, told: _Told) -> None:
         for place in self.places:
-            place.told.put_nowait(told)
+            place.told.add(told)
         self.places.clear()
 
 
@@ -63,7 +64,7 @@ class _Place:
     """One follower's share of a feed: what was told and it has not read yet."""
 
     feed: _Feed
-    told: "asyncio.Queue[_Item]" = field(default_factory=asyncio.Queue)  # bounded by `tell`
+    told: "Inbox[_Item]" = field(default_factory=lambda: Inbox(_WAITING))
 
 
 class Followers:

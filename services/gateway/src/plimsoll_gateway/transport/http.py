@@ -1,12 +1,11 @@
 """The REST server: connections, their limits and their end."""
 
-import asyncio
-
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from plimsoll_runtime.errors import Internal, Invalid, PlimsollError
 
 from plimsoll_gateway.config import HttpSettings
+from plimsoll_gateway.transport.departure import Departure
 from plimsoll_gateway.transport.problems import problem_of
 from plimsoll_gateway.transport.rest import Parts, Rest
 
@@ -21,8 +20,8 @@ class HttpServer:
         host, _, port = listen.rpartition(":")
         self._host, self._wanted_port = host or "127.0.0.1", int(port)
         self._settings: HttpSettings = parts.settings
-        self._leaving = asyncio.Event()
-        self._rest = Rest(parts, self._leaving)
+        self._departure = Departure()
+        self._rest = Rest(parts, self._departure)
         self._server: _Server | None = None
         self._runner: web.ServerRunner | None = None
         self.port = 0
@@ -52,7 +51,7 @@ class HttpServer:
         """Take no connection, end the streams, let requests in flight finish within `grace_s`, then cancel them."""
         if self._runner is None or self._server is None:
             return
-        self._leaving.set()
+        self._departure.announce()
         for site in list(self._runner.sites):
             await site.stop()
         self._server.pre_shutdown()

@@ -25,6 +25,7 @@ from plimsoll_gateway.errors import BadHeader
 from plimsoll_gateway.service.doorway import Doorway, Visit
 from plimsoll_gateway.service.models import Models
 from plimsoll_gateway.transport.body import BodyReader
+from plimsoll_gateway.transport.departure import Departure
 from plimsoll_gateway.transport.desk import Desk
 from plimsoll_gateway.transport.openai.answers import error_of
 from plimsoll_gateway.transport.openai.facade import ROOT, Asked, Facade, Operation, Write, operation_of
@@ -77,13 +78,13 @@ class Parts:
 
 
 class Rest:
-    """Answers requests; `leaving` ends the event streams when the gateway stops."""
+    """Answers requests; `departure` ends the event streams when the gateway stops."""
 
-    def __init__(self, parts: Parts, leaving: asyncio.Event) -> None:
+    def __init__(self, parts: Parts, departure: Departure) -> None:
         self._parts = parts
         self._body = BodyReader(parts.settings, parts.doorway.body_room)
-        self._facade = Facade(parts.models, leaving, parts.settings.heartbeat_s)
-        self._leaving = leaving
+        self._facade = Facade(parts.models, departure.announced, parts.settings.heartbeat_s)
+        self._departure = departure
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, sent; every error but the client's own departure is one too."""
@@ -187,7 +188,7 @@ class Rest:
         def to_problem(error: Exception) -> bytes:
             return problem_of(self._told(error, seen), trace_id).body
 
-        stream = EventStream(self._parts.transcoder.answer, to_problem, self._leaving, heartbeat_s=self._parts.settings.heartbeat_s)
+        stream = EventStream(self._parts.transcoder.answer, to_problem, self._departure, heartbeat_s=self._parts.settings.heartbeat_s)
         entries: AsyncGenerator[runs_pb2.FollowRunResponse, None] = self._parts.servicer.FollowRun(message, None)
         await stream.send(entries, self._writer(request, response, seen))
         async with _patience(request, self._parts.settings.write_cap_s):

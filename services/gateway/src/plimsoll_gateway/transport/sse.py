@@ -21,6 +21,9 @@ from typing import TypeAlias
 from plimsoll.gateway.v1 import runs_pb2
 from plimsoll.orchestrator.v1 import run_events_pb2
 
+from plimsoll_gateway.service.inbox import Inbox
+from plimsoll_gateway.transport.departure import Departure
+
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _WAITING = 16  # entries read ahead of the client
@@ -52,13 +55,13 @@ class EventStream:
         self,
         to_json: Callable[[run_events_pb2.RunEvent], bytes],
         to_problem: Callable[[Exception], bytes],
-        leaving: asyncio.Event,
+        departure: Departure,
         *,
         heartbeat_s: float,
     ) -> None:
         self._to_json = to_json
         self._to_problem = to_problem
-        self._leaving = leaving
+        self._departure = departure
         self._heartbeat_s = heartbeat_s
 
     async def send(self, entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], write: Write) -> None:
@@ -66,16 +69,16 @@ class EventStream:
 
         Raises the error of `entries` when it comes before anything was written: then it can still be the whole answer.
         """
-        waiting: asyncio.Queue[_Item] = asyncio.Queue(_WAITING)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_read(entries, waiting)), group.create_task(self._leave(waiting))]
-            try:
-                await self._write(waiting, write)
-            finally:
-                for task in tasks:
-                    task.cancel()
+        waiting: Inbox[_Item] = Inbox(_WAITING)
+        with self._departure.heard_by(lambda: waiting.add(_Leaving())):
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(_read(entries, waiting))
+                try:
+                    await self._write(waiting, write)
+                finally:
+                    reading.cancel()
 
-    async def _write(self, waiting: asyncio.Queue[_Item], write: Write) -> None:
+    async def _write(self, waiting: Inbox[_Item], write: Write) -> None:
         batch = await _batch(waiting, _OPEN_S)
         if batch and isinstance(batch[0], Exception):
             raise batch[0]
@@ -106,12 +109,8 @@ class EventStream:
         cursor = b"" if member in PROVISIONAL else b"id: %d\n" % event.seq
         return b"%sevent: %s\ndata: %s\n\n" % (cursor, kind.encode(), data)
 
-    async def _leave(self, waiting: asyncio.Queue[_Item]) -> None:
-        await self._leaving.wait()
-        await waiting.put(_Leaving())
 
-
-async def _read(entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], waiting: asyncio.Queue[_Item]) -> None:
+async def _read(entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], waiting: Inbox[_Item]) -> None:
     async with aclosing(entries) as answers:
         try:
             async for answer in answers:
@@ -122,12 +121,12 @@ async def _read(entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], waiti
             await waiting.put(_Ended())
 
 
-async def _batch(waiting: asyncio.Queue[_Item], within_s: float) -> list[_Item]:
+async def _batch(waiting: Inbox[_Item], within_s: float) -> list[_Item]:
     """What waits, at least one item, none behind a last one; nothing after `within_s`."""
     batch: list[_Item] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             batch.append(await waiting.get())
-        while not waiting.empty() and isinstance(batch[-1], runs_pb2.FollowRunResponse):
-            batch.append(waiting.get_nowait())
+        while len(waiting) and isinstance(batch[-1], runs_pb2.FollowRunResponse):
+            batch.append(waiting.take())
     return batch
