@@ -104,10 +104,12 @@ class Followers:
                         break
                 else:
                     return
+            del entry  # an idle follower keeps nothing of what it was told
             while isinstance(item := await place.told.get(), pb.FollowRunResponse):
                 if item.event.seq > seq:
                     seq = item.event.seq
                     yield item
+                del item
             if item is _Told.ENDED:
                 return
             async with aclosing(self._alone(run_id, seq)) as entries:

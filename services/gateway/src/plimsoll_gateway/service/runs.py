@@ -66,12 +66,15 @@ class Runs:
         """The run's journal after the cursor; ends after its last entry. Closing the generator ends the stream behind it."""
         if request.after_seq < 0:
             raise _before_the_beginning()
-        asked = pb.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq, tokens=request.tokens)
-        journal_only = not request.tokens
-        entries = self._followers.follow(request.run_id, request.after_seq) if journal_only else self._orchestrator.follow_run(asked)
+        if request.tokens:
+            asked = pb.FollowRunRequest(run_id=request.run_id, after_seq=request.after_seq, tokens=True)
+            entries = self._orchestrator.follow_run(asked)
+        else:
+            entries = self._followers.follow(request.run_id, request.after_seq)
         async with aclosing(entries) as answers:
             async for answer in answers:
                 yield runs_pb2.FollowRunResponse(event=answer.event)
+                del answer  # an idle stream keeps nothing of what it told
 
     async def poll(self, request: runs_pb2.PollRunRequest) -> runs_pb2.PollRunResponse:
         """Raises Invalid for a cursor, wait or page that cannot be."""

@@ -54,6 +54,7 @@ class GatewayServicer(KeyRpcs, LearningRpcs, RegistryRpcs, ToolRpcs):
         async with aclosing(self._gateway.runs.follow(request)) as answers:
             async for answer in answers:
                 yield answer
+                del answer  # an idle stream keeps nothing of what it told
 
     async def PollRun(self, request: runs_pb2.PollRunRequest, _: Context) -> runs_pb2.PollRunResponse:
         return await self._gateway.runs.poll(request)

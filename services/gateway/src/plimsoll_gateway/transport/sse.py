@@ -87,6 +87,7 @@ class EventStream:
             await write(b"".join(map(self._text, batch)))
             if batch and not isinstance(batch[-1], runs_pb2.FollowRunResponse):
                 return
+            del batch  # what was told is not kept while nothing happens, here and in each that handed it on
             batch = await _batch(waiting, self._heartbeat_s)
             if not batch:
                 await write(_HEARTBEAT)
@@ -115,6 +116,7 @@ async def _read(entries: AsyncGenerator[runs_pb2.FollowRunResponse, None], waiti
         try:
             async for answer in answers:
                 await waiting.put(answer)
+                del answer
         except Exception as error:  # noqa: BLE001 - whatever broke the stream is told to the client as what it is
             await waiting.put(error)
         else:
