@@ -57,11 +57,11 @@ class Room:
         self.ledger, self.unpriced, self.gate = FakeCallLedger(clock, self.budgets), list[str](), FakeGate(clock)
         listed = models or (Model(provider="fake", name="m-1", price=CHEAP),)
         table = PriceTable(version="t1", rows=[ListedPrice(vendor="openai", model="gpt-x", since=date(2025, 1, 1), price=CHEAP)])
-        suppliers = {
+        self.suppliers = {
             "fake": Supplier(name="fake", dialect=Dialect.OPENAI_COMPATIBLE),
             "openai": Supplier(name="openai", dialect=Dialect.OPENAI_CHAT, vendor="openai"),
         }
-        configured = Configured(suppliers=suppliers, models=listed, routes=routes or {}, prices=table)
+        configured = Configured(suppliers=self.suppliers, models=listed, routes=routes or {}, prices=table)
         self.catalogue = Catalogue(self.store, self.cache, configured, clock, LOG)
         upstreams, keys, self.pace = dict.fromkeys(Dialect, self.upstream), Credentials({}, clock), Pace()
         attempts = Attempts(upstreams, self.gate, clock, self.pace, timers=Timers(), breaker=BreakerPolicy(), limits={})

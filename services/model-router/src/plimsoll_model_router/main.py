@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 from plimsoll.model_router.v1 import model_router_service_pb2, model_router_service_pb2_grpc
 from plimsoll_runtime import logs
+from plimsoll_runtime.audit_rpc import audit_rpcs
 from plimsoll_runtime.breaker import BreakerPolicy
 from plimsoll_runtime.bus import open_bus, service_stream
 from plimsoll_runtime.clock import SystemClock
@@ -131,7 +132,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         name=NAME,
         metrics=metrics,
         pings={"nats": bus.ping} if late_loops else {"postgres": lambda: ping(pool), "nats": bus.ping},
-        servers=[RpcServer(settings.server, [_rpcs(verbs)], authenticate, metrics, log)],
+        servers=[RpcServer(settings.server, [_rpcs(verbs), audit_rpcs(pool)], authenticate, metrics, log)],
         loops={
             **late_loops,
             "relay": relay.run,

@@ -205,6 +205,18 @@ async def test_a_registered_model_is_asked_by_its_entry_and_priced_by_the_table(
     assert listed == [("fast", "t1"), ("", "")]
 
 
+async def test_a_registered_model_whose_provider_is_gone_is_never_asked(clock: FakeClock) -> None:
+    room = Room(clock, reply(), **{"gpt-x": [reply()]})
+    await room.registry.register(ACME, MODEL, ["production"], "")
+    del room.suppliers["openai"]  # its key was taken out of the configuration
+    both = Route(name="answering", candidates=(RouteCandidate(model="fast"), RouteCandidate(model="fake/m-1")))
+    await room.registry.register(ACME, both, ["production"], "")
+    alone = await room.unanswered(generation(model="fast"))
+    assert (alone.failure.category, alone.failure.reason, alone.attempts) == (Category.UPSTREAM_REJECTED, "NOT_CONFIGURED", ())
+    assert (await room.answered(generation())).provider == "fake"
+    assert [asked.endpoint.provider for asked in room.upstream.asked] == ["fake"]
+
+
 async def test_simple_and_hard_questions_take_their_tiers(clock: FakeClock) -> None:
     room = Room(clock, reply(), models=[model("m-1"), model("m-2")], **{"m-2": [reply()]})
     tiers = (

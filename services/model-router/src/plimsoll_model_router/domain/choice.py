@@ -121,6 +121,9 @@ def choose(
 
 def _refusal(one: Candidate, route: Route, aim: Aim) -> Excluded | None:
     model, price = one.model, one.model.price
+    if not model.supplied:
+        what = "cannot be asked: its provider is not configured here, or no longer"
+        return Excluded(category=Category.UPSTREAM_REJECTED, reason="NOT_CONFIGURED", what=what)
     missing = aim.needs - model.features
     if missing:
         lacking = ", ".join(sorted(missing))

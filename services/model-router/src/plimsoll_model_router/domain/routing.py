@@ -35,6 +35,7 @@ class Model:
     entry           the registry's name for it; empty for models of the configuration
     digest          of that entry's version
     timers          those that the entry tells
+    supplied        its provider is configured here; what is registered outlasts that
     """
 
     provider: str
@@ -52,6 +53,7 @@ class Model:
     entry: str = ""
     digest: str = ""
     timers: OwnTimers = NO_TIMERS
+    supplied: bool = True
 
     @property
     def full_name(self) -> str:

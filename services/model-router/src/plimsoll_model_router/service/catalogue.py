@@ -132,17 +132,15 @@ class Catalogue:
         return made
 
     def _make(self, entry: Entry, name: str) -> Model:
-        """Its provider may have been taken out of the configuration since; then it cannot be asked for."""
+        """Its provider may have been taken out of the configuration since: then the model is known, and cannot be asked."""
         told = entry.content
         assert isinstance(told, ModelEntry)
-        supplier = self._configured.suppliers.get(told.provider)
-        alike = next((model for model in self._configured.models if (model.provider, model.name) == (told.provider, told.model)), None)
-        base = alike or Model(
-            provider=told.provider,
-            name=told.model,
-            dialect=supplier.dialect if supplier is not None else Model(provider="", name="").dialect,
-            base_url=supplier.base_url if supplier is not None else "",
-        )
+        base = next((model for model in self._configured.models if (model.provider, model.name) == (told.provider, told.model)), None)
+        if base is None:
+            supplier = self._configured.suppliers.get(told.provider)
+            base = Model(provider=told.provider, name=told.model, supplied=supplier is not None)
+            if supplier is not None:
+                base = replace(base, dialect=supplier.dialect, base_url=supplier.base_url)
         made = replace(
             base,
             context_tokens=told.context_tokens or base.context_tokens,

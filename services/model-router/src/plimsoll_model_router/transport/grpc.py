@@ -76,7 +76,7 @@ class ModelRouterServicer(rpc.ModelRouterServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         models = [
-            registry_codec.model_to_proto(model, standing.latency_s, available=not standing.is_open)
+            registry_codec.model_to_proto(model, standing.latency_s, available=model.supplied and not standing.is_open)
             for model, standing in await self._router.list_models(_tenant())
         ]
         return pb.ListModelsResponse(models=models)
