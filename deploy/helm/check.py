@@ -13,18 +13,31 @@ from typing import Any
 import kubernetes_validate
 import yaml
 from helm_python import Chart, HelmError, lint
+from promises import broken
 
 _CHART = Path(__file__).parent / "plimsoll"
 _KUBERNETES = ("1.29", "1.33", "1.37")
-_FOREIGN = frozenset({"ScaledObject", "PodMonitor"})  # of operators; Kubernetes itself has no schema of them
+_FOREIGN = frozenset({"ScaledObject", "PodMonitor", "PrometheusRule"})  # of operators; Kubernetes itself has no schema of them
 _FINE: dict[str, dict[str, object]] = {
     "defaults": {},
     "servers elsewhere": {name: {"bundled": False} for name in ("postgres", "nats", "redis")},
     "everything on": {
         "queueScaling": {"enabled": True},
-        "services": {"gateway": {"autoscaling": {"enabled": True}}, "model-router": {"envFrom": [{"secretRef": {"name": "providers"}}]}},
-        "otlpEndpoint": "collector:4317",
+        "services": {
+            "gateway": {
+                "autoscaling": {"enabled": True},
+                "env": {
+                    "PLIMSOLL_GATEWAY_LOG_LEVEL": "DEBUG",
+                    "PLIMSOLL_GATEWAY_LIMIT_TENANT_REQUESTS": 1000000,
+                    "PLIMSOLL_GATEWAY_JWT_ISSUER": "https://people",
+                },
+            },
+            "model-router": {"envFrom": [{"secretRef": {"name": "providers"}}]},
+        },
+        "otlpEndpoint": "http://collector:14317",
         "image": {"pullSecrets": ["registry"]},
+        "agents": {"volume": {"persistentVolumeClaim": {"claimName": "agents"}}},
+        "tools": {"volume": {"configMap": {"name": "tools"}}},
         "policies": {"volume": {"configMap": {"name": "policies"}}},
         "podMonitors": {"enabled": True},
         "gateway": {"serviceType": "LoadBalancer", "from": [{"namespaceSelector": {}}], "annotations": {"a": "b"}},
@@ -34,6 +47,7 @@ _FINE: dict[str, dict[str, object]] = {
 _WRONG: dict[str, dict[str, object]] = {
     "a value nobody knows": {"replicas": 3},
     "no worker at all": {"services": {"worker": {"replicas": 0}}},
+    "no worker while nothing waits": {"queueScaling": {"min": 0}},
     "two members cannot agree": {"nats": {"replicas": 2}},
     "a setting of somebody else": {"services": {"memory": {"env": {"PATH": "/"}}}},
     "no time to end in order": {"terminationGraceSeconds": 1},
@@ -85,6 +99,7 @@ def _rendered(name: str, values: dict[str, object], *, upgrade: bool) -> Iterato
         return
     names = [(one["kind"], one["metadata"]["name"]) for one in found]
     yield from (f"{name}: two objects are {pair}" for pair in {pair for pair in names if names.count(pair) > 1})
+    yield from (f"{name}: {problem}" for problem in broken(found))
     for one in found:
         for version in _KUBERNETES if one["kind"] not in _FOREIGN else ():
             try:

@@ -73,6 +73,7 @@ def test_the_chart_carries_the_same_server_files() -> None:
     files = ROOT / "deploy" / "helm" / "plimsoll" / "files"
     assert (files / "provision.sql").read_text() == (ROOT / "deploy" / "postgres" / "provision.sql").read_text()
     assert (files / "redis.conf").read_text() == (ROOT / "deploy" / "redis" / "redis.conf").read_text()
+    assert (files / "alerts.yaml").read_text() == (ROOT / "deploy" / "grafana" / "alerts.yaml").read_text()
 
 
 def chart_wiring() -> dict[str, dict[str, object]]:
@@ -102,13 +103,20 @@ def metrics_of_the_code() -> set[str]:
     return {name for text in texts for name in re.findall(r'"(plimsoll_[a-z_]+)"', text)}
 
 
-def test_dashboards_and_alerts_speak_of_metrics_that_there_are() -> None:
-    texts = [path.read_text() for path in (ROOT / "deploy" / "grafana").rglob("*") if path.suffix in {".json", ".yaml"}]
+def test_dashboards_alerts_and_scaling_speak_of_metrics_that_there_are() -> None:
+    files = [*(ROOT / "deploy" / "grafana").rglob("*.*"), ROOT / "deploy" / "helm" / "plimsoll" / "templates" / "services.yaml"]
+    texts = [path.read_text() for path in files]
     spoken = {name for text in texts for name in re.findall(r"\bplimsoll_[a-z_]+", text)}
     bare = {re.sub(r"_(bucket|count|sum)$", "", name) for name in spoken}
     known = metrics_of_the_code()
     assert not {name for name in bare if name not in known}
     assert bare
+
+
+def test_the_alert_of_a_service_that_is_gone_knows_them_all() -> None:
+    [group] = yaml.safe_load((ROOT / "deploy" / "grafana" / "alerts.yaml").read_text())["groups"]
+    [gone] = [rule["expr"] for rule in group["rules"] if rule["alert"] == "ServiceGone"]
+    assert re.findall(r'absent\(up{job="plimsoll", service="([a-z-]+)"}\)', gone) == PROCESSES
 
 
 def test_every_alert_has_a_runbook() -> None:

@@ -21,7 +21,7 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
-{{/* Spread over nodes and zones, as evenly as there are any. */}}
+{{/* Spread over nodes and zones, as evenly as there are any; in a rolling upgrade the new replicas among themselves. */}}
 {{- define "plimsoll.spread" -}}
 topologySpreadConstraints:
   {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -29,7 +29,20 @@ topologySpreadConstraints:
     topologyKey: {{ $key }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector: {matchLabels: {app.kubernetes.io/name: {{ $.name }}, app.kubernetes.io/instance: {{ $.root.Release.Name }}}}
+    {{- if $.wiring }}
+    matchLabelKeys: [pod-template-hash]
+    {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* What is common to all pods: no token, none of the variables that Kubernetes would add for the services around. */}}
+{{- define "plimsoll.pod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {runAsNonRoot: true, runAsUser: {{ .user }}, runAsGroup: {{ .user }}, fsGroup: {{ .user }}, seccompProfile: {type: RuntimeDefault}}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- range . }}{{ "\n" }}  - {name: {{ . }}}{{ end }}
+{{- end }}
 {{- end -}}
 
 {{- define "plimsoll.locked" -}}
@@ -53,20 +66,26 @@ annotations:
 {{ printf "%s/%s:%s" .root.Values.image.repository .wiring.package (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
 {{- end -}}
 
-{{- define "plimsoll.pullSecrets" -}}
-{{- with .Values.image.pullSecrets -}}
-imagePullSecrets: {{- range . }}{{ "\n" }}  - {name: {{ . }}}{{ end }}
-{{- end -}}
-{{- end -}}
-
 {{- define "plimsoll.listens" -}}
 ports:
   - {name: grpc, port: 7000, targetPort: grpc}
   - {name: admin, port: 7001, targetPort: admin}
 {{- end -}}
 
-{{/* A service's settings as environment variables. */}}
+{{/* A service's settings as environment variables; what the values say of one takes the place of ours. Numbers as JSON has them, or a
+     million would be 1e+06. */}}
 {{- define "plimsoll.environment" -}}
+{{- range include "plimsoll.settings" . | fromYamlArray }}
+{{- if not (hasKey ($.values.env | default dict) .name) }}
+- {name: {{ .name }}, value: {{ .value | quote }}}
+{{- end }}
+{{- end }}
+{{- range $name, $value := .values.env }}
+- {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "plimsoll.settings" -}}
 {{- $prefix := printf "PLIMSOLL_%s" (.wiring.package | replace "-" "_" | upper) -}}
 - {name: {{ $prefix }}_TLS_CA, value: /run/secrets/ca.pem}
 - {name: {{ $prefix }}_TLS_CERTIFICATE, value: /run/secrets/tls.pem}
@@ -97,9 +116,6 @@ ports:
 {{- end }}
 {{- end }}
 {{- if has .name (list "gateway" "tool-dispatcher" "model-router") }}
-- {name: {{ $prefix }}{{ ternary "_LIMIT" "" (eq .name "gateway") }}_REPLICAS, value: {{ .values.replicas | quote }}}
-{{- end }}
-{{- range $name, $value := .values.env }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ $prefix }}{{ ternary "_LIMIT" "" (eq .name "gateway") }}_REPLICAS, value: {{ ternary .values.autoscaling.max .values.replicas .values.autoscaling.enabled | quote }}}
 {{- end }}
 {{- end -}}

@@ -292,6 +292,15 @@ async def test_a_file_out_of_its_place_is_refused(pool: asyncpg.Pool, chart: Cha
     assert await pool.fetchval("select count(*) from berths") == 0
 
 
+async def test_a_replica_of_the_release_before_starts_on_tables_that_are_ahead(pool: asyncpg.Pool, chart: Chart):
+    chart.write("0001_berths.sql", "create table berths (number int);")
+    chart.write("0002_more.sql", "alter table berths add column ship text;")
+    await migrate(pool, SCHEMA, [chart.set])
+    (chart.folder / "0002_more.sql").unlink()
+    await migrate(pool, SCHEMA, [chart.set])
+    assert await numbers(pool) == [1, 2]
+
+
 async def test_a_migration_that_fails_leaves_nothing_and_names_its_file(pool: asyncpg.Pool, chart: Chart):
     chart.write("0001_berths.sql", "create table berths (number int);")
     chart.write("0002_broken.sql", "create table piers (); insert into berths values ('many');")
