@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import grpc
@@ -11,16 +11,21 @@ from plimsoll.common.v1 import json_pb2, work_pb2
 from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 from plimsoll.feedback.v1 import evaluation_service_pb2 as evaluation_pb
 from plimsoll.feedback.v1 import evaluation_service_pb2_grpc as evaluation_rpc
+from plimsoll.feedback.v1 import improvement_service_pb2_grpc as improvement_rpc
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as router_rpc
 from plimsoll.model_router.v1 import prompt_pb2, registry_pb2
+from plimsoll_feedback.config import Settings
+from plimsoll_feedback.main import build as build_feedback
 from plimsoll_model_router.config import BreakerSettings, ProviderSettings, TimerSettings
 from plimsoll_model_router.config import Settings as RouterSettings
+from plimsoll_model_router.main import build as build_router
+from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.health import AdminServer
 from plimsoll_runtime.json_types import dump_json, parse_json
 from plimsoll_runtime.lifecycle import App, serve
-from plimsoll_runtime.rpc_client import call
+from plimsoll_runtime.rpc_client import call, open_channel
 from plimsoll_runtime.settings import NatsSettings, PostgresSettings, RedisSettings, Secret, ServerSettings, TlsSettings
 from plimsoll_testkit.waiting import eventually
 
@@ -34,6 +39,7 @@ class Both:
 
     datasets: "dataset_service_pb2_grpc.DatasetServiceAsyncStub"
     evaluations: "evaluation_rpc.EvaluationServiceAsyncStub"
+    improvements: "improvement_rpc.ImprovementServiceAsyncStub"
     router: "router_rpc.ModelRouterServiceAsyncStub"
 
 
@@ -59,8 +65,22 @@ def stubs(feedback: grpc.aio.Channel, router: grpc.aio.Channel) -> Both:
     return Both(
         datasets=dataset_service_pb2_grpc.DatasetServiceStub(feedback),
         evaluations=evaluation_rpc.EvaluationServiceStub(feedback),
+        improvements=improvement_rpc.ImprovementServiceStub(feedback),
         router=router_rpc.ModelRouterServiceStub(router),
     )
+
+
+@asynccontextmanager
+async def side_by_side(feedback: Settings, router: RouterSettings) -> AsyncIterator[Both]:
+    """Both in this process, asked by ada of acme."""
+    server = ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0, grpc_listen=router.feedback_address)
+    told = replace(feedback, server=server, model_router_address=router.server.grpc_listen, select_every_s=3600.0)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served([await build_router(router, stack), await build_feedback(told, stack)]))
+        of_feedback = await stack.enter_async_context(open_channel(router.feedback_address, TlsSettings(), "feedback"))
+        of_router = await stack.enter_async_context(open_channel(router.server.grpc_listen, TlsSettings(), "model-router"))
+        stack.enter_context(acting_for("acme", "ada"))
+        yield stubs(of_feedback, of_router)
 
 
 @asynccontextmanager

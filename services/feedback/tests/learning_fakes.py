@@ -9,6 +9,7 @@ from plimsoll_feedback.domain.learning.reports import SubjectKind
 from plimsoll_feedback.errors import ReportNotFound
 from plimsoll_feedback.ports.learning import Answered, ModelName, Replay, RouteCandidate, RouteVersion
 from plimsoll_runtime.errors import Conflict, Unavailable
+from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonValue, digest
 
 
@@ -29,7 +30,7 @@ class FakeModelRouter:
     labels: dict[tuple[str, str], str] = field(default_factory=dict)
     routes: dict[str, RouteVersion] = field(default_factory=dict)
     known_models: Sequence[ModelName] = ()
-    written: str = ""
+    written: str | Failure = ""
     asked: list[Replay] = field(default_factory=list)
     moves: list[tuple[str, str, str]] = field(default_factory=list)
     rollbacks: list[str] = field(default_factory=list)
@@ -62,7 +63,7 @@ class FakeModelRouter:
     async def ask(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> Answered:
         return Answered(value=self.judge)
 
-    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str:
+    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str | Failure:
         return self.written
 
     async def digest_of(self, tenant: str, kind: SubjectKind, name: str, label: str) -> str:

@@ -17,6 +17,7 @@ from plimsoll_feedback.adapters.model_router import GrpcModelRouter
 from plimsoll_feedback.adapters.model_router_messages import tool_results
 from plimsoll_feedback.adapters.postgres_alerts import PostgresAlerts
 from plimsoll_feedback.adapters.postgres_annotations import PostgresAnnotationStore
+from plimsoll_feedback.adapters.postgres_audit import PostgresAuditLog
 from plimsoll_feedback.adapters.postgres_datasets import PostgresDatasetStore
 from plimsoll_feedback.adapters.postgres_evaluations import PostgresEvaluationStore
 from plimsoll_feedback.adapters.postgres_examples import PostgresHeldOutExamples, PostgresTrainingExamples
@@ -76,7 +77,7 @@ async def learning(around: Around, stack: AsyncExitStack) -> Share:
     improver = ImprovementRunner(tries, improvements, Proposer(training, router), evaluations, dataset_store, router, clock, log)
     verbs = LearningVerbs(
         datasets=datasets,
-        exports=Exports(datasets, router),
+        exports=Exports(datasets, router, PostgresAuditLog(pool)),
         evaluations=evaluations,
         scoreboard=Scoreboard(PostgresStandings(pool), dataset_store, router, evaluations),
         improvements=improvements,

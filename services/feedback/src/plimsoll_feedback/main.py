@@ -4,6 +4,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from plimsoll_runtime import logs
+from plimsoll_runtime.audit import AUDIT_MIGRATIONS
+from plimsoll_runtime.audit_rpc import audit_rpcs
 from plimsoll_runtime.bus import open_bus, service_stream
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.ids import RandomIds
@@ -33,7 +35,7 @@ from plimsoll_feedback.transport.grpc import feedback_rpcs
 from plimsoll_feedback.watching import Beneath, watching
 
 NAME = "feedback"
-TABLES = (OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS)
+TABLES = (OUTBOX_MIGRATIONS, AUDIT_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS)
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -78,7 +80,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         name=NAME,
         metrics=metrics,
         pings={"postgres": partial(ping, pool), "nats": bus.ping},
-        servers=[RpcServer(settings.server, [rpcs, *watches.rpcs, *learns.rpcs], authenticate, metrics, log)],
+        servers=[RpcServer(settings.server, [rpcs, *watches.rpcs, *learns.rpcs, audit_rpcs(pool)], authenticate, metrics, log)],
         loops={
             **consumers.loops(),
             "relay the outbox": relay.run,

@@ -1,8 +1,6 @@
 """The gate, with the real model-router: its events, its bodies, its replays, and its registry, which nothing passes without a report."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -21,8 +19,7 @@ from feedback_gate import (
     refusal,
     registered,
     router_settings,
-    served,
-    stubs,
+    side_by_side,
 )
 from plimsoll.common.v1 import json_pb2
 from plimsoll.feedback.v1 import dataset_pb2, dataset_service_pb2
@@ -32,14 +29,12 @@ from plimsoll.model_router.v1 import registry_pb2, routing_pb2
 from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore
 from plimsoll_feedback.config import Settings
 from plimsoll_feedback.domain.operation import Run, RunId
-from plimsoll_feedback.main import build as build_feedback
 from plimsoll_feedback.transport.codec import signal_recorded
-from plimsoll_model_router.main import build as build_router
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import Denied, NotFound
 from plimsoll_runtime.postgres import open_pool
-from plimsoll_runtime.rpc_client import call, open_channel
-from plimsoll_runtime.settings import PostgresSettings, Secret, ServerSettings, TlsSettings
+from plimsoll_runtime.rpc_client import call
+from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit.ports import free_address
 from plimsoll_testkit.waiting import eventually
 
@@ -53,16 +48,8 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 @pytest.fixture
 async def both(settings: Settings, postgres_dsn: str, nats_url: str, redis_url: str) -> AsyncIterator[Both]:
     feedback_at, router_at = (free_address() for _ in range(2))
-    server = ServerSettings(tls=TlsSettings(), insecure=True, drain_s=5.0, grpc_listen=feedback_at)
-    settings = replace(settings, server=server, model_router_address=router_at, select_every_s=3600.0)
-    async with AsyncExitStack() as stack:
-        of_router = router_settings(router_at, feedback_at, postgres_dsn, nats_url, redis_url)
-        apps = [await build_router(of_router, stack), await build_feedback(settings, stack)]
-        await stack.enter_async_context(served(apps))
-        feedback = await stack.enter_async_context(open_channel(feedback_at, TlsSettings(), "feedback"))
-        router = await stack.enter_async_context(open_channel(router_at, TlsSettings(), "model-router"))
-        stack.enter_context(acting_for("acme", "ada"))
-        yield stubs(feedback, router)
+    async with side_by_side(settings, router_settings(router_at, feedback_at, postgres_dsn, nats_url, redis_url)) as both:
+        yield both
 
 
 async def test_production_moves_only_with_a_passing_report_of_exactly_these_two_versions(both: Both) -> None:

@@ -11,14 +11,15 @@ from feedback_learning_fakes import FakeModelRouter
 from feedback_learning_samples import ACME, UMBRELLA, body, spec
 from plimsoll_feedback.adapters.model_router_messages import tool_results
 from plimsoll_feedback.adapters.postgres_annotations import PostgresAnnotationStore
+from plimsoll_feedback.adapters.postgres_audit import PostgresAuditLog
 from plimsoll_feedback.adapters.postgres_datasets import PostgresDatasetStore
 from plimsoll_feedback.adapters.postgres_evaluations import PostgresEvaluationStore
 from plimsoll_feedback.adapters.postgres_examples import PostgresHeldOutExamples, PostgresTrainingExamples
 from plimsoll_feedback.adapters.postgres_improvements import PostgresImprovementStore
 from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore
-from plimsoll_feedback.adapters.postgres_parts import LEARNING_MIGRATIONS, reading_part
+from plimsoll_feedback.adapters.postgres_parts import reading_part
 from plimsoll_feedback.adapters.postgres_production import PostgresProduction
-from plimsoll_feedback.adapters.postgres_session import MIGRATIONS, reading
+from plimsoll_feedback.adapters.postgres_session import reading
 from plimsoll_feedback.adapters.postgres_signals import PostgresSignalStore
 from plimsoll_feedback.adapters.postgres_traces import PostgresTraceStore
 from plimsoll_feedback.domain.learning.comparison import Rules
@@ -40,6 +41,7 @@ from plimsoll_feedback.errors import (
     KeyReused,
     NothingToCompare,
 )
+from plimsoll_feedback.main import TABLES
 from plimsoll_feedback.ports.learning import Answered, Replay
 from plimsoll_feedback.service import FeedbackService
 from plimsoll_feedback.service.datasets import Datasets
@@ -50,12 +52,12 @@ from plimsoll_feedback.service.improvements import Improvements
 from plimsoll_feedback.service.improving import ImprovementRunner, Proposer
 from plimsoll_feedback.transport.codec import signal_recorded
 from plimsoll_feedback.transport.report_codec import seal, unseal
-from plimsoll_runtime import logs
+from plimsoll_runtime import audit, logs
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.errors import DeadlineExpired, Unavailable
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.ids import RandomIds
-from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
+from plimsoll_runtime.json_types import parse_object
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_runtime.usage import Usage
@@ -151,9 +153,9 @@ def questions(*labels: str, count: int = 30) -> list[str]:
 @pytest.fixture
 async def desk(postgres_dsn: str) -> AsyncIterator[Desk]:
     async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "feedback") as pool:
-        await migrate(pool, "feedback", [OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS])
+        await migrate(pool, "feedback", TABLES)
         desk = Desk(pool)
-        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5), Correction())))
+        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5), Correction())), "ada")
         yield desk
 
 
@@ -211,7 +213,7 @@ class TestDatasets:
         assert (row["lineage"]["annotators"], row["lineage"]["signal_ids"]) == (["bob"], [signal.id])
 
     async def test_corrections_of_one_key_are_one_voice_whatever_sources_it_names(self, desk: Desk) -> None:
-        await desk.datasets.put(ACME, spec(rules=(Correction(),), agreement=2, annotators=3))
+        await desk.datasets.put(ACME, spec(rules=(Correction(),), agreement=2, annotators=3), "ada")
         await desk.happened(["refund my money"], confidence=0.9)
 
         async def corrected(source: str, by: str) -> tuple[int, int]:
@@ -233,7 +235,7 @@ class TestDatasets:
         assert await corrected("ada", "desk (key_2)") == (0, 1)
 
     async def test_annotators_never_get_the_same_item_and_contradiction_is_settled_by_a_third(self, desk: Desk) -> None:
-        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), agreement=2, annotators=3))
+        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), agreement=2, annotators=3), "ada")
         await desk.happened(["one thing", "another matter"])
         await desk.datasets.select(ACME, SORTING)
         ada, bob = await asyncio.gather(*(desk.datasets.claim(ACME, SORTING, who, 1, 60) for who in ("ada", "bob")))
@@ -249,6 +251,29 @@ class TestDatasets:
         assert (await desk.datasets.annotate(ACME, item, "dora", "pin")).example_id == settled.example_id
         with pytest.raises(ItemClosed):
             await desk.datasets.annotate(ACME, item, "eve", "card")
+
+    async def test_an_item_is_discarded_by_as_many_as_must_agree_and_it_is_told_who_they_were(self, desk: Desk) -> None:
+        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), agreement=2, annotators=3), "ada")
+        await desk.happened(["one thing", "another matter"])
+        await desk.datasets.select(ACME, SORTING)
+        item, other = [one.id for one in await desk.datasets.claim(ACME, SORTING, "ada", 2, 60)]
+        for _ in range(3):  # one voice, however often it is raised
+            assert (await desk.datasets.discard(ACME, item, "ada")).status == "pending"
+        assert (await desk.datasets.annotate(ACME, item, "bob", None)).status == "pending"  # nothing is an answer, too
+        assert await desk.datasets.claim(ACME, SORTING, "ada", 2, 60) != []
+        assert (await desk.datasets.discard(ACME, item, "cy")).status == "discarded"
+        assert (await desk.datasets.discard(ACME, item, "cy")).status == "discarded"
+        for late in (desk.datasets.annotate(ACME, item, "bob", "card"), desk.datasets.discard(ACME, item, "dora")):
+            with pytest.raises(ItemClosed):
+                await late
+        for who in ("ada", "bob"):
+            agreed = await desk.datasets.annotate(ACME, other, who, "card")
+        assert agreed.status == "agreed"
+        with pytest.raises(ItemClosed, match="agreed"):
+            await desk.datasets.discard(ACME, other, "ada")
+        [told] = await audit.entries(desk.pool, ACME, action="item.discarded")
+        assert (told.subject, told.actor) == (f"item:{item}", "cy")
+        assert parse_object(told.details) == {"dataset": SORTING, "annotators": ["ada", "cy"]}
 
     async def test_a_claim_that_ran_out_is_free_again(self, desk: Desk) -> None:
         await desk.happened(["one thing"])
@@ -272,7 +297,7 @@ class TestDatasets:
 
     async def test_a_name_stays_with_its_prompt(self, desk: Desk) -> None:
         with pytest.raises(DatasetTaken):
-            await desk.datasets.put(ACME, spec(prompt="another"))
+            await desk.datasets.put(ACME, spec(prompt="another"), "ada")
 
 
 class TestHeldOut:
@@ -294,9 +319,9 @@ class TestHeldOut:
         asked = questions("refund", "loan", count=20)
         await desk.learned(asked)
         held_out = {question for question in asked if part_of(ACME, f"run_{question}") is Part.HELD_OUT}
-        exports = Exports(desk.datasets, desk.router)
+        exports = Exports(desk.datasets, desk.router, PostgresAuditLog(desk.pool))
         for form in ExportFormat:
-            text = "\n".join((await exports.export(ACME, SORTING, 0, form)).lines)
+            text = "\n".join((await exports.export(ACME, SORTING, 0, form, "ada")).lines)
             assert text
             assert not [question for question in held_out if question in text]
         await desk.improvements.start(ACME, "sort", SORTING, "")
@@ -309,20 +334,31 @@ class TestHeldOut:
     async def test_what_is_deleted_or_kept_long_enough_is_in_no_export_of_any_version(self, desk: Desk) -> None:
         asked = questions("card", count=12)
         await desk.learned(asked)
-        exports, before = Exports(desk.datasets, desk.router), (await desk.datasets.get(ACME, SORTING)).counts.version
+        exports, before = (
+            Exports(desk.datasets, desk.router, PostgresAuditLog(desk.pool)),
+            (await desk.datasets.get(ACME, SORTING)).counts.version,
+        )
         [first, *_] = await desk.training.page(ACME, SORTING, before, "", 500)
-        lines = len((await exports.export(ACME, SORTING, before, ExportFormat.CHAT)).lines)
-        assert await desk.datasets.delete(ACME, SORTING, first.id)
-        assert not await desk.datasets.delete(ACME, SORTING, first.id)
-        again = await exports.export(ACME, SORTING, before, ExportFormat.CHAT)
+        lines = len((await exports.export(ACME, SORTING, before, ExportFormat.CHAT, "ada")).lines)
+        assert await desk.datasets.delete(ACME, SORTING, first.id, "bob")
+        assert not await desk.datasets.delete(ACME, SORTING, first.id, "bob")
+        again = await exports.export(ACME, SORTING, before, ExportFormat.CHAT, "ada")
         assert len(again.lines) == lines - 1
         assert first.body.variables["question"] not in "".join(again.lines)  # type: ignore[index, call-overload, operator]
-        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), retention_s=0.001))
+        await desk.datasets.put(ACME, spec(rules=(LowConfidence(below=0.5),), retention_s=0.001), "ada")
         assert await desk.datasets.expire(ACME, SORTING) == len(asked) - 1
-        assert (await exports.export(ACME, SORTING, before, ExportFormat.CHAT)).lines == ()
+        assert (await exports.export(ACME, SORTING, before, ExportFormat.CHAT, "ada")).lines == ()
         async with reading(desk.pool, ACME) as connection:
             assert await connection.fetchval("select count(*) from dataset_items where body is not null") == 0
             assert await connection.fetchval("select count(*) from annotations") == 0
+        told = [(one.action, one.subject, one.actor) for one in reversed(await audit.entries(desk.pool, ACME))]
+        of = f"dataset:{SORTING}"
+        deleted = ("example.deleted", f"example:{first.id}", "bob")
+        put, out = ("dataset.put", of, "ada"), ("dataset.exported", of, "ada")
+        assert told == [put, out, deleted, out, put, out]  # what was not there to delete is not told
+        [last, *_] = await audit.entries(desk.pool, ACME, action="dataset.exported", subject=of)
+        assert parse_object(last.details)["lines"] == 0
+        assert (await audit.verify(desk.pool, ACME)).is_intact
 
 
 async def begun(desk: Desk, better: PromptVersion, key: str = "", **rules: object) -> str:
@@ -480,7 +516,9 @@ async def _answers_of(desk: Desk, held: object, count: int) -> int:
 class TestImprovements:
     async def test_a_prompt_learns_from_corrections_and_is_promoted_with_its_report(self, desk: Desk) -> None:
         await desk.learned(questions(*LABELS))
-        await desk.improvements.put_plan(ACME, Plan(prompt="sort", dataset=SORTING, rules=Rules(minimum_examples=10, must_be_better=True)))
+        await desk.improvements.put_plan(
+            ACME, Plan(prompt="sort", dataset=SORTING, rules=Rules(minimum_examples=10, must_be_better=True)), "ada"
+        )
         started = await desk.improvements.start(ACME, "sort", DatasetName(""), "k")
         assert (await desk.improvements.start(ACME, "sort", DatasetName(""), "k")).id == started.id
         with pytest.raises(ImprovementUnderWay):
@@ -512,7 +550,7 @@ class TestImprovements:
         assert (ended.state, "has no version at production" in ended.reason) == (Progress.FAILED, True)
 
     async def test_a_plan_starts_by_itself_when_there_is_enough_new(self, desk: Desk) -> None:
-        await desk.improvements.put_plan(ACME, Plan(prompt="sort", dataset=SORTING, every_s=1.0, minimum_new=5))
+        await desk.improvements.put_plan(ACME, Plan(prompt="sort", dataset=SORTING, every_s=1.0, minimum_new=5), "ada")
         later = datetime.now(UTC) + timedelta(seconds=5)
         assert await desk.tries.due(later) != []
         assert await desk.tries.due(later) == []  # given to one process only

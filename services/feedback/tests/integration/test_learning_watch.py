@@ -12,21 +12,21 @@ from plimsoll_feedback.adapters.postgres_alerts import PostgresAlerts
 from plimsoll_feedback.adapters.postgres_datasets import PostgresDatasetStore
 from plimsoll_feedback.adapters.postgres_improvements import PostgresImprovementStore
 from plimsoll_feedback.adapters.postgres_operations import PostgresOperationStore
-from plimsoll_feedback.adapters.postgres_parts import LEARNING_MIGRATIONS
-from plimsoll_feedback.adapters.postgres_session import MIGRATIONS, writing
+from plimsoll_feedback.adapters.postgres_session import writing
 from plimsoll_feedback.adapters.postgres_signals import PostgresSignalStore
 from plimsoll_feedback.adapters.postgres_standings import PostgresStandings
+from plimsoll_feedback.domain.learning import deeds
 from plimsoll_feedback.domain.learning.datasets import DatasetName
 from plimsoll_feedback.domain.learning.improvements import Improvement, ImprovementId, Plan, Progress
 from plimsoll_feedback.domain.learning.standings import preferred, ranked
 from plimsoll_feedback.domain.operation import Operation, OperationId, OperationKind, Run, RunId
 from plimsoll_feedback.domain.signal import Judged, Signal, SignalId, Verdict
+from plimsoll_feedback.main import TABLES
 from plimsoll_feedback.ports.improving import HeldTry
 from plimsoll_feedback.service.watching import PromotionWatch
 from plimsoll_feedback.transport.codec import signal_recorded
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import SystemClock
-from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS
 from plimsoll_runtime.postgres import migrate, open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_runtime.usage import Usage
@@ -46,7 +46,7 @@ values ($1, 'mon_old', 'prompt', 'sort', 'overrides', '', $2, 0.2, 0.01, 20, '{}
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "feedback") as pool:
-        await migrate(pool, "feedback", [OUTBOX_MIGRATIONS, MIGRATIONS, LEARNING_MIGRATIONS])
+        await migrate(pool, "feedback", TABLES)
         yield pool
 
 
@@ -183,8 +183,9 @@ values ($1, $2, 'sorting', $2, 'training', 'agreed', '{}', $2, '{}', $3)
 async def test_a_plan_is_tried_on_an_open_alert_with_what_was_learned_since_it(pool: asyncpg.Pool) -> None:
     tries, store = PostgresImprovementStore(pool), PostgresDatasetStore(pool)
     now = datetime.now(UTC)
-    await store.put(ACME, spec(), now)
-    await tries.put_plan(ACME, Plan(prompt="sort", dataset=DatasetName("sorting"), on_alert=True, minimum_new=2), now)
+    await store.put(ACME, spec(), now, deeds.dataset_put(ACME, spec(), "ada"))
+    plan = Plan(prompt="sort", dataset=DatasetName("sorting"), on_alert=True, minimum_new=2)
+    await tries.put_plan(ACME, plan, now, deeds.plan_put(ACME, plan, "ada"))
     async with writing(pool, ACME) as connection:
         for n in range(5):
             await connection.execute(_AGREED, ACME, f"before_{n}", now - timedelta(seconds=60))

@@ -9,7 +9,7 @@ from feedback_learning_samples import NOON, example, spec
 from hypothesis import given
 from hypothesis import strategies as st
 from plimsoll_feedback.domain.learning import annotation, datasets, evaluations, improvements, rules
-from plimsoll_feedback.domain.learning.annotation import Agreed, Annotation, Disputed, Pending, consensus
+from plimsoll_feedback.domain.learning.annotation import Agreed, Annotation, Discarded, Disputed, Pending, consensus
 from plimsoll_feedback.domain.learning.comparison import Rules
 from plimsoll_feedback.domain.learning.datasets import label_of
 from plimsoll_feedback.domain.learning.exporting import ExportFormat, exported
@@ -134,6 +134,17 @@ class TestConsensus:
         assert consensus(two, [said("ada", "refund"), said("bob", "card")]) == Pending()
         decided = consensus(two, [said("ada", "refund"), said("bob", "card"), said("cy", " REFUND")])
         assert decided == Agreed(expected="refund", annotators=("ada", "cy"))
+
+    def test_to_discard_takes_as_many_as_to_agree(self) -> None:
+        two = spec(agreement=2, annotators=3)
+        ada, bob, cy = (Annotation(annotator=who, expected=None, at=NOON, discards=True) for who in ("ada", "bob", "cy"))
+        assert consensus(spec(), [ada]) == Discarded(annotators=("ada",))
+        assert consensus(two, [ada, ada]) == Pending()
+        assert consensus(two, [ada, said("bob", "refund")]) == Pending()
+        assert consensus(two, [ada, said("bob", "refund"), cy]) == Discarded(annotators=("ada", "cy"))
+        assert consensus(two, [ada, said("bob", "refund"), said("cy", "refund")]) == Agreed(expected="refund", annotators=("bob", "cy"))
+        assert consensus(two, [ada, said("bob", "refund"), said("cy", "card")]) == Disputed()
+        assert consensus(two, [ada, said("bob", ""), bob, said("bob", "", after_s=1)]) == Pending()
 
     def test_three_opinions_are_disputed(self) -> None:
         assert consensus(spec(agreement=2, annotators=3), [said("ada", "a"), said("bob", "b"), said("cy", "c")]) == Disputed()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from feedback_learning_fakes import FakeModelRouter
 from feedback_learning_samples import NOON, body
 from google.protobuf import json_format
@@ -17,6 +18,8 @@ from plimsoll_feedback.service.evaluating import EvaluationRunner, expected_tool
 from plimsoll_feedback.service.improving import Proposer
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import SystemClock
+from plimsoll_runtime.errors import Invalid
+from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import dump_json
 
 PROMPT = PromptVersion(
@@ -110,27 +113,50 @@ class TestConversation:
         assert expected_tools("refund") == []
 
 
+REAL = ModelName(provider="p", name="m", rehearsal=False, available=True)
+
+
 class _NoExamples:
     async def page(self, *_: object) -> list[Example]:
         return []
 
 
 class TestReflection:
-    async def drafted(self, router: FakeModelRouter) -> str:
+    async def drafted(self, router: FakeModelRouter) -> tuple[str, str]:
         plan = Plan(prompt="sort", dataset=DatasetName("sorting"), reflection="reflect@production")
         improvement = Improvement(
             id=ImprovementId("imp"), tenant="acme", plan=plan, state=Progress.DRAFTING, created_at=NOON, changed_at=NOON
         )
         present = router.add(PROMPT, "production")
-        digest = await Proposer(_NoExamples(), router).draft(improvement, present, 1)
-        return router.prompts[digest].system
+        draft = await Proposer(_NoExamples(), router).draft(improvement, present, 1)
+        return router.prompts[draft.digest].system, draft.note
 
     async def test_only_a_real_model_rewrites_instructions(self) -> None:
         rehearsal = [ModelName(provider="rehearsal", name="rehearsal", rehearsal=True, available=True)]
-        assert await self.drafted(FakeModelRouter(known_models=rehearsal, written="Be {{tone}} and brief.")) == PROMPT.system
+        told = await self.drafted(FakeModelRouter(known_models=rehearsal, written="Be {{tone}} and brief."))
+        assert told == (PROMPT.system, "nothing was rewritten: no real model answers")
 
-    async def test_what_it_writes_must_keep_the_variables(self) -> None:
-        real = [ModelName(provider="p", name="m", rehearsal=False, available=True)]
-        assert await self.drafted(FakeModelRouter(known_models=real, written="Be {{tone}} and brief.")) == "Be {{tone}} and brief."
-        for broken in ("", "Be brief.", "Be {{tone}} to {{name}}."):
-            assert await self.drafted(FakeModelRouter(known_models=real, written=broken)) == PROMPT.system
+    @pytest.mark.parametrize(
+        ("written", "note"),
+        [
+            (" ", "nothing was rewritten: the model gave an empty answer"),
+            ("Be brief.", "rewritten instructions are not used: they lose {{tone}}"),
+            ("Be {{tone}} to {{name}}.", "rewritten instructions are not used: they make up {{name}}"),
+            ("Be {{name}}.", "rewritten instructions are not used: they lose {{tone}} and make up {{name}}"),
+            (Failure(category=Category.TIMEOUT, reason="TOO_SLOW", message="no answer"), "nothing was rewritten: TOO_SLOW: no answer"),
+        ],
+    )
+    async def test_what_cannot_be_used_is_told_and_the_present_instructions_stay(self, written: str | Failure, note: str) -> None:
+        assert await self.drafted(FakeModelRouter(known_models=[REAL], written=written)) == (PROMPT.system, note)
+
+    async def test_what_it_writes_is_drafted_when_it_keeps_the_variables(self) -> None:
+        told = await self.drafted(FakeModelRouter(known_models=[REAL], written="Be {{tone}} and brief."))
+        assert told == ("Be {{tone}} and brief.", "with instructions that a model rewrote")
+
+    async def test_instructions_that_the_registry_refuses_are_told_and_left_out(self) -> None:
+        class _Strict(FakeModelRouter):
+            async def register_prompt(self, *told: object) -> str:
+                raise Invalid("system is too long", reason="INVALID_PROMPT")
+
+        told = await self.drafted(_Strict(known_models=[REAL], written="Be {{tone}} and brief."))
+        assert told == (PROMPT.system, "rewritten instructions are not used: the registry refuses them: system is too long")

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import grpc
+from plimsoll.model_router.v1 import message_pb2, prompt_pb2, registry_pb2, routing_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
-from plimsoll.model_router.v1 import prompt_pb2, registry_pb2, routing_pb2
 from plimsoll_runtime.context import acting_for
-from plimsoll_runtime.errors import NotFound
-from plimsoll_runtime.failures import failure_from_proto
+from plimsoll_runtime.errors import DeadlineExpired, NotFound
+from plimsoll_runtime.failures import Category, Failure, failure_from_error, failure_from_proto
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.rpc_client import call
 from plimsoll_runtime.wire import duration_from_proto, json_from_proto, json_to_proto
@@ -28,6 +28,7 @@ _KINDS: Final = {
     SubjectKind.ROUTE: registry_pb2.ENTRY_KIND_ROUTE,
 }
 _PRINCIPAL: Final = "feedback"
+_WRITING: Final = "reasoning"  # the route of those who rewrite instructions
 
 
 class GrpcModelRouter:
@@ -76,11 +77,20 @@ class GrpcModelRouter:
         generation.output_schema.CopyFrom(json_to_proto(schema))
         return await self._generate(tenant, generation)
 
-    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str:
+    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str | Failure:
         reference = prompt_pb2.PromptReference(name=prompt, label=label)
         generation = pb.Generation(request_key=key, prompt=reference, variables=json_to_proto(variables), purpose=pb.PURPOSE_EVALUATION)
-        answered = await self._generate(tenant, generation)
-        return answered.value if isinstance(answered.value, str) and answered.failure is None else ""
+        generation.task = _WRITING
+        try:
+            with acting_for(tenant, _PRINCIPAL):
+                response: pb.GenerateResponse = await call(
+                    self._stub.Generate, pb.GenerateRequest(generation=generation), cap_s=_ANSWER_CAP_S
+                )
+        except DeadlineExpired as error:
+            return failure_from_error(error, where=prompt)
+        if response.HasField("failure"):
+            return failure_from_proto(response.failure.failure)
+        return _written(response.answer, prompt)
 
     async def digest_of(self, tenant: str, kind: SubjectKind, name: str, label: str) -> str:
         entry = await self._entry(tenant, registry_pb2.EntryReference(kind=_KINDS[kind], name=name, label=label))
@@ -183,6 +193,20 @@ class GrpcModelRouter:
             cost_micros=answer.usage.cost_micros,
             latency_s=duration_from_proto(answer.attempts[-1].duration) if answer.attempts else 0.0,
         )
+
+
+def _written(answer: pb.Answer, prompt: str) -> str | Failure:
+    """The text of an answer, when a real model brought it to its end."""
+
+    def malformed(message: str) -> Failure:
+        return Failure(category=Category.MODEL_MALFORMED, reason="NO_TEXT", message=message, where=prompt)
+
+    if answer.rehearsal:
+        return malformed("only the rehearsal model answered")
+    if answer.stop_reason != message_pb2.STOP_REASON_END_TURN:
+        return malformed(f"the answer was not brought to its end ({message_pb2.StopReason.Name(answer.stop_reason)})")
+    value = _value(answer)
+    return value if isinstance(value, str) else malformed("the answer is no text")
 
 
 def _value(answer: pb.Answer) -> JsonValue:

@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+from plimsoll_runtime import audit
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.ids import Ids
 from plimsoll_runtime.json_types import dump_json, parse_json
 
 from plimsoll_feedback.adapters.learning_rows import body_from_row, lineage_from_row, lineage_to_row, spec_from_row
 from plimsoll_feedback.adapters.postgres_parts import keeping_both
 from plimsoll_feedback.adapters.postgres_session import reading, writing
-from plimsoll_feedback.domain.learning.annotation import Agreed, Annotation, Disputed, Pending, consensus
+from plimsoll_feedback.domain.learning import deeds
+from plimsoll_feedback.domain.learning.annotation import Agreed, Annotation, Discarded, Disputed, Pending, consensus
 from plimsoll_feedback.domain.learning.datasets import DatasetName, DatasetSpec, ExampleId, ItemId, label_of
 from plimsoll_feedback.errors import ItemClosed, ItemNotFound
 from plimsoll_feedback.ports.learning import Item, Outcome
@@ -33,9 +36,9 @@ select i.*, d.spec from dataset_items i join datasets d on d.tenant = i.tenant a
 where i.tenant = $1 and i.item_id = $2 for update of i
 """
 _SAY: Final = """
-insert into annotations (tenant, item_id, annotator, expected, signal_id, created_at) values ($1, $2, $3, $4, $5, $6)
+insert into annotations (tenant, item_id, annotator, expected, signal_id, created_at, discards) values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (tenant, item_id, annotator) do update
-set expected = excluded.expected, signal_id = excluded.signal_id, created_at = excluded.created_at
+set expected = excluded.expected, signal_id = excluded.signal_id, created_at = excluded.created_at, discards = excluded.discards
 """
 _EXAMPLE: Final = """
 with counted as (update datasets set version = version + 1 where tenant = $1 and name = $3 returning version)
@@ -86,29 +89,27 @@ class PostgresAnnotationStore:
             row = await self._open(connection, tenant, item_id, annotation)
             if row["status"] == "agreed":  # the same again
                 return await self._agreed(connection, row)
-            await connection.execute(_SAY, tenant, item_id, annotation.annotator, expected, signal_id, annotation.at)
+            if row["status"] == "discarded":
+                return Outcome(status="discarded")
+            said_now = (annotation.annotator, expected, signal_id, annotation.at, annotation.discards)
+            await connection.execute(_SAY, tenant, item_id, *said_now)
             said = [_annotation(one) for one in await connection.fetch(_ALL_SAID, tenant, item_id)]
             spec = spec_from_row(row["spec"])
             match consensus(spec, said):
                 case Agreed() as agreed:
                     await self._make(connection, row, spec, agreed)
                     return await self._agreed(connection, row)
+                case Discarded(annotators=annotators):
+                    await connection.execute(_SET_STATUS, tenant, item_id, "discarded")
+                    told = deeds.item_discarded(tenant, DatasetName(row["dataset"]), item_id, annotators, annotation.annotator)
+                    await audit.append(connection, [told])
+                    return Outcome(status="discarded")
                 case Pending():
                     await connection.execute(_SET_STATUS, tenant, item_id, "pending")
                     return Outcome(status="pending")
                 case Disputed():
                     await connection.execute(_SET_STATUS, tenant, item_id, "disputed")
                     return Outcome(status="disputed")
-
-    async def discard(self, tenant: str, item_id: ItemId) -> Outcome:
-        async with keeping_both(self._pool, tenant) as connection:
-            row = await connection.fetchrow(_ITEM, tenant, item_id)
-            if row is None:
-                raise _no_item(item_id)
-            if row["status"] not in {"pending", "disputed", "discarded"}:
-                raise ItemClosed(f"item {item_id} is {row['status']}", remedy="delete its example instead")
-            await connection.execute(_SET_STATUS, tenant, item_id, "discarded")
-        return Outcome(status="discarded")
 
     async def disputed(self, tenant: str, name: DatasetName) -> Sequence[Item]:
         query = (
@@ -124,10 +125,13 @@ class PostgresAnnotationStore:
             replace(_item(row), annotations=tuple(_annotation(one) for one in said if one["item_id"] == row["item_id"])) for row in rows
         ]
 
-    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId) -> bool:
+    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId, told: AuditRecord) -> bool:
         async with keeping_both(self._pool, tenant) as connection:
             held = await connection.fetchval(_HELD, tenant, name, example_id)
-            return bool(held) and bool(await connection.fetchval(_DELETE, tenant, name, [example_id]))
+            if not held or not await connection.fetchval(_DELETE, tenant, name, [example_id]):
+                return False
+            await audit.append(connection, [told])
+        return True
 
     async def expire(self, tenant: str, name: DatasetName, before: datetime) -> int:
         async with keeping_both(self._pool, tenant) as connection:
@@ -141,12 +145,16 @@ class PostgresAnnotationStore:
             raise _no_item(item_id)
         if row["status"] in {"pending", "disputed"}:
             return row
-        said = await connection.fetchval(
-            "select expected from annotations where tenant = $1 and item_id = $2 and annotator = $3", tenant, item_id, annotation.annotator
+        said = await connection.fetchrow(
+            "select expected, discards from annotations where tenant = $1 and item_id = $2 and annotator = $3",
+            tenant,
+            item_id,
+            annotation.annotator,
         )
-        if row["status"] == "agreed" and said == dump_json(annotation.expected):
+        if said is not None and (said["expected"], said["discards"]) == (dump_json(annotation.expected), annotation.discards):
             return row
-        raise ItemClosed(f"item {item_id} is {row['status']}", remedy="claim another item")
+        remedy = "delete its example instead" if annotation.discards and row["status"] == "agreed" else "claim another item"
+        raise ItemClosed(f"item {item_id} is {row['status']}", remedy=remedy)
 
     async def _make(self, connection: asyncpg.Connection, row: asyncpg.Record, spec: DatasetSpec, agreed: Agreed) -> None:
         signals = await connection.fetch(_SIGNALS_OF, row["tenant"], row["item_id"])
@@ -198,7 +206,8 @@ def _item(row: asyncpg.Record) -> Item:
 
 
 def _annotation(row: asyncpg.Record) -> Annotation:
-    return Annotation(annotator=row["annotator"], expected=parse_json(row["expected"], field="expected"), at=row["created_at"])
+    expected = parse_json(row["expected"], field="expected")
+    return Annotation(annotator=row["annotator"], expected=expected, at=row["created_at"], discards=row["discards"])
 
 
 def _no_item(item_id: ItemId) -> ItemNotFound:

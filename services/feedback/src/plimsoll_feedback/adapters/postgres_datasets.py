@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+from plimsoll_runtime import audit
+from plimsoll_runtime.audit import AuditRecord
 
 from plimsoll_feedback.adapters.learning_rows import body_to_row, lineage_to_row, spec_from_row, spec_to_row
 from plimsoll_feedback.adapters.postgres_parts import keeping_both
@@ -48,11 +50,12 @@ class PostgresDatasetStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def put(self, tenant: str, spec: DatasetSpec, at: datetime) -> Dataset:
+    async def put(self, tenant: str, spec: DatasetSpec, at: datetime, told: AuditRecord) -> Dataset:
         async with writing(self._pool, tenant) as connection:
             name = await connection.fetchval(_PUT, tenant, spec.name, spec_to_row(spec), spec.prompt, at)
-        if name is None:
-            raise DatasetTaken(f"dataset {spec.name} selects from another prompt", remedy="give the new dataset another name")
+            if name is None:
+                raise DatasetTaken(f"dataset {spec.name} selects from another prompt", remedy="give the new dataset another name")
+            await audit.append(connection, [told])
         return await self.get(tenant, spec.name)
 
     async def get(self, tenant: str, name: DatasetName) -> Dataset:

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+from plimsoll_runtime import audit
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_feedback.adapters.postgres_evaluations import rules_from_row, rules_to_row
@@ -70,9 +72,10 @@ class PostgresImprovementStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def put_plan(self, tenant: str, plan: Plan, at: datetime) -> Plan:
+    async def put_plan(self, tenant: str, plan: Plan, at: datetime, told: AuditRecord) -> Plan:
         async with writing(self._pool, tenant) as connection:
             await connection.execute(_PUT, tenant, plan.prompt, _plan_to_row(plan), plan.every_s, at)
+            await audit.append(connection, [told])
         return plan
 
     async def plan(self, tenant: str, prompt: str) -> Plan | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from plimsoll_runtime.audit import AuditRecord
+
 from plimsoll_feedback.domain.learning.improvements import Improvement, ImprovementId, Plan
 
 
@@ -19,7 +21,9 @@ class HeldTry:
 class ImprovementStore(Protocol):
     """Keeps plans, and tries of them."""
 
-    async def put_plan(self, tenant: str, plan: Plan, at: datetime) -> Plan: ...
+    async def put_plan(self, tenant: str, plan: Plan, at: datetime, told: AuditRecord) -> Plan:
+        """Keep it instead of the prompt's plan before, and tell of it in the audit log."""
+        ...
 
     async def plan(self, tenant: str, prompt: str) -> Plan | None: ...
 

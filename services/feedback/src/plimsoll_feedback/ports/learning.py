@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from plimsoll_runtime.audit import AuditRecord
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonValue
 
@@ -76,8 +77,8 @@ class Outcome:
 class DatasetStore(Protocol):
     """Keeps datasets, what they selected, and what annotators said. It writes both parts and gives none of them out."""
 
-    async def put(self, tenant: str, spec: DatasetSpec, at: datetime) -> Dataset:
-        """Make it, or change how it selects. Raises DatasetTaken when its name selects from another prompt."""
+    async def put(self, tenant: str, spec: DatasetSpec, at: datetime, told: AuditRecord) -> Dataset:
+        """Make it, or change how it selects, and tell of it in the audit log. Raises DatasetTaken when its name selects from another prompt."""
         ...
 
     async def get(self, tenant: str, name: DatasetName) -> Dataset:
@@ -111,22 +112,27 @@ class AnnotationStore(Protocol):
         ...
 
     async def annotate(self, tenant: str, item_id: ItemId, annotation: Annotation, signal_id: str | None) -> Outcome:
-        """Keep what the annotator says, and make the example when enough agree. Raises ItemNotFound or ItemClosed."""
-        ...
+        """Keep what the annotator says; when enough agree, make the example, or discard the item and tell of it in the audit log.
 
-    async def discard(self, tenant: str, item_id: ItemId) -> Outcome:
-        """Raises ItemNotFound or ItemClosed."""
+        Raises ItemNotFound or ItemClosed.
+        """
         ...
 
     async def disputed(self, tenant: str, name: DatasetName) -> Sequence[Item]: ...
 
-    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId) -> bool:
-        """Take it out of later versions and remove what it says, wherever that is kept."""
+    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId, told: AuditRecord) -> bool:
+        """Take it out of later versions, remove what it says wherever that is kept, and tell of it; False when there is none."""
         ...
 
     async def expire(self, tenant: str, name: DatasetName, before: datetime) -> int:
         """Delete what is older."""
         ...
+
+
+class AuditLog(Protocol):
+    """Keeps what people did."""
+
+    async def tell(self, record: AuditRecord) -> None: ...
 
 
 class SignalRecorder(Protocol):
@@ -291,8 +297,8 @@ class ModelRouter(Protocol):
         """A judge's question, which is answered with a score."""
         ...
 
-    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str:
-        """A question that is answered with text; empty when no answer came."""
+    async def write(self, tenant: str, prompt: str, label: str, variables: JsonValue, key: str) -> str | Failure:
+        """A question that a real model answers with a text that it brought to its end; what kept it from that otherwise."""
         ...
 
     async def digest_of(self, tenant: str, kind: SubjectKind, name: str, label: str) -> str:

@@ -13,7 +13,7 @@ from plimsoll_runtime.json_types import JsonValue, dump_json
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.retry import pause
 
-from plimsoll_feedback.domain.learning import likeness
+from plimsoll_feedback.domain.learning import deeds, likeness
 from plimsoll_feedback.domain.learning.annotation import Annotation
 from plimsoll_feedback.domain.learning.datasets import (
     BODY_CAP_CHARACTERS,
@@ -93,11 +93,11 @@ class Datasets:
         self._ids = ids
         self._signals = signals
 
-    async def put(self, tenant: str, spec: DatasetSpec) -> Dataset:
+    async def put(self, tenant: str, spec: DatasetSpec, by: str) -> Dataset:
         """Raises InvalidDataset or DatasetTaken."""
         if problems := tuple(problems_of(spec)):
             raise InvalidDataset(problems=problems)
-        return await self._store.put(tenant, spec, self._clock.now())
+        return await self._store.put(tenant, spec, self._clock.now(), deeds.dataset_put(tenant, spec, by))
 
     async def get(self, tenant: str, name: DatasetName) -> Dataset:
         """Raises DatasetNotFound."""
@@ -113,10 +113,10 @@ class Datasets:
             raise InvalidDataset(problems=(FieldProblem("version", f"is {version}", f"use 1 to {present}, or 0 for the present one"),))
         return version or present, await self._training.page(tenant, name, version or present, after, limit)
 
-    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId) -> bool:
+    async def delete(self, tenant: str, name: DatasetName, example_id: ExampleId, by: str) -> bool:
         """Whether there was one. Raises DatasetNotFound."""
         await self._store.get(tenant, name)
-        return await self._queue.delete(tenant, name, example_id)
+        return await self._queue.delete(tenant, name, example_id, deeds.example_deleted(tenant, name, example_id, by))
 
     async def claim(self, tenant: str, name: DatasetName, annotator: str, limit: int, lease_s: float) -> Sequence[Item]:
         """Raises DatasetNotFound or InvalidDataset."""
@@ -139,9 +139,11 @@ class Datasets:
             await self._tell(tenant, outcome.item, outcome.expected)
         return outcome
 
-    async def discard(self, tenant: str, item_id: ItemId) -> Outcome:
-        """Raises ItemNotFound or ItemClosed."""
-        return await self._queue.discard(tenant, item_id)
+    async def discard(self, tenant: str, item_id: ItemId, annotator: str) -> Outcome:
+        """Say that the item is no example; it takes as many to agree as an example does. Raises InvalidDataset, ItemNotFound or ItemClosed."""
+        _check_name("annotator", annotator)
+        said = Annotation(annotator=annotator, expected=None, at=self._clock.now(), discards=True)
+        return await self._queue.annotate(tenant, item_id, said, None)
 
     async def disputed(self, tenant: str, name: DatasetName) -> Sequence[Item]:
         """Raises DatasetNotFound."""

@@ -8,6 +8,7 @@ from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.ids import Ids
 
+from plimsoll_feedback.domain.learning import deeds
 from plimsoll_feedback.domain.learning.datasets import DatasetName
 from plimsoll_feedback.domain.learning.improvements import Improvement, ImprovementId, Plan, Progress, problems_of
 from plimsoll_feedback.errors import ImprovementUnderWay, InvalidImprovement
@@ -25,10 +26,10 @@ class Improvements:
         self._clock = clock
         self._ids = ids
 
-    async def put_plan(self, tenant: str, plan: Plan) -> Plan:
+    async def put_plan(self, tenant: str, plan: Plan, by: str) -> Plan:
         """Raises InvalidImprovement or DatasetNotFound."""
         await self._check(tenant, plan)
-        return await self._store.put_plan(tenant, plan, self._clock.now())
+        return await self._store.put_plan(tenant, plan, self._clock.now(), deeds.plan_put(tenant, plan, by))
 
     async def plans(self, tenant: str) -> Sequence[Plan]:
         return await self._store.plans(tenant)

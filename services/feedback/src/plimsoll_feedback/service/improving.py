@@ -1,10 +1,12 @@
 """Carrying improvements out: draft, evaluate, ask for promotion."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.errors import DeadlineExpired, PlimsollError, Unavailable
+from plimsoll_runtime.errors import DeadlineExpired, Invalid, PlimsollError, Unavailable
+from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonValue, canonical
 from plimsoll_runtime.logs import Log
 from plimsoll_runtime.retry import pause
@@ -27,6 +29,15 @@ _LOOK_AGAIN_S = 0.5
 _AGAIN_S = 5.0
 _EXAMPLES_CAP = 5_000
 _FAILURES_TOLD = 20
+_NOT_USED = "rewritten instructions are not used:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A registered candidate, or the present version when there is nothing to make better. `note` tells what became of a reflection."""
+
+    digest: str
+    note: str = ""
 
 
 class Proposer:
@@ -36,19 +47,23 @@ class Proposer:
         self._training = training
         self._router = router
 
-    async def draft(self, improvement: Improvement, present: PromptVersion, version: int) -> str:
-        """Digest of a registered candidate; that of the present version when there is nothing to make better."""
+    async def draft(self, improvement: Improvement, present: PromptVersion, version: int) -> Draft:
+        """Corrected examples, and instructions as a model rewrites them where the plan says so and the model does well."""
         plan, tenant = improvement.plan, improvement.tenant
-        learned = [_shown(one, present) for one in await self._examples(tenant, improvement, version)]
+        corrected = await self._examples(tenant, improvement, version)
+        learned = [_shown(one, present) for one in corrected]
         known = {example.user: example.label for example in learned}
         labelled = tuple(replace(one, label=known.get(one.user) or _label(one.assistant, learned)) for one in present.examples)
         examples = chosen(labelled, learned, plan.example_tokens)
-        system = await self._reflected(improvement, present, version) if plan.reflection else present.system
-        if system == present.system and [(one.user, one.assistant) for one in examples] == [
-            (one.user, one.assistant) for one in present.examples
-        ]:
-            return present.digest
-        return await self._router.register_prompt(tenant, present, examples, system, [CANDIDATE])
+        system, note = await self._reflected(improvement, present, corrected) if plan.reflection else (present.system, "")
+        if system != present.system:
+            try:
+                return Draft(digest=await self._router.register_prompt(tenant, present, examples, system, [CANDIDATE]), note=note)
+            except Invalid as error:
+                note = f"{_NOT_USED} the registry refuses them: {error.message}"
+        if [(one.user, one.assistant) for one in examples] == [(one.user, one.assistant) for one in present.examples]:
+            return Draft(digest=present.digest, note=note)
+        return Draft(digest=await self._router.register_prompt(tenant, present, examples, present.system, [CANDIDATE]), note=note)
 
     async def _examples(self, tenant: str, improvement: Improvement, version: int) -> list[Example]:
         found: list[Example] = []
@@ -59,20 +74,27 @@ class Proposer:
                 break
         return found
 
-    async def _reflected(self, improvement: Improvement, present: PromptVersion, version: int) -> str:
-        """Instructions as a real model rewrites them from what went wrong; the present ones when there is none, or it breaks the template."""
+    async def _reflected(self, improvement: Improvement, present: PromptVersion, corrected: Sequence[Example]) -> tuple[str, str]:
+        """The instructions to draft with, and what became of the reflection: without a usable text the present ones stay."""
         if not any(one.available and not one.rehearsal for one in await self._router.models(improvement.tenant)):
-            return present.system
-        examples = await self._examples(improvement.tenant, improvement, version)
-        wrong = [one for one in examples if canonical(one.expected) != canonical(one.body.answer)][:_FAILURES_TOLD]
+            return present.system, "nothing was rewritten: no real model answers"
+        wrong = [one for one in corrected if canonical(one.expected) != canonical(one.body.answer)][:_FAILURES_TOLD]
         failures: list[JsonValue] = [
             {"question": one.body.variables, "answered": one.body.answer, "right": one.expected, "why": list(one.lineage.reasons)}
             for one in wrong
         ]
         name, _, label = improvement.plan.reflection.partition("@")
         variables: JsonValue = {"instructions": present.system, "failures": canonical(failures)}
-        text = await self._router.write(improvement.tenant, name, label, variables, f"{improvement.id}/reflection")
-        return text if text.strip() and placeholders(text) == placeholders(present.system) else present.system
+        written = await self._router.write(improvement.tenant, name, label, variables, f"{improvement.id}/reflection")
+        if isinstance(written, Failure):
+            return present.system, f"nothing was rewritten: {written.reason}: {written.message}"
+        if not written.strip():
+            return present.system, "nothing was rewritten: the model gave an empty answer"
+        kept, found = placeholders(present.system), placeholders(written)
+        if kept != found:
+            told = [f"lose {_named(kept - found)}"] * bool(kept - found) + [f"make up {_named(found - kept)}"] * bool(found - kept)
+            return present.system, f"{_NOT_USED} they {' and '.join(told)}"
+        return written, "with instructions that a model rewrote"
 
 
 class ImprovementRunner:
@@ -150,19 +172,20 @@ class ImprovementRunner:
         if not counts.training:
             return _ended(one, Progress.NOTHING, "the dataset has no training examples yet")
         present = await self._router.prompt(one.tenant, plan.prompt, baseline)
-        candidate = await self._proposer.draft(one, present, counts.version)
-        if candidate == baseline:
+        draft = await self._proposer.draft(one, present, counts.version)
+        one = replace(one, reason=draft.note)
+        if draft.digest == baseline:
             return _ended(one, Progress.NOTHING, "the present version shows all that can be learned")
         spec = EvaluationSpec(
             dataset=plan.dataset,
             subject=SubjectKind.PROMPT,
             name=plan.prompt,
-            candidate_digest=candidate,
+            candidate_digest=draft.digest,
             baseline_digest=baseline,
             rules=plan.rules,
         )
         evaluation = await self._evaluations.start(one.tenant, spec, plan.label, f"{one.id}/evaluation")
-        return replace(one, state=Progress.EVALUATING, candidate_digest=candidate, evaluation_id=evaluation.id)
+        return replace(one, state=Progress.EVALUATING, candidate_digest=draft.digest, evaluation_id=evaluation.id)
 
     async def _judge(self, one: Improvement) -> Improvement:
         try:
@@ -192,7 +215,12 @@ class ImprovementRunner:
 
 
 def _ended(one: Improvement, state: Progress, reason: str) -> Improvement:
-    return replace(one, state=state, reason=reason[:4000])
+    """With why it ended, and what was noted while it was drafted."""
+    return replace(one, state=state, reason="; ".join(filter(None, (reason, one.reason)))[:4000])
+
+
+def _named(variables: frozenset[str]) -> str:
+    return ", ".join(f"{{{{{name}}}}}" for name in sorted(variables))
 
 
 def _shown(example: Example, present: PromptVersion) -> Shown:

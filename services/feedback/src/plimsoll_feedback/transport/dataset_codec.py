@@ -89,7 +89,12 @@ def item_to_proto(item: Item) -> pb.AnnotationItem:
         run_id=item.lineage.run_id,
         operation_id=item.lineage.operation_id,
         annotations=[
-            pb.Annotation(annotator=one.annotator, expected=json_to_proto(one.expected), create_time=timestamp_to_proto(one.at))
+            pb.Annotation(
+                annotator=one.annotator,
+                expected=None if one.discards else json_to_proto(one.expected),
+                create_time=timestamp_to_proto(one.at),
+                discards=one.discards,
+            )
             for one in item.annotations
         ],
     )

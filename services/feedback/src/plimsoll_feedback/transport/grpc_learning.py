@@ -67,7 +67,7 @@ class DatasetHandler(dataset_rpc.DatasetServiceServicer):
         self._exports = exports
 
     async def PutDataset(self, request: dataset_pb.PutDatasetRequest, context: Context) -> dataset_pb.PutDatasetResponse:
-        dataset = await self._datasets.put(_tenant(), spec_from_proto(request.dataset))
+        dataset = await self._datasets.put(_tenant(), spec_from_proto(request.dataset), _person())
         return dataset_pb.PutDatasetResponse(dataset=dataset_to_proto(dataset))
 
     async def GetDataset(self, request: dataset_pb.GetDatasetRequest, context: Context) -> dataset_pb.GetDatasetResponse:
@@ -101,14 +101,14 @@ class DatasetHandler(dataset_rpc.DatasetServiceServicer):
         return dataset_pb.ListExamplesResponse(examples=map(example_to_proto, found), next_page_token=token)
 
     async def DeleteExample(self, request: dataset_pb.DeleteExampleRequest, context: Context) -> dataset_pb.DeleteExampleResponse:
-        deleted = await self._datasets.delete(_tenant(), DatasetName(request.dataset), ExampleId(request.example_id))
+        deleted = await self._datasets.delete(_tenant(), DatasetName(request.dataset), ExampleId(request.example_id), _person())
         return dataset_pb.DeleteExampleResponse(deleted=deleted)
 
     async def ExportDataset(
         self, request: dataset_pb.ExportDatasetRequest, context: Context
     ) -> AsyncIterator[dataset_pb.ExportDatasetResponse]:
         form = format_from_proto(request.format)
-        export = await self._exports.export(_tenant(), DatasetName(request.dataset), request.version, form)
+        export = await self._exports.export(_tenant(), DatasetName(request.dataset), request.version, form, _person())
         yield dataset_pb.ExportDatasetResponse(lineage=json_to_proto(export.header))
         for line in export.lines:
             yield dataset_pb.ExportDatasetResponse(line=line)
@@ -119,7 +119,7 @@ class DatasetHandler(dataset_rpc.DatasetServiceServicer):
                 expected = json_from_proto(request.expected, "expected")
                 return await self._datasets.annotate(_tenant(), ItemId(request.item_id), _person(), expected)
             case "discard" if request.discard:
-                return await self._datasets.discard(_tenant(), ItemId(request.item_id))
+                return await self._datasets.discard(_tenant(), ItemId(request.item_id), _person())
             case _:
                 problem = FieldProblem("answer", "is absent", "give the answer that would have been right, or discard the item")
                 raise InvalidDataset(problems=(problem,))
@@ -212,7 +212,7 @@ class ImprovementHandler(improvement_rpc.ImprovementServiceServicer):
     async def PutImprovementPlan(
         self, request: improvement_pb.PutImprovementPlanRequest, context: Context
     ) -> improvement_pb.PutImprovementPlanResponse:
-        plan = await self._improvements.put_plan(_tenant(), plan_from_proto(request.plan))
+        plan = await self._improvements.put_plan(_tenant(), plan_from_proto(request.plan), _person())
         return improvement_pb.PutImprovementPlanResponse(plan=plan_to_proto(plan))
 
     async def ListImprovementPlans(

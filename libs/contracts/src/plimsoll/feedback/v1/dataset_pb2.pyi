@@ -267,10 +267,13 @@ class Annotation(_message.Message):
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DISCARDS_FIELD_NUMBER: _builtins.int
     annotator: _builtins.str
+    discards: _builtins.bool
+    """That the item is no example."""
     @_builtins.property
     def expected(self) -> _json_pb2.JsonValue:
-        """The right answer."""
+        """The right answer; absent when the item is discarded."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -280,10 +283,11 @@ class Annotation(_message.Message):
         annotator: _builtins.str = ...,
         expected: _json_pb2.JsonValue | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        discards: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expected", b"expected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "create_time", b"create_time", "expected", b"expected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "create_time", b"create_time", "discards", b"discards", "expected", b"expected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
