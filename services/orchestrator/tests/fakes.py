@@ -44,7 +44,7 @@ from plimsoll_orchestrator.steps.perform import Performer
 from plimsoll_orchestrator.worker import Worker
 from plimsoll_runtime import logs
 from plimsoll_runtime.clock import Clock, SystemClock
-from plimsoll_runtime.errors import Unavailable
+from plimsoll_runtime.errors import Conflict, Unavailable
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.json_types import JsonObject
@@ -122,6 +122,12 @@ class FakeModels:
         return self.recorded[question.request_key]
 
 
+class CallKeyTaken(Conflict):
+    """The call key stands for another request."""
+
+    reason = "CALL_KEY_TAKEN"
+
+
 @dataclass
 class FakeTools:
     """Answers by a function of tool, arguments and grants; executes a call key once, as the tool-dispatcher does."""
@@ -148,6 +154,8 @@ class FakeTools:
         return True
 
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+        if any(key == call_key and other != arguments for key, _, other in self.asked):
+            raise CallKeyTaken
         self.asked.append((call_key, tool, arguments))
         if self.gate is not None:
             await self.gate.wait()

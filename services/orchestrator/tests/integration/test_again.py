@@ -99,6 +99,31 @@ async def test_a_retry_goes_on_at_the_failed_step_under_the_key_whose_outcome_is
         await bench.control.retry_run(TENANT, retried.run.run_id, latest=False, idempotency_key="")
 
 
+CHARGE = """
+agent: charge
+input: {type: object, properties: {amount: {type: integer}}}
+state: {type: object, properties: {amount: {type: integer}}}
+start: pay
+budget: {steps: 20}
+output: {amount: state.amount}
+nodes:
+  pay: {tool: {name: pay, arguments: {amount: state.amount}}, retry: {attempts: 2, backoff: 1ms, on: [timeout]}, on_failure: {any: less}, next: end}
+  less: {set: {amount: state.amount - 1}, next: pay}
+"""
+
+
+async def test_what_may_have_acted_is_tried_again_under_its_key_and_another_request_is_not(bench: Bench) -> None:
+    await bench.register(CHARGE)
+    lost = Refused(failure=failure(Category.TIMEOUT).failure, unsettled=True)
+    replies = iter([lost, lost, Returned(result={})])
+    bench.tools.reply = lambda *_: next(replies)
+    paid = await bench.run("charge", {"amount": 9})
+    assert paid.run.output == {"amount": 8}
+    first, again, other = bench.tools.asked
+    assert first == again
+    assert (other[0] != first[0], other[2]) == (True, {"amount": 8})
+
+
 async def test_a_retry_can_use_the_newest_version(bench: Bench) -> None:
     await bench.register(STEPS)
     bench.tools.reply = lambda *_: failure(Category.UPSTREAM_REJECTED)

@@ -21,7 +21,7 @@ from plimsoll_tool_dispatcher.bulkhead import Bulkheads, Full
 from plimsoll_tool_dispatcher.domain.admission import Admitted
 from plimsoll_tool_dispatcher.domain.answer import checked
 from plimsoll_tool_dispatcher.domain.call import Call, Failed, Outcome
-from plimsoll_tool_dispatcher.domain.effects import Mishap, Move, move_after
+from plimsoll_tool_dispatcher.domain.effects import EffectClass, Mishap, Move, move_after
 from plimsoll_tool_dispatcher.domain.execution import Answered, Attempt, Invocation, Stopped
 from plimsoll_tool_dispatcher.domain.ledger import Acted, Claim, Finding, Reservation, outcome_unknown
 from plimsoll_tool_dispatcher.domain.tool import Tool
@@ -105,7 +105,7 @@ class Attempts:
                         return Failed(failure=outcome_unknown(work.tool.name, attempt.failure.reason, message))
             pause_s = retry.pause_s(made, left_s=deadline_left_s(), draw=self._draw, asked_s=attempt.failure.retry_after_s)
             if pause_s is None or (attempt.mishap is not Mishap.REFUSED and not budget.allows_retry()):
-                return Failed(failure=replace(attempt.failure, retryable=True))
+                return Failed(failure=replace(attempt.failure, retryable=True), unsettled=work.tool.effect is EffectClass.KEYED)
             await self._pause(pause_s)
 
     async def once(self, tool: Tool, invocation: Invocation, token: str) -> Attempt:

@@ -167,7 +167,7 @@ class Executions:
         except ClaimLost:
             return await self._what_became_of(work)
         completed = self._completed(work, progress, outcome)
-        if isinstance(outcome, Failed) and not progress.sent:
+        if isinstance(outcome, Failed) and (outcome.unsettled or not progress.sent):
             await self._record_released(work, completed)
         elif not await self._record(work, outcome, completed):
             return await self._what_became_of(work)

@@ -182,7 +182,7 @@ class CallLedger(Protocol):
         ...
 
     async def release(self, claim: Claim, completed: Completed | None) -> None:
-        """Give the claim back without an outcome, because nothing was sent: the next dispatch may run the call."""
+        """Give the claim back without an outcome, because nothing was sent or it may be sent again: the next dispatch may run the call."""
         ...
 
     async def announce(self, completed: Completed) -> None:

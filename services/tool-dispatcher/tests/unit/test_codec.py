@@ -73,6 +73,8 @@ def test_a_failure_goes_out_whole() -> None:
     response = report_to_proto(Report(outcome=Failed(failure=failure()), call_id="call_1"))
     assert response.failure.category == failure_pb2.FAILURE_CATEGORY_UPSTREAM_REJECTED
     assert (response.failure.reason, response.failure.retry_after.ToMilliseconds()) == ("SOLD_OUT", 2500)
+    assert not response.unsettled
+    assert report_to_proto(Report(outcome=Failed(failure=failure(), unsettled=True), call_id="call_1")).unsettled
 
 
 def test_a_proposal_goes_out_in_canonical_form() -> None:

@@ -73,6 +73,28 @@ async def test_lost_after_it_was_sent_is_retried_with_the_same_key(bench: Bench,
     assert (report.outcome, report.attempts, keys(bench)) == (FOUND, 2, ["key_1", "key_1"])
 
 
+@pytest.mark.parametrize("last", [Mishap.REFUSED, Mishap.NOT_ACTED, Mishap.LOST], ids=str)
+@pytest.mark.parametrize("effect", REPEATABLE, ids=str)
+async def test_no_attempt_had_a_definite_answer_and_a_keyed_call_stays_open_under_its_key(
+    bench: Bench, effect: EffectClass, last: Mishap
+) -> None:
+    """Lost first, and then without luck: it may have acted. What is recorded as failed would be tried again under another key."""
+    mishaps = iter([Mishap.LOST, last])
+
+    async def unlucky(arguments: JsonObject, context: ToolContext) -> JsonValue:
+        if (mishap := next(mishaps, None)) is None:
+            return {"found": True}
+        raise Scripted(Stopped(failure=Failure(category=Category.TIMEOUT, reason="SO", message="so", where="look_up"), mishap=mishap))
+
+    bench.offer(tool(effect, attempts=2), unlucky)
+    first = await bench.dispatch(call())
+    assert isinstance(first.outcome, Failed)
+    assert first.outcome.unsettled is (effect is EffectClass.KEYED)
+    again = await bench.dispatch(call())
+    assert (again.outcome, again.recorded) == ((FOUND, False) if effect is EffectClass.KEYED else (first.outcome, True))
+    assert set(keys(bench)) == {"key_1"}
+
+
 async def test_lost_after_it_was_sent_is_unknown_for_non_idempotent_and_never_repeated(bench: Bench) -> None:
     bench.offer(tool(EffectClass.NON_IDEMPOTENT), failing_once(Mishap.LOST, Category.TIMEOUT))
     for recorded in (False, True):

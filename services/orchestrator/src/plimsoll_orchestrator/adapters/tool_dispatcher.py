@@ -52,7 +52,7 @@ class RemoteTools:
             case "result":
                 return Returned(result=json_from_proto(response.result, "result"), degraded=response.degraded.by)
             case "failure":
-                return Refused(failure=failure_from_proto(response.failure))
+                return Refused(failure=failure_from_proto(response.failure), unsettled=response.unsettled)
             case "approval_required":
                 return NeedsApproval(proposal=_proposal(response.approval_required))
             case _:

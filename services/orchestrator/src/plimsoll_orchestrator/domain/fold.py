@@ -35,7 +35,7 @@ from plimsoll_orchestrator.domain.journal import (
     VersionChanged,
     WaitStarted,
 )
-from plimsoll_orchestrator.domain.run import Approval, Compensation, FailedStep, Run, Step, call_of
+from plimsoll_orchestrator.domain.run import Approval, Compensation, FailedStep, Run, Step, call_of, own_key
 from plimsoll_orchestrator.errors import JournalBroken
 
 Value = TypeVar("Value")
@@ -110,7 +110,7 @@ def _start(run: Run, seq: int, at: datetime, entry: RunStarted, start: str) -> R
 
 
 def _start_step(run: Run, seq: int, at: datetime, entry: StepStarted) -> Run:
-    key = entry.key or f"{run.run_id}:{seq}"
+    key = entry.key or own_key(run.run_id, seq)
     step = Step(seq=seq, at=at, key=key, node=entry.node, attempt=entry.attempt, undo=entry.undo)
     return replace(run, seq=seq, step=step, retry_at=None, status=RunStatus.RUNNING)
 

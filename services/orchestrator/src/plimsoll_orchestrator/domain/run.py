@@ -200,6 +200,11 @@ def last_calls_open(step: Step) -> bool:
     return bool(step.turns) and isinstance(step.turns[-1], ModelTurn) and bool(step.turns[-1].calls)
 
 
+def own_key(run_id: str, seq: int) -> str:
+    """On what the keys of a step's calls hang unless an earlier try left calls unsettled."""
+    return f"{run_id}:{seq}"
+
+
 def call_of(node: str, *, undo: bool) -> str:
     """Under what the key of a step's calls is remembered: what a node does and what undoes it are not the same call."""
     return f"undo {node}" if undo else node

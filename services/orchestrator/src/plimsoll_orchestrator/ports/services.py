@@ -98,7 +98,10 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
+    """`unsettled` when the call may have acted: it is made again only under the same call key."""
+
     failure: Failure
+    unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

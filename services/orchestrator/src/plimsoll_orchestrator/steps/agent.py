@@ -106,8 +106,8 @@ async def _call(site: Site, kind: AgentNode, call: ToolCall, key: str) -> ToolAn
     match outcome:
         case Returned(result=result, degraded=degraded):
             return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result, degraded=degraded)
-        case Refused(failure=failure):
-            return _error(call, failure.category, failure.message)
+        case Refused(failure=failure, unsettled=unsettled):
+            return _error(call, failure.category, f"{failure.message}; it may have acted" if unsettled else failure.message)
         case NeedsApproval(proposal=proposal):
             question = ask_for(site, key, proposal)
             return question if isinstance(question, Ask) else _error(call, question.failure.category, question.failure.message)

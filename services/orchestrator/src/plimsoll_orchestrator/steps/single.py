@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from plimsoll_graph.expression import Template, fill
 from plimsoll_graph.graph import ModelNode, PromptName, RetrieveNode, ToolNode
+from plimsoll_runtime.errors import Conflict
 from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.json_types import JsonObject
 
@@ -14,6 +15,7 @@ from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.site import Site, reference
 
 APPROVAL_EXPIRES_S = 24 * 3600.0
+_KEY_TAKEN = "CALL_KEY_TAKEN"
 
 
 async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
@@ -48,13 +50,19 @@ async def ask_model(site: Site, kind: ModelNode) -> Done | Failed:
 
 async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
     """Call once; a call that needs leave asks for it, and is made with the grant afterwards."""
-    key = site.key("tool")
-    outcome = await dispatched(site, key, kind.tool, filled(kind.arguments, site))
+    key, arguments = site.key("tool"), filled(kind.arguments, site)
+    try:
+        outcome = await dispatched(site, key, kind.tool, arguments)
+    except Conflict as error:
+        if error.reason != _KEY_TAKEN or key == site.own_key("tool"):
+            raise
+        key = site.own_key("tool")  # an earlier try called with other arguments: this is not that call again
+        outcome = await dispatched(site, key, kind.tool, arguments)
     match outcome:
         case Returned(result=result, degraded=degraded):
             return Done(result=result, facts={"tool": kind.tool, "degraded": degraded} if degraded else {"tool": kind.tool})
-        case Refused(failure=failure):
-            return Failed(failure=failure)
+        case Refused(failure=failure, unsettled=unsettled):
+            return Failed(failure=failure, unsettled=unsettled)
         case NeedsApproval(proposal=proposal):
             return ask_for(site, key, proposal)
 

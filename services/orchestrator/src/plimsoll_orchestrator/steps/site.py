@@ -8,7 +8,7 @@ from plimsoll_runtime.json_types import JsonValue
 from plimsoll_runtime.work import WorkContext
 
 from plimsoll_orchestrator.domain.journal import ApprovalStatus
-from plimsoll_orchestrator.domain.run import Approval, Run, Step
+from plimsoll_orchestrator.domain.run import Approval, Run, Step, own_key
 from plimsoll_orchestrator.domain.scope import scope_of
 from plimsoll_orchestrator.ports import Grant, Hear, Memory, Models, Tools
 
@@ -44,8 +44,15 @@ class Site:
 
     def key(self, *parts: int | str) -> str:
         """A key for a call, the same whenever this step is performed again: it hangs on a journal position that is fixed before any call."""
+        return self._key_of(self.step.key, *parts)
+
+    def own_key(self, *parts: int | str) -> str:
+        """A key that this try shares with no earlier one."""
+        return self._key_of(own_key(self.run.run_id, self.step.seq), *parts)
+
+    def _key_of(self, step_key: str, *parts: int | str) -> str:
         place = () if self.place is None else (self.place,)
-        return ":".join(map(str, (self.step.key, *place, *parts)))
+        return ":".join(map(str, (step_key, *place, *parts)))
 
     def pinned(self, prompt: PromptName) -> str:
         """The version of a prompt that this run uses, once it has used one."""

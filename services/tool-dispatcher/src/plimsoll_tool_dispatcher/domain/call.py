@@ -132,9 +132,13 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The call ended without a result. The category `outcome_unknown` means that it may have acted. `ruling` is there when policy decided."""
+    """The call ended without a result. The category `outcome_unknown` means that it may have acted. `ruling` is there when policy decided.
+
+    `unsettled` says that no attempt at a keyed tool got a definite answer: whoever tries again has to do so under the same call key.
+    """
 
     failure: Failure
+    unsettled: bool = False
     ruling: Ruling | None = field(default=None, compare=False)
 
 

@@ -73,8 +73,9 @@ def report_to_proto(report: Report) -> pb.DispatchResponse:
             response.result.text = dump_json(result)
             if degraded is not None:
                 response.degraded.CopyFrom(degraded_to_proto(degraded))
-        case Failed(failure=failure):
+        case Failed(failure=failure, unsettled=unsettled):
             response.failure.CopyFrom(failure_to_proto(failure))
+            response.unsettled = unsettled
         case ApprovalRequired(proposal=proposal):
             response.approval_required.CopyFrom(proposal_to_proto(proposal))
     return response

@@ -105,10 +105,15 @@ class DispatchResponse(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
     """True when the outcome was recorded by an earlier dispatch of the same call key."""
     attempts: _builtins.int
     call_id: _builtins.str
+    unsettled: _builtins.bool
+    """True beside the failure of a keyed tool when no attempt got a definite answer: one may have acted. Nothing is recorded; who tries
+    again does so under the same call key, for under another it could act twice.
+    """
     @_builtins.property
     def result(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
@@ -134,10 +139,11 @@ class DispatchResponse(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         call_id: _builtins.str = ...,
         degraded: Global___Degraded | None = ...,
+        unsettled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "attempts", b"attempts", "call_id", b"call_id", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "outcome", b"outcome", "recorded", b"recorded", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "attempts", b"attempts", "call_id", b"call_id", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "outcome", b"outcome", "recorded", b"recorded", "result", b"result", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure", "approval_required"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
