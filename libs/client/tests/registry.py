@@ -5,7 +5,7 @@ from typing import Any
 
 from plimsoll.gateway.v1 import models_pb2
 from plimsoll.model_router.v1 import registry_pb2
-from plimsoll_runtime.errors import Denied, NotFound
+from plimsoll_runtime.errors import Denied, FieldProblem, Invalid, NotFound
 
 Context = Any
 
@@ -39,6 +39,17 @@ class FakeRegistry:
         version = self.versions.index(request.target.digest) + 1
         moved = self.points_at.get(request.label) != version
         return models_pb2.MoveLabelResponse(move=self._moved(request.target.name, request.label, version), moved=moved)
+
+    async def OverrideLabel(self, request: models_pb2.OverrideLabelRequest, context: Context) -> models_pb2.OverrideLabelResponse:
+        await self._enter("OverrideLabel", context)
+        if not request.reason.strip():
+            problem = FieldProblem("reason", "is empty", "say why, for those who read the record")
+            await self._refuse(context, Invalid(problems=(problem,), reason="INVALID_LABEL"))
+        version = self.versions.index(request.target.digest) + 1
+        moved = self.points_at.get(request.label) != version
+        move = self._moved(request.target.name, request.label, version)
+        move.reason, move.grounds = request.reason, registry_pb2.MOVE_GROUNDS_OVERRIDE
+        return models_pb2.OverrideLabelResponse(move=move, moved=moved)
 
     async def RollBackLabel(self, request: models_pb2.RollBackLabelRequest, context: Context) -> models_pb2.RollBackLabelResponse:
         await self._enter("RollBackLabel", context)

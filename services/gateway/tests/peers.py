@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
+from plimsoll.common.v1 import audit_service_pb2
 from plimsoll.feedback.v1 import (
     dataset_service_pb2,
     evaluation_service_pb2,
@@ -36,13 +37,16 @@ SERVICES: dict[str, ServiceDescriptor] = {
     "memory": memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"],
     "feedback": feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"],
 }
+_AUDIT = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"]
 ALSO: dict[str, tuple[ServiceDescriptor, ...]] = {
+    "model_router": (_AUDIT,),
     "feedback": (
+        _AUDIT,
         monitor_service_pb2.DESCRIPTOR.services_by_name["MonitorService"],
         dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
         evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
         improvement_service_pb2.DESCRIPTOR.services_by_name["ImprovementService"],
-    )
+    ),
 }
 """Further services that a peer serves at the same address."""
 Answer = Message | PlimsollError | asyncio.Event

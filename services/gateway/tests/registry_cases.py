@@ -32,6 +32,22 @@ REGISTRY = [
         shows={"move.grounds": "MOVE_GROUNDS_REPORT", "moved": True},
     ),
     Case(
+        method="OverrideLabel",
+        http="POST",
+        path="/v1/labels:override",
+        body={
+            "target": {"kind": "ENTRY_KIND_PROMPT", "name": "answer", "digest": "d2"},
+            "label": "production",
+            "reason": "the old one insults people",
+        },
+        service="model_router",
+        heard=pb.OverrideLabelRequest(
+            target={"kind": PROMPT, "name": "answer", "digest": "d2"}, label="production", reason="the old one insults people"
+        ),
+        answer=pb.OverrideLabelResponse(move=MOVE, moved=True),
+        shows={"move.toVersion": "2", "moved": True},
+    ),
+    Case(
         method="RollBackLabel",
         http="POST",
         path="/v1/labels:rollback",

@@ -114,10 +114,11 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisputedItem:
-    """An item about which annotators do not agree, with what each said."""
+    """An item about which annotators do not agree, with what each said; `discarded_by` are those who hold that it is no example."""
 
     item: AnnotationItem
     said: tuple[tuple[str, JsonValue], ...]
+    discarded_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from plimsoll_client.calls import Calls
 from plimsoll_client.errors import BadAddress
 from plimsoll_client.location import CA_VARIABLE, Endpoint
 from plimsoll_client.resources.approvals import Approvals
+from plimsoll_client.resources.audit import Audit
 from plimsoll_client.resources.catalog import Agents, Models, Prompts, Tools
 from plimsoll_client.resources.feedback import Feedback
 from plimsoll_client.resources.keys import Keys
@@ -51,6 +52,7 @@ class Mesh:
         self.evaluations = Evaluations(stub, calls)
         self.improvements = Improvements(stub, calls)
         self.keys = Keys(stub, calls)
+        self.audit = Audit(stub, calls)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`plimsoll prompts versions | move | rollback | moves`: labels move by digest and report, and go back."""
+"""`plimsoll prompts versions | move | override | rollback | moves`: labels move by digest and report, and go back."""
 
 from client_fakes import FakeGateway
 from client_shell import Shell
@@ -22,6 +22,21 @@ async def test_a_label_is_moved_with_a_report_and_back(gateway: FakeGateway, pli
     assert await plimsoll("prompts", "moves", "answer") == 0
     assert "console (key_1)" in plimsoll.out
     assert "worse" in plimsoll.out
+
+
+async def test_an_override_needs_a_reason_and_is_among_the_moves(gateway: FakeGateway, plimsoll: Shell) -> None:
+    gateway.versions = ["d1", "d2"]
+    gateway.points_at = {"production": 1}
+    assert await plimsoll("prompts", "override", "answer", "--to", "d2") == 2
+    assert "--reason" in plimsoll.err
+    assert await plimsoll("prompts", "override", "answer", "--to", "d2", "--reason", " ") == 2
+    assert "INVALID_LABEL" in plimsoll.err
+    assert gateway.points_at == {"production": 1}
+    assert await plimsoll("prompts", "override", "answer", "--to", "d2", "--reason", "the old one insults people") == 0
+    assert plimsoll.out == "answer: production points at version 2, before at 1 (override)\n"
+    assert await plimsoll("prompts", "moves", "answer") == 0
+    for word in ("override", "the old one insults people", "console (key_1)"):
+        assert word in plimsoll.out
 
 
 async def test_a_version_that_is_not_there_is_three(gateway: FakeGateway, plimsoll: Shell) -> None:

@@ -8,7 +8,9 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import asyncpg
 import grpc
+from plimsoll.gateway.v1 import audit_pb2
 from plimsoll_runtime import logs, postgres
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_runtime.guard import open_guard
@@ -19,6 +21,7 @@ from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.redis import open_redis
 from plimsoll_runtime.rpc_client import open_channel
 
+from plimsoll_gateway.adapters.audit_logs import DispatcherAuditLog, GrpcAuditLog, OwnAuditLog
 from plimsoll_gateway.adapters.feedback import GrpcFeedback
 from plimsoll_gateway.adapters.key_file import OwnerOnlyKeyFile
 from plimsoll_gateway.adapters.memory import GrpcMemory
@@ -67,7 +70,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.bootstrap_key_file:
         await ring.bootstrap(OwnerOnlyKeyFile(Path(settings.bootstrap_key_file)), settings.bootstrap_tenant)
 
-    behind = await _behind(settings, stack)
+    behind = await _behind(settings, stack, pool)
     backlog = Backlog(behind.orchestrator, _marks(settings), clock, log)
     followers = Followers(behind.orchestrator, log)
     once = Once(PostgresRequestLedger(pool), RandomIds(), log)
@@ -135,16 +138,27 @@ def _marks(settings: Settings) -> Marks:
     return Marks(runs=settings.backlog.runs, tenant_runs=settings.backlog.tenant_runs, oldest_s=settings.backlog.age_s)
 
 
-async def _behind(settings: Settings, stack: AsyncExitStack) -> Behind:
+async def _behind(settings: Settings, stack: AsyncExitStack, pool: asyncpg.Pool) -> Behind:
     async def peer(address: str, name: str) -> grpc.aio.Channel:
         return await stack.enter_async_context(open_channel(address, settings.server.tls, name))
 
+    tools, models = (
+        await peer(settings.tool_dispatcher_address, "tool-dispatcher"),
+        await peer(settings.model_router_address, "model-router"),
+    )
+    feedback = await peer(settings.feedback_address, "feedback")
     return Behind(
         orchestrator=GrpcOrchestrator(await peer(settings.orchestrator_address, "orchestrator")),
-        tools=GrpcToolDispatcher(await peer(settings.tool_dispatcher_address, "tool-dispatcher")),
-        models=GrpcModelRouter(await peer(settings.model_router_address, "model-router")),
+        tools=GrpcToolDispatcher(tools),
+        models=GrpcModelRouter(models),
         memory=GrpcMemory(await peer(settings.memory_address, "memory")),
-        feedback=GrpcFeedback(await peer(settings.feedback_address, "feedback")),
+        feedback=GrpcFeedback(feedback),
+        audit_logs={
+            audit_pb2.AUDITED_SERVICE_GATEWAY: OwnAuditLog(pool),
+            audit_pb2.AUDITED_SERVICE_TOOL_DISPATCHER: DispatcherAuditLog(tools),
+            audit_pb2.AUDITED_SERVICE_MODEL_ROUTER: GrpcAuditLog(models, "model-router"),
+            audit_pb2.AUDITED_SERVICE_FEEDBACK: GrpcAuditLog(feedback, "feedback"),
+        },
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol, TypeAlias
 
+from plimsoll.common.v1 import audit_pb2
 from plimsoll.feedback.v1 import dataset_service_pb2 as dataset_pb
 from plimsoll.feedback.v1 import evaluation_service_pb2 as evaluation_pb
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
@@ -18,7 +19,7 @@ from plimsoll.memory.v1 import memory_service_pb2 as memory_pb
 from plimsoll.model_router.v1 import model_router_service_pb2 as router_pb
 from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as dispatcher_pb
-from plimsoll_runtime.audit import AuditEntry, AuditRecord
+from plimsoll_runtime.audit import Anchor, AuditEntry, AuditRecord
 
 from plimsoll_gateway.domain.principal import KeyRecord, Principal
 from plimsoll_gateway.domain.repeat import RequestKey
@@ -62,6 +63,18 @@ class KeyStore(Protocol):
 
     async def events(self, tenant: str, before: int, limit: int) -> Sequence[AuditEntry]:
         """What was done with the tenant's keys, newest first, before a position (0: from the end)."""
+        ...
+
+
+class AuditLog(Protocol):
+    """What one service was told that people did, for the present tenant."""
+
+    async def entries(self, before: int, limit: int, action: str, subject: str) -> Sequence[audit_pb2.AuditEntry]:
+        """Newest first, below a position (0: from the end), of one action or subject where they are given."""
+        ...
+
+    async def verify(self, known: Anchor | None) -> audit_pb2.AuditVerdict:
+        """Whether the whole chain is as it was written, and still holds the entry that is known."""
         ...
 
 
@@ -251,6 +264,8 @@ class ModelRouter(Protocol):
     async def list_entries(self, request: router_pb.ListEntriesRequest) -> router_pb.ListEntriesResponse: ...
 
     async def move_label(self, request: router_pb.MoveLabelRequest) -> router_pb.MoveLabelResponse: ...
+
+    async def override_label(self, request: router_pb.OverrideLabelRequest) -> router_pb.OverrideLabelResponse: ...
 
     async def roll_back_label(self, request: router_pb.RollBackLabelRequest) -> router_pb.RollBackLabelResponse: ...
 

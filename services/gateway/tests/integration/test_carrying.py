@@ -29,7 +29,9 @@ OWN = {
     "RevokeKey",
     "ListKeyEvents",
     "GetUsage",
-}  # the gateway's own: see test_key_api
+    "ListAuditEntries",
+    "VerifyAudit",
+}  # the gateway's own: see test_key_api and test_audit
 SERVICE = gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"]
 CASES = [
     *ORCHESTRATOR,

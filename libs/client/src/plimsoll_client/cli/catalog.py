@@ -7,7 +7,7 @@ import typer
 
 from plimsoll_client.cli.checking import check_agents
 from plimsoll_client.cli.dry_run import dry_run
-from plimsoll_client.cli.labels import list_moves, list_versions, move_label, roll_back_label
+from plimsoll_client.cli.labels import list_moves, list_versions, move_label, override_label, roll_back_label
 from plimsoll_client.cli.options import AsJson, Data
 from plimsoll_client.cli.output import (
     console,
@@ -52,6 +52,7 @@ agents.command("check")(check_agents)
 agents.command("dry-run")(dry_run)
 prompts.command("versions")(list_versions)
 prompts.command("move")(move_label)
+prompts.command("override")(override_label)
 prompts.command("rollback")(roll_back_label)
 prompts.command("moves")(list_moves)
 tools.command("register")(register_tools)

@@ -110,7 +110,7 @@ def annotate(
     item: Annotated[str, typer.Argument(metavar="ITEM", help="As `plimsoll dataset claim` shows it", show_default=False)],
     answer: Annotated[str, typer.Option("--answer", help="The right answer: a text, or JSON", show_default=False)] = "",
     file: Annotated[str, typer.Option("--file", metavar="FILE|-", help="The right answer out of a file", show_default=False)] = "",
-    discard: Annotated[bool, typer.Option("--discard", help="The item is of no use")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="It is no example: dropped when as many say so as must agree")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:

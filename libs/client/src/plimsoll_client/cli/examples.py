@@ -1,6 +1,7 @@
 """`plimsoll dataset select | disputed | examples | delete-example | export`: what a dataset holds, and what may leave it."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from plimsoll_client.cli.options import AsJson, Data, Limit
 from plimsoll_client.cli.output import console, error_console, pretty, print_json, print_list, table, visible
 from plimsoll_client.cli.session import on_mesh
 from plimsoll_client.errors import BadInput
-from plimsoll_client.learning import ExportFormat
+from plimsoll_client.learning import DisputedItem, ExportFormat
 
 if TYPE_CHECKING:
     from plimsoll_client.mesh import Mesh
@@ -32,10 +33,13 @@ def select(name: Name, data: Data = None, as_json: AsJson = False) -> None:
 def disputed(name: Name, data: Data = None, as_json: AsJson = False) -> None:
     """List the items about which annotators do not agree; `plimsoll dataset annotate` settles them."""
     found = on_mesh(data, lambda mesh: mesh.datasets.disputed(name))
-    rows = (
-        (one.item.id, "; ".join(f"{who}: {_line(pretty(what))}" for who, what in one.said), _line(pretty(one.item.input))) for one in found
-    )
+    rows = ((one.item.id, "; ".join(_opinions(one)), _line(pretty(one.item.input))) for one in found)
     print_list(found, table(("item", "said", "asked"), rows), as_json=as_json, empty="Nothing is disputed.")
+
+
+def _opinions(one: DisputedItem) -> Iterator[str]:
+    yield from (f"{who}: {_line(pretty(what))}" for who, what in one.said)
+    yield from (f"{who}: no example" for who in one.discarded_by)
 
 
 def examples(name: Name, version: Version = 0, limit: Limit = 50, data: Data = None, as_json: AsJson = False) -> None:

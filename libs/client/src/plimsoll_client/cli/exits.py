@@ -1,7 +1,7 @@
 """How a command ends: the exit codes, and what explains one: lines on standard error, and with --json a problem on standard output.
 
 0    done
-1    anything not listed here; `agents dry-run`: the version would break runs
+1    anything not listed here; `agents dry-run`: the version would break runs; `audit-log --verify`: a chain is broken
 2    bad input: an option, a file, a bundle, a graph, an agent's input
 3    not found
 4    not allowed: no key, a wrong key, or a key without the right

@@ -12,6 +12,7 @@ from plimsoll_runtime.errors import PlimsollError, unwrap
 from plimsoll_client.cli import (
     alerts,
     approvals,
+    audit_log,
     catalog,
     datasets,
     doctor,
@@ -48,6 +49,7 @@ _OURS = (
     datasets.app,
     evaluations.app,
     keys.app,
+    audit_log.app,
     doctor.app,
 )
 _COMPLETING = "_PLIMSOLL_COMPLETE"
@@ -95,7 +97,7 @@ def root() -> typer.Typer:
 def _is_ours(argv: Sequence[str]) -> bool:
     """Whether the first word names a command of ours: then nobody else's code needs loading."""
     named = {group.name for ours in _OURS for group in ours.registered_groups}
-    called = {command.callback.__name__ for ours in _OURS for command in ours.registered_commands if command.callback}
+    called = {command.name or command.callback.__name__ for ours in _OURS for command in ours.registered_commands if command.callback}
     return bool(argv) and argv[0] in named | called
 
 

@@ -74,8 +74,9 @@ def item_from_proto(message: dataset_pb2.AnnotationItem) -> AnnotationItem:
 
 
 def disputed_from_proto(message: dataset_pb2.AnnotationItem) -> DisputedItem:
-    said = tuple((one.annotator, json_from_proto(one.expected, "annotation.expected")) for one in message.annotations)
-    return DisputedItem(item=item_from_proto(message), said=said)
+    said = tuple((one.annotator, json_from_proto(one.expected, "annotation.expected")) for one in message.annotations if not one.discards)
+    discarded_by = tuple(one.annotator for one in message.annotations if one.discards)
+    return DisputedItem(item=item_from_proto(message), said=said, discarded_by=discarded_by)
 
 
 def example_from_proto(message: dataset_pb2.Example) -> TrainingExample:

@@ -34,6 +34,12 @@ class Labels:
         answer = await self._calls.repeatable(self._stub.MoveLabel, request)
         return Moved(move=move_from_proto(answer.move), moved=answer.moved)
 
+    async def override(self, kind: EntryKind, name: str, label: str, digest: str, *, reason: str) -> Moved:
+        """Point a protected label at a version without a report. Who did so, and why, is recorded."""
+        target = registry_pb2.EntryReference(kind=kind_to_proto(kind), name=name, digest=digest)
+        answer = await self._calls.repeatable(self._stub.OverrideLabel, pb.OverrideLabelRequest(target=target, label=label, reason=reason))
+        return Moved(move=move_from_proto(answer.move), moved=answer.moved)
+
     async def roll_back(self, kind: EntryKind, name: str, label: str, *, reason: str = "") -> LabelMove:
         """Point a label back at what it had pointed at before. Twice goes back two, so it is not repeated."""
         request = pb.RollBackLabelRequest(kind=kind_to_proto(kind), name=name, label=label, reason=reason)

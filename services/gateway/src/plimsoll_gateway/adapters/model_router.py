@@ -29,6 +29,9 @@ class GrpcModelRouter:
     async def move_label(self, request: pb.MoveLabelRequest) -> pb.MoveLabelResponse:
         return await self._peer.call(self._stub.MoveLabel, request, WRITE_S)
 
+    async def override_label(self, request: pb.OverrideLabelRequest) -> pb.OverrideLabelResponse:
+        return await self._peer.call(self._stub.OverrideLabel, request, WRITE_S)
+
     async def roll_back_label(self, request: pb.RollBackLabelRequest) -> pb.RollBackLabelResponse:
         return await self._peer.call(self._stub.RollBackLabel, request, WRITE_S)
 

@@ -17,6 +17,7 @@ LOOK_S = 2.0
 READ_S = 10.0
 WRITE_S = 15.0
 INGEST_S = 60.0
+VERIFY_S = 60.0
 EXPORT_S = 600.0
 GENERATE_S = 600.0
 FOLLOW_S = 3600.0  # then the client comes again with its cursor

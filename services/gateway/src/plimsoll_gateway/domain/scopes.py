@@ -38,11 +38,13 @@ class Scope(StrEnum):
     EVALUATIONS_READ = "evaluations:read"
     EVALUATIONS_WRITE = "evaluations:write"
     USAGE_READ = "usage:read"
+    LABELS_OVERRIDE = "labels:override"
+    AUDIT_READ = "audit:read"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
 
 
-_VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read")) - {Scope.KEYS_READ}
+_VIEWER = frozenset(scope for scope in Scope if scope.endswith(":read")) - {Scope.AUDIT_READ, Scope.KEYS_READ}
 _OPERATOR = _VIEWER | {
     Scope.RUNS_WRITE,
     Scope.MODELS_CALL,
@@ -104,6 +106,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "ListPrompts": Scope.PROMPTS_READ,
         "ListEntries": Scope.PROMPTS_READ,
         "MoveLabel": Scope.PROMPTS_WRITE,
+        "OverrideLabel": Scope.LABELS_OVERRIDE,
         "RollBackLabel": Scope.PROMPTS_WRITE,
         "ListLabelMoves": Scope.PROMPTS_READ,
         "ListModels": Scope.MODELS_READ,
@@ -165,6 +168,8 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "RotateKey": Scope.KEYS_WRITE,
         "RevokeKey": Scope.KEYS_WRITE,
         "ListKeyEvents": Scope.KEYS_READ,
+        "ListAuditEntries": Scope.AUDIT_READ,
+        "VerifyAudit": Scope.AUDIT_READ,
         "GetUsage": Scope.USAGE_READ,
     }
 )

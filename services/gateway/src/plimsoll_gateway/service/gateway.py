@@ -1,5 +1,6 @@
 """The verbs of the front door: each asks the service that owns the noun, and adds only what the door alone knows: who asks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plimsoll.feedback.v1 import feedback_service_pb2 as feedback_pb
@@ -10,7 +11,8 @@ from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as dispatche
 from plimsoll_runtime.clock import Clock
 
 from plimsoll_gateway.errors import wrong
-from plimsoll_gateway.ports import Feedback, Memory, ModelRouter, Orchestrator, ToolDispatcher
+from plimsoll_gateway.ports import AuditLog, Feedback, Memory, ModelRouter, Orchestrator, ToolDispatcher
+from plimsoll_gateway.service.audit import AuditTrail, Service
 from plimsoll_gateway.service.backlog import Backlog
 from plimsoll_gateway.service.followers import Followers
 from plimsoll_gateway.service.knowledge import Knowledge
@@ -30,6 +32,7 @@ class Behind:
     models: ModelRouter
     memory: Memory
     feedback: Feedback
+    audit_logs: Mapping[Service, AuditLog]
 
 
 class Gateway:
@@ -42,6 +45,7 @@ class Gateway:
         self.learning = Learning(behind.feedback)
         self.registry = Registry(behind.models)
         self.toolbox = Toolbox(behind.tools)
+        self.audit = AuditTrail(behind.audit_logs)
         self._tools = behind.tools
         self._models = behind.models
         self._feedback = behind.feedback

@@ -19,6 +19,9 @@ class Registry:
     async def move_label(self, request: models_pb2.MoveLabelRequest) -> models_pb2.MoveLabelResponse:
         return carried(await self._router.move_label(carried(request, pb.MoveLabelRequest)), models_pb2.MoveLabelResponse)
 
+    async def override_label(self, request: models_pb2.OverrideLabelRequest) -> models_pb2.OverrideLabelResponse:
+        return carried(await self._router.override_label(carried(request, pb.OverrideLabelRequest)), models_pb2.OverrideLabelResponse)
+
     async def roll_back_label(self, request: models_pb2.RollBackLabelRequest) -> models_pb2.RollBackLabelResponse:
         return carried(await self._router.roll_back_label(carried(request, pb.RollBackLabelRequest)), models_pb2.RollBackLabelResponse)
 

@@ -19,6 +19,10 @@ class RegistryRpcs(Bounded, gateway_service_pb2_grpc.GatewayServiceServicer):
         self._must_fit(request)
         return await self._gateway.registry.move_label(request)
 
+    async def OverrideLabel(self, request: models_pb2.OverrideLabelRequest, _: Context) -> models_pb2.OverrideLabelResponse:
+        self._must_fit(request)
+        return await self._gateway.registry.override_label(request)
+
     async def RollBackLabel(self, request: models_pb2.RollBackLabelRequest, _: Context) -> models_pb2.RollBackLabelResponse:
         self._must_fit(request)
         return await self._gateway.registry.roll_back_label(request)

@@ -22,13 +22,14 @@ from plimsoll_runtime.context import current_caller
 
 from plimsoll_gateway.service.gateway import Gateway
 from plimsoll_gateway.service.identity import Identity
+from plimsoll_gateway.transport.audit_rpcs import AuditRpcs
 from plimsoll_gateway.transport.key_rpcs import Context, KeyRpcs
 from plimsoll_gateway.transport.learning_rpcs import LearningRpcs
 from plimsoll_gateway.transport.registry_rpcs import RegistryRpcs
 from plimsoll_gateway.transport.tool_rpcs import ToolRpcs
 
 
-class GatewayServicer(KeyRpcs, LearningRpcs, RegistryRpcs, ToolRpcs):
+class GatewayServicer(AuditRpcs, KeyRpcs, LearningRpcs, RegistryRpcs, ToolRpcs):
     """Each method hands its request on, with who asks where the door has to vouch for it; both were settled by the transport."""
 
     def __init__(self, gateway: Gateway, identity: Identity, *, request_bytes: int) -> None:

@@ -5,6 +5,7 @@ import warnings
 
 from plimsoll.gateway.v1 import agents_pb2 as plimsoll_dot_gateway_dot_v1_dot_agents__pb2
 from plimsoll.gateway.v1 import approvals_pb2 as plimsoll_dot_gateway_dot_v1_dot_approvals__pb2
+from plimsoll.gateway.v1 import audit_pb2 as plimsoll_dot_gateway_dot_v1_dot_audit__pb2
 from plimsoll.gateway.v1 import control_pb2 as plimsoll_dot_gateway_dot_v1_dot_control__pb2
 from plimsoll.gateway.v1 import feedback_pb2 as plimsoll_dot_gateway_dot_v1_dot_feedback__pb2
 from plimsoll.gateway.v1 import keys_pb2 as plimsoll_dot_gateway_dot_v1_dot_keys__pb2
@@ -253,6 +254,11 @@ class GatewayServiceStub:
                 '/plimsoll.gateway.v1.GatewayService/MoveLabel',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.FromString,
+                _registered_method=True)
+        self.OverrideLabel = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/OverrideLabel',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelResponse.FromString,
                 _registered_method=True)
         self.RollBackLabel = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/RollBackLabel',
@@ -564,6 +570,16 @@ class GatewayServiceStub:
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.SerializeToString,
                 response_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/ListAuditEntries',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/plimsoll.gateway.v1.GatewayService/VerifyAudit',
+                request_serializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/plimsoll.gateway.v1.GatewayService/GetUsage',
                 request_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.GetUsageRequest.SerializeToString,
@@ -858,6 +874,13 @@ class GatewayServiceServicer:
 
     def MoveLabel(self, request, context):
         """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OverrideLabel(self, request, context):
+        """Points a protected label at a version without a report. Who did so, and why, is recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1297,6 +1320,20 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEntries(self, request, context):
+        """Lists what people did, and what was denied, as the audit logs of the services have it, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Recomputes the chains of the audit logs, and tells where one is not as it was written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """Counts requests by key and day, and tells what budgets of model calls consumed.
         """
@@ -1511,6 +1548,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.MoveLabel,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.SerializeToString,
+            ),
+            'OverrideLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.OverrideLabel,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelResponse.SerializeToString,
             ),
             'RollBackLabel': grpc.unary_unary_rpc_method_handler(
                     servicer.RollBackLabel,
@@ -1821,6 +1863,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListKeyEvents,
                     request_deserializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.FromString,
                     response_serializer=plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -2936,6 +2988,33 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/MoveLabel',
             plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_models__pb2.MoveLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OverrideLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/OverrideLabel',
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_models__pb2.OverrideLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -4610,6 +4689,60 @@ class GatewayService:
             '/plimsoll.gateway.v1.GatewayService/ListKeyEvents',
             plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsRequest.SerializeToString,
             plimsoll_dot_gateway_dot_v1_dot_keys__pb2.ListKeyEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/ListAuditEntries',
+            plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plimsoll.gateway.v1.GatewayService/VerifyAudit',
+            plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditRequest.SerializeToString,
+            plimsoll_dot_gateway_dot_v1_dot_audit__pb2.VerifyAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from plimsoll.gateway.v1 import agents_pb2 as _agents_pb2
 from plimsoll.gateway.v1 import approvals_pb2 as _approvals_pb2
+from plimsoll.gateway.v1 import audit_pb2 as _audit_pb2
 from plimsoll.gateway.v1 import control_pb2 as _control_pb2
 from plimsoll.gateway.v1 import feedback_pb2 as _feedback_pb2
 from plimsoll.gateway.v1 import keys_pb2 as _keys_pb2
@@ -131,6 +132,8 @@ class GatewayServiceStub:
     """Lists what the registry holds: the newest version of each name, or all versions of one."""
     MoveLabel: _grpc.UnaryUnaryMultiCallable[_models_pb2.MoveLabelRequest, _models_pb2.MoveLabelResponse]
     """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+    OverrideLabel: _grpc.UnaryUnaryMultiCallable[_models_pb2.OverrideLabelRequest, _models_pb2.OverrideLabelResponse]
+    """Points a protected label at a version without a report. Who did so, and why, is recorded."""
     RollBackLabel: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollBackLabelRequest, _models_pb2.RollBackLabelResponse]
     """Points a label back at the version that it had pointed at before."""
     ListLabelMoves: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListLabelMovesRequest, _models_pb2.ListLabelMovesResponse]
@@ -255,6 +258,10 @@ class GatewayServiceStub:
     """Takes an API key back; it is refused everywhere within five seconds."""
     ListKeyEvents: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeyEventsRequest, _keys_pb2.ListKeyEventsResponse]
     """Lists what was done with API keys, and by whom, newest first."""
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]
+    """Lists what people did, and what was denied, as the audit logs of the services have it, newest first."""
+    VerifyAudit: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditRequest, _audit_pb2.VerifyAuditResponse]
+    """Recomputes the chains of the audit logs, and tells where one is not as it was written."""
     GetUsage: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetUsageRequest, _keys_pb2.GetUsageResponse]
     """Counts requests by key and day, and tells what budgets of model calls consumed."""
 
@@ -347,6 +354,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Lists what the registry holds: the newest version of each name, or all versions of one."""
     MoveLabel: _aio.UnaryUnaryMultiCallable[_models_pb2.MoveLabelRequest, _models_pb2.MoveLabelResponse]  # type: ignore[assignment]
     """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+    OverrideLabel: _aio.UnaryUnaryMultiCallable[_models_pb2.OverrideLabelRequest, _models_pb2.OverrideLabelResponse]  # type: ignore[assignment]
+    """Points a protected label at a version without a report. Who did so, and why, is recorded."""
     RollBackLabel: _aio.UnaryUnaryMultiCallable[_models_pb2.RollBackLabelRequest, _models_pb2.RollBackLabelResponse]  # type: ignore[assignment]
     """Points a label back at the version that it had pointed at before."""
     ListLabelMoves: _aio.UnaryUnaryMultiCallable[_models_pb2.ListLabelMovesRequest, _models_pb2.ListLabelMovesResponse]  # type: ignore[assignment]
@@ -471,6 +480,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Takes an API key back; it is refused everywhere within five seconds."""
     ListKeyEvents: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeyEventsRequest, _keys_pb2.ListKeyEventsResponse]  # type: ignore[assignment]
     """Lists what was done with API keys, and by whom, newest first."""
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """Lists what people did, and what was denied, as the audit logs of the services have it, newest first."""
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditRequest, _audit_pb2.VerifyAuditResponse]  # type: ignore[assignment]
+    """Recomputes the chains of the audit logs, and tells where one is not as it was written."""
     GetUsage: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetUsageRequest, _keys_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Counts requests by key and day, and tells what budgets of model calls consumed."""
 
@@ -806,6 +819,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.MoveLabelResponse, _abc.Awaitable[_models_pb2.MoveLabelResponse]]:
         """Points a label at a version; a protected label only moves with the report of a passed evaluation of exactly these two versions."""
+
+    @_abc_1.abstractmethod
+    def OverrideLabel(
+        self,
+        request: _models_pb2.OverrideLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.OverrideLabelResponse, _abc.Awaitable[_models_pb2.OverrideLabelResponse]]:
+        """Points a protected label at a version without a report. Who did so, and why, is recorded."""
 
     @_abc_1.abstractmethod
     def RollBackLabel(
@@ -1302,6 +1323,22 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.ListKeyEventsResponse, _abc.Awaitable[_keys_pb2.ListKeyEventsResponse]]:
         """Lists what was done with API keys, and by whom, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _audit_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_pb2.ListAuditEntriesResponse]]:
+        """Lists what people did, and what was denied, as the audit logs of the services have it, newest first."""
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _audit_pb2.VerifyAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.VerifyAuditResponse, _abc.Awaitable[_audit_pb2.VerifyAuditResponse]]:
+        """Recomputes the chains of the audit logs, and tells where one is not as it was written."""
 
     @_abc_1.abstractmethod
     def GetUsage(

@@ -229,7 +229,7 @@ class AnnotateRequest(_message.Message):
         """Not heard any more: who annotates is whoever asks, by the key that was shown."""
 
     discard: _builtins.bool
-    """The item is of no use: it is dropped."""
+    """The item is no example: it is dropped when as many say so as must agree on an answer."""
     @_builtins.property
     def expected(self) -> _json_pb2.JsonValue:
         """What would have been right."""

@@ -297,6 +297,59 @@ class MoveLabelResponse(_message.Message):
 Global___MoveLabelResponse: _TypeAlias = MoveLabelResponse  # noqa: Y015
 
 @_typing.final
+class OverrideLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    reason: _builtins.str
+    """Why, for those who read the record."""
+    @_builtins.property
+    def target(self) -> _registry_pb2.EntryReference:
+        """The version to point at, by number or digest."""
+
+    def __init__(
+        self,
+        *,
+        target: _registry_pb2.EntryReference | None = ...,
+        label: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideLabelRequest: _TypeAlias = OverrideLabelRequest  # noqa: Y015
+
+@_typing.final
+class OverrideLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVE_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.bool
+    """False when the label was there already."""
+    @_builtins.property
+    def move(self) -> _registry_pb2.LabelMove: ...
+    def __init__(
+        self,
+        *,
+        move: _registry_pb2.LabelMove | None = ...,
+        moved: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideLabelResponse: _TypeAlias = OverrideLabelResponse  # noqa: Y015
+
+@_typing.final
 class RollBackLabelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
