@@ -19,15 +19,18 @@ from plimsoll_model_router.domain.reports import Report
 from plimsoll_model_router.errors import (
     LabelMoved,
     ProviderError,
+    Remedy,
     ReportUnverified,
     RequestKeyReused,
     UnknownCall,
     UnknownEntry,
     UnknownPrompt,
 )
+from plimsoll_model_router.failover.inquiry import failed
 from plimsoll_model_router.transport.codec import body_of
 from plimsoll_runtime.breaker import Open, Verdict
 from plimsoll_runtime.clock import Clock
+from plimsoll_runtime.failures import Category
 from plimsoll_runtime.guard import Decision, Entered
 from plimsoll_runtime.guard import Upstream as Guarded
 from plimsoll_runtime.limiter import Limited, LocalLimiter
@@ -42,7 +45,7 @@ class FakeUpstream:
     def __init__(self, **steps: Sequence[Step]) -> None:
         self._steps = {model: list(listed) for model, listed in steps.items()}
         self.asked: list[Ask] = []
-        self.silent: set[str] = set()  # models that never say a word
+        self.silent: set[str] = set()  # models that never say a word, until their time is over
         self.given_up: list[str] = []  # models whose answer somebody stopped waiting for
 
     def models_asked(self) -> list[str]:
@@ -54,7 +57,8 @@ class FakeUpstream:
         finished = False
         try:
             if model in self.silent:
-                await asyncio.Event().wait()
+                await asyncio.sleep(ask.timers.total_s)
+                raise failed(Category.TIMEOUT, "TOO_SLOW", "said nothing", ask.endpoint.full_name, Remedy.NEXT_PROVIDER)
             steps = self._steps[model]
             step = steps.pop(0) if len(steps) > 1 else steps[0]
             if isinstance(step, ProviderError):

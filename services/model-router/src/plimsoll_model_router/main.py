@@ -177,4 +177,5 @@ def _rpcs(verbs: Verbs) -> RpcService:
 
 def main() -> None:
     gc.set_threshold(*_COLLECT)
+    gc.freeze()  # what was imported stays: a full collection that looked at it would hold up every stream for tens of milliseconds
     run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, SCHEMA, MIGRATIONS))

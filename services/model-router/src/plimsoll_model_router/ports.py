@@ -18,7 +18,8 @@ from plimsoll_model_router.domain.reports import Report
 
 
 class Upstream(Protocol):
-    """One try at one endpoint, in its dialect. It never retries, never changes the endpoint, never waits for a limit."""
+    """One try at one endpoint, in its dialect. It keeps to the ask's timers, never retries, never changes the endpoint, never waits for
+    a limit."""
 
     def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
         """Deltas as they come, none when the ask is not streaming, and last the one Finished.

@@ -1,10 +1,10 @@
 """One attempt: let through by breaker and limits, covered by the purse, asked, checked, and counted whatever becomes of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from plimsoll_runtime.breaker import BreakerPolicy, Open, Verdict
 from plimsoll_runtime.clock import Clock
@@ -27,7 +27,6 @@ from plimsoll_model_router.failover.credentials import CredentialLimits
 from plimsoll_model_router.failover.inquiry import Course, Delivery, Inquiry, attempt_of, failed
 from plimsoll_model_router.ports import Gate, Upstream
 
-T = TypeVar("T")
 Ending: TypeAlias = tuple[Reply, JsonValue]
 NO_LIMITS = CredentialLimits()
 _BROKEN = frozenset({Category.UPSTREAM_UNAVAILABLE, Category.TIMEOUT})
@@ -83,11 +82,11 @@ class Attempts:
         try:
             question = await self._afforded(one, inquiry, course)
             entered = await self._enter(one, question, inquiry)
-            ask, ends_at = self._ask(one, question, inquiry, course)
+            ask = self._ask(one, question, inquiry, course)
             reply: Reply | None = None
             async with aclosing(self._upstreams[ask.endpoint.dialect].ask(ask)) as pieces:
                 while reply is None:
-                    piece = await self._before(ends_at, anext(pieces, None), one.where)
+                    piece = await anext(pieces, None)
                     if piece is None:
                         raise failed(Category.MODEL_MALFORMED, "ANSWER_CUT", "ended without its end", one.where, Remedy.RETRY)
                     if isinstance(piece, Finished):
@@ -144,30 +143,21 @@ class Attempts:
                 what = f"was not asked: {name} per minute are used up"
                 raise failed(Category.RATE_LIMITED, "LIMIT_REACHED", what, one.where, Remedy.RETRY, retry_after_s=seconds)
 
-    def _ask(self, one: Try, question: Question, inquiry: Inquiry, course: Course) -> tuple[Ask, float]:
-        """What the upstream is asked, and until when."""
+    def _ask(self, one: Try, question: Question, inquiry: Inquiry, course: Course) -> Ask:
+        """What the upstream is asked, with the time that it has."""
         can_stream = Feature.STREAMING in one.candidate.model.features
         # Silence is noticed in streams only: while somebody else could answer, also those who want the whole are asked for one.
         streaming = inquiry.delivery is not Delivery.WHOLE or (can_stream and not one.last)
         timers, left = one.candidate.waits(self._timers), course.ends_at - self._clock.monotonic()
         if not can_stream and not one.last:
             left *= 1 - _FOR_OTHERS
-        ask = Ask(
+        return Ask(
             question=question,
             endpoint=one.candidate.model.endpoint(one.candidate.ask_for),
             credential=one.credential,
             timers=timers if left >= timers.total_s else replace(timers, total_s=max(0.001, left)),
             streaming=streaming,
         )
-        return ask, self._clock.monotonic() + min(left, timers.total_s)
-
-    async def _before(self, ends_at: float, step: Awaitable[T], where: str) -> T:
-        """The upstream keeps to its own timers; this holds where it does not."""
-        try:
-            async with asyncio.timeout(max(0.0, ends_at - self._clock.monotonic())):
-                return await step
-        except TimeoutError as error:
-            raise failed(Category.TIMEOUT, "TOO_SLOW", "did not finish in the time that was left", where, Remedy.NEXT_PROVIDER) from error
 
     async def _judge(self, one: Try, entered: Entered | None, error: ProviderError, seconds: float, *, counts: bool) -> None:
         """What a failure says about the upstream: silence and breakage count, a no to the question does not."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _EVENT_CAP = 8 * 1024 * 1024
+_MARK = b"\xef\xbb\xbf"  # allowed at the very beginning
 
 
 class EventTooLarge(Exception):
@@ -35,30 +36,30 @@ class SseParser:
         if b"\n" not in piece and b"\r" not in piece and not (self._rest and self._rest[-1].endswith(b"\r")):
             self._rest.append(piece)
             return []
-        lines = b"".join((*self._rest, piece)).replace(b"\r\n", b"\n").split(b"\n")
-        held = lines.pop()  # not ended yet; may end in a \r whose \n is still to come
-        if b"\r" in held[:-1]:
-            *more, held = held.split(b"\r")
-            lines += more
-        self._rest, self._held = [held], len(held)
-        return [event for line in lines for event in self._lines(line)]
-
-    def _lines(self, line: bytes) -> list[SseEvent]:
-        found = [self._line(part) for part in line.split(b"\r")] if b"\r" in line else [self._line(line)]
-        return [event for event in found if event is not None]
-
-    def _line(self, raw: bytes) -> SseEvent | None:
-        line = raw.decode(errors="replace")
+        told = b"".join((*self._rest, piece))
         if not self._started:
-            line, self._started = line.removeprefix("\ufeff"), True  # a byte order mark is allowed at the very beginning
+            told, self._started = told.removeprefix(_MARK), True
+        *lines, held = _with_one_ending(told).split(b"\n")
+        self._rest, self._held = [held], len(held)
+        return [event for line in lines if (event := self._line(line)) is not None]
+
+    def _line(self, line: bytes) -> SseEvent | None:
+        """The event that the line completes."""
         if not line:
             event = SseEvent(name=self._name, data="\n".join(self._data)) if self._data else None
             self._name, self._data = "", []
             return event
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            self._name = value
-        elif field == "data":
-            self._data.append(value)
+        field, _, value = line.decode(errors="replace").partition(":")
+        if field == "data":
+            self._data.append(value.removeprefix(" "))
+        elif field == "event":
+            self._name = value.removeprefix(" ")
         return None
+
+
+def _with_one_ending(told: bytes) -> bytes:
+    """Lines may end in three ways. A last \\r stays: its \\n may be still to come."""
+    if b"\r" not in told:
+        return told
+    last = b"\r" if told.endswith(b"\r") else b""
+    return told.removesuffix(last).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
