@@ -63,8 +63,10 @@ class Model:
         """The name to ask it by, when it answers to `name`, with or without its provider in front."""
         if self.entry and name == self.entry:
             return self.name
-        names = {self.name, *self.variants}
-        return next((one for one in (name, name.removeprefix(f"{self.provider}/")) if one in names), None)
+        for one in (name, name.removeprefix(f"{self.provider}/")):
+            if one == self.name or one in self.variants:
+                return one
+        return None
 
     def endpoint(self, ask_for: str) -> Endpoint:
         """Where it is asked."""

@@ -82,47 +82,41 @@ class Failover:
         self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course
     ) -> AsyncGenerator[Progress | Answer, None]:
         """Tries at one candidate until it answered, or another one should be asked. The next one may be asked beside it, as a hedge."""
+        streaming = inquiry.delivery is not Delivery.WHOLE
         while stand.made < stand.tries:
             stand.made += 1
-            one = self._next_try(stand, inquiry, course)
-            if isinstance(one, ProviderError):
-                course.end(course.begin(), attempt_of(stand.candidate, "", 0.0, one.usage, one.failure), stand.candidate)
-                error, used = one, NO_CREDENTIAL
-            else:
-                racer = Racer(one=one, steps=self._attempts.make(one, inquiry, course))
-                if inquiry.hedge_after_s and next_one is not None and stand.made == 1:
-                    racer = await self._raced(racer, next_one, inquiry, course)
-                    stand.candidate = racer.one.candidate
-                found: ProviderError | None = None
-                async with aclosing(self._told(racer, inquiry, course)) as steps:
+            used = NO_CREDENTIAL
+            try:
+                racer = await self._started(stand, next_one, inquiry, course)
+                one, used = racer.one, racer.one.credential
+                if streaming:
+                    yield _began(one)
+                async with aclosing(racer.all()) as steps:
                     async for step in steps:
-                        if isinstance(step, ProviderError):
-                            found = step
-                        else:
-                            yield step
-                if found is None:
-                    return
-                error, used = found, racer.one.credential
-                self._credentials.note(stand.candidate.model.provider, used, error)
+                        if isinstance(step, tuple):
+                            yield _answer(inquiry, one.candidate, step, course)
+                        elif streaming:
+                            course.spoken = True
+                            yield Progress(attempt=one.number, delta=step)
+                return
+            except ProviderError as broken:
+                error = broken
+            self._credentials.note(stand.candidate.model.provider, used, error)
             course.note(error, stand.candidate, refusal_moves_on=inquiry.refusal_moves_on)
             if self._is_over(course, inquiry) or not await self._again(stand, used, error, course):
                 return
 
-    async def _told(self, racer: Racer, inquiry: Inquiry, course: Course) -> AsyncGenerator[Progress | Answer | ProviderError, None]:
-        """What one attempt says, as the caller hears it; last an answer, or the error."""
-        one, streaming = racer.one, inquiry.delivery is not Delivery.WHOLE
-        if streaming:
-            yield Progress(attempt=one.number, delta=Began(provider=one.candidate.model.provider, model=one.candidate.ask_for))
-        try:
-            async with aclosing(racer.all()) as steps:
-                async for step in steps:
-                    if isinstance(step, tuple):
-                        yield _answer(inquiry, one.candidate, step, course)
-                    elif streaming:
-                        course.spoken = True
-                        yield Progress(attempt=one.number, delta=step)
-        except ProviderError as error:
-            yield error
+    async def _started(self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course) -> Racer:
+        """The next attempt, after the race with its hedge where there is one. Raises ProviderError when no credential may be used."""
+        one = self._next_try(stand, inquiry, course)
+        if isinstance(one, ProviderError):
+            course.end(course.begin(), attempt_of(stand.candidate, "", 0.0, one.usage, one.failure), stand.candidate)
+            raise one
+        racer = Racer(one=one, steps=self._attempts.make(one, inquiry, course))
+        if inquiry.hedge_after_s and next_one is not None and stand.made == 1:
+            racer = await self._raced(racer, next_one, inquiry, course)
+            stand.candidate = racer.one.candidate
+        return racer
 
     async def _raced(self, first: Racer, hedge: Candidate, inquiry: Inquiry, course: Course) -> Racer:
         """Whoever speaks first."""
@@ -197,6 +191,10 @@ class Failover:
         """The caller's time, less a little, so that the caller hears of a failure before its own deadline passes."""
         left = remaining_s()
         return self._cap_s if left is None else min(self._cap_s, left - min(0.5, 0.05 * left))
+
+
+def _began(one: Try) -> Progress:
+    return Progress(attempt=one.number, delta=Began(provider=one.candidate.model.provider, model=one.candidate.ask_for))
 
 
 def _answer(inquiry: Inquiry, candidate: Candidate, ending: Ending, course: Course) -> Answer:
