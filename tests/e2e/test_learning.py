@@ -18,7 +18,7 @@ from plimsoll_testkit.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.xdist_group("mesh")]
 
-_SEEN_S = 30.0
+_SEEN_S = 60.0
 PROMPT = "canary-say"
 _CALLS = {"OPERATION_KIND_TOOL_CALL": 4, "OPERATION_KIND_MODEL_CALL": 1}  # of a run of canary
 
@@ -105,6 +105,9 @@ async def test_what_a_dataset_holds_and_how_a_prompt_improves_through_both_doors
         return [item for item in told.get("items", []) if item["runId"] == run_id]
 
     [item] = await eventually(claimed, within_s=_SEEN_S)
+    for _ in range(2):  # one key discards nothing alone where two must agree
+        discarded = await cli(door.data, "dataset", "annotate", item["itemId"], "--discard", "--json")
+        assert json.loads(discarded.out)["state"] == "pending", discarded.err
     for name in ("ann", "bob", "cy"):  # one key, three names
         said = await send(http, "POST", f"/v1/annotations/{item['itemId']}:annotate", {"annotator": name, "expected": "right"})
         assert said["state"] == "ANNOTATION_STATE_PENDING"
@@ -147,6 +150,40 @@ async def test_a_label_moves_by_digest_and_goes_back_and_is_told_of(http: aiohtt
     back = await cli(door.data, "prompts", "rollback", name, "--label", "trial", "--reason", "worse", "--json")
     assert json.loads(back.out)["grounds"] == "rollback"
     assert (await get(http, f"/v1/prompts/{name}?label=trial"))["prompt"]["digest"] == digests[0]
-    [last, *_] = (await get(http, f"/v1/labels:moves?kind=ENTRY_KIND_PROMPT&name={name}"))["moves"]
-    assert (last["label"], last["reason"]) == ("trial", "worse")
+    silent = await cli(door.data, "prompts", "override", name, "--to", digests[1], "--label", "trial", "--reason", " ")
+    assert silent.code == 2, silent.err
+    forced = await cli(door.data, "prompts", "override", name, "--to", digests[1], "--label", "trial", "--reason", "insults", "--json")
+    assert json.loads(forced.out)["move"]["grounds"] == "override", forced.err
+    last, before, *_ = (await get(http, f"/v1/labels:moves?kind=ENTRY_KIND_PROMPT&name={name}"))["moves"]
+    assert [(one["label"], one["reason"]) for one in (last, before)] == [("trial", "insults"), ("trial", "worse")]
     assert last["movedBy"].endswith(")"), "the key that was shown"
+    told = json.loads(
+        (await cli(door.data, "audit-log", "--action", "label.overridden", "--subject", f"prompt:{name}@trial", "--json")).out
+    )
+    assert [(one["service"], one["actor"], one["details"]["reason"]) for one in told] == [("model-router", last["movedBy"], "insults")]
+
+
+async def test_the_audit_logs_of_all_services_are_one_list_of_the_tenant_and_intact(
+    http: aiohttp.ClientSession, stranger: aiohttp.ClientSession, door: Door, tmp_path: Path
+) -> None:
+    put = await cli(door.data, "dataset", "put", "told-of", "--prompt", PROMPT, "--rule", "correction", "--json")
+    assert put.code == 0, put.err
+    exported = await cli(door.data, "dataset", "export", "told-of", "--out", str(tmp_path / "tune.jsonl"))
+    assert exported.code == 0, exported.err
+    listed = await cli(door.data, "audit-log", "--subject", "dataset:told-of", "--json")
+    told = json.loads(listed.out)
+    assert [(one["service"], one["action"]) for one in told] == [("feedback", "dataset.exported"), ("feedback", "dataset.put")]
+    assert told[0]["details"]["lines"] == 0
+    by_rest = (await get(http, "/v1/audit-log?pageSize=1000"))["entries"]
+    assert "AUDITED_SERVICE_FEEDBACK" in {one["service"] for one in by_rest}
+    strange = (await get(stranger, "/v1/audit-log?subject=dataset:told-of"))["entries"]
+    assert strange == []
+    verified = await cli(door.data, "audit-log", "--verify", "--json")
+    assert (verified.code, {one["service"]: one["intact"] for one in json.loads(verified.out)}) == (
+        0,
+        {"gateway": True, "tool-dispatcher": True, "model-router": True, "feedback": True},
+    )
+    known = f"{told[0]['seq']}:{told[0]['hash']}"
+    for noted, code in ((known, 0), (f"{told[0]['seq']}:{'0' * 64}", 1)):
+        said = await cli(door.data, "audit-log", "--verify", "--service", "feedback", "--known", noted)
+        assert said.code == code, said.out + said.err
