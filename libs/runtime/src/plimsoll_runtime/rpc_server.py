@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -197,7 +197,7 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         async def answer(request: Message, context: Context) -> None:
             async with self._call(method, context, _STREAMING_CAP_S), aclosing(behaviour(request, context)) as messages:
                 async for message in messages:
-                    await _write(context, message)
+                    await _told(context.write(message))
 
         return answer
 
@@ -249,21 +249,14 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         self._log.info("rpc.answered", {**fields, **ending})
 
 
-async def _write(context: Context, message: Message) -> None:
-    with _call_may_be_over():
-        await context.write(message)
-
-
 async def _abort(context: Context, error: PlimsollError) -> None:
-    with _call_may_be_over():
-        await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    await _told(context.abort_with_status(rpc_status.to_status(status_of(error))))
 
 
-@contextmanager
-def _call_may_be_over() -> Iterator[None]:
+async def _told(telling: Awaitable[None]) -> None:
     """The client may have left, or its time be up, and the cancellation still be on its way to us: no fault of the server."""
     try:
-        yield
+        await telling
     except grpc.aio.InternalError as error:
         raise asyncio.CancelledError from error
 
