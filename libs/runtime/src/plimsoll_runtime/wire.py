@@ -51,10 +51,11 @@ def timestamp_from_proto(message: Timestamp) -> datetime:
 
 
 def duration_to_proto(seconds: float) -> Duration:
-    nanos = round(seconds * 1e9)
-    sign = -1 if nanos < 0 else 1
-    whole, rest = divmod(abs(nanos), 1_000_000_000)
-    return Duration(seconds=sign * whole, nanos=sign * rest)
+    """In whole microseconds, as moments are: so a moment less a duration is the same wherever it is worked out."""
+    micros = round(seconds * 1e6)
+    sign = -1 if micros < 0 else 1
+    whole, rest = divmod(abs(micros), 1_000_000)
+    return Duration(seconds=sign * whole, nanos=sign * rest * 1000)
 
 
 def duration_from_proto(message: Duration) -> float:

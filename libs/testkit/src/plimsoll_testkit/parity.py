@@ -74,7 +74,7 @@ def _differing(expected: operation_pb2.Operation, row: operation_pb2.Operation) 
             found.append(f"{name} is {other!r}, not {one!r}")
     for name in ("start_time", "duration"):
         one, other = _microseconds(getattr(expected, name)), _microseconds(getattr(row, name))
-        if abs(one - other) > 1:  # both are rounded, each in its own way
+        if one != other:
             found.append(f"{name} is {other} µs, not {one} µs")
     if _plain(expected.usage) != _plain(row.usage):
         found.append("usage differs")
