@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for name in ("probe", "relay", "own_nats", "own_redis", "harbour", "guards"):
+for name in ("probe", "relay", "own_nats", "own_redis", "own_postgres", "harbour", "guards"):
     spec = importlib.util.spec_from_file_location(f"runtime_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None

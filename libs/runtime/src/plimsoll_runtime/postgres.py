@@ -69,7 +69,7 @@ async def open_pool(settings: PostgresSettings, schema: str, *, application: str
                 timeout=_ACQUIRE_CAP_S,
                 init=_speak_json,
                 connection_class=FaultyConnection if are_possible() else asyncpg.Connection,
-                reset=_as_it_is,
+                reset=_stay_with_a_primary,
                 server_settings={
                     "search_path": f"{schema},public",
                     "application_name": application,
@@ -177,11 +177,15 @@ async def _connected(pool: asyncpg.Pool) -> asyncpg.Pool:
         raise InvalidSettings("POSTGRES_DSN is not a URL that makes sense", remedy="escape @ : / ? # and % in the password") from None
 
 
-async def _as_it_is(_: asyncpg.Connection) -> None:
-    """Nothing to reset when a connection goes back: what our statements set, they set for their transaction only. Saves a round trip a use.
+async def _stay_with_a_primary(connection: asyncpg.Connection) -> None:
+    """Cut off from a server that only reads by now, as it said itself: another one took over, and a new connection finds it.
 
-    The two places that lock for a session cut the connection off when they cannot unlock it.
+    Nothing else is to be done when a connection goes back, which saves a round trip a use: what our statements set, they set for their
+    transaction only, and the two places that lock for a session cut the connection off when they cannot unlock it.
     """
+    said = connection.get_settings()
+    if "on" in (getattr(said, "in_hot_standby", ""), getattr(said, "default_transaction_read_only", "")):  # a proxy may leave them out
+        connection.terminate()
 
 
 async def unlock(connection: asyncpg.Connection, space: int, name: str) -> None:
