@@ -135,6 +135,8 @@ async def test_clocks_of_replicas_that_differ_change_nothing(redis_url: str) -> 
         assert isinstance(first, Open)
         assert isinstance(second, Open)
         assert abs(first.retry_after_s - second.retry_after_s) < 1
+        limited = [await world.replicas[number % 2].enter(LIMITED, f"limited_{number}") for number in range(4)]
+        assert [isinstance(one, Entered) for one in limited] == [True, True, True, False]
 
 
 async def test_a_redis_that_lost_everything_starts_anew(world: World, redis: Redis) -> None:

@@ -35,7 +35,7 @@ def document(description: str = "Does it", method: str = "post") -> bytes:
     paths["/redirect"] = {"get": {"operationId": "redirect", "parameters": parameters, "responses": answers}}
     later = [{"name": "retry-after", "in": "query", "schema": {"type": "string"}}]
     paths["/status/503/later"] = {method: {"operationId": "later", "parameters": later, "responses": answers}}
-    return orjson.dumps({"openapi": "3.1.0", "paths": paths})
+    return orjson.dumps({"openapi": "3.1.0", "servers": [{"url": "https://evil.test"}], "paths": paths})
 
 
 def declared(server: HostileHttp, where: str = "api.json", more: str = "") -> DeclaredApi:
@@ -77,7 +77,7 @@ async def called(api: HttpApi, server: HostileHttp, name: str, arguments: JsonOb
     )
 
 
-async def test_a_call_is_a_request_with_the_declared_credential(api: HttpApi, server: HostileHttp) -> None:
+async def test_t10_a_call_is_a_request_to_the_declared_server_with_the_declared_credential(api: HttpApi, server: HostileHttp) -> None:
     attempt = await called(api, server, "echo")
     assert isinstance(attempt, Answered)
     assert isinstance(attempt.result, dict)

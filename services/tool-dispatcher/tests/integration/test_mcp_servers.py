@@ -74,11 +74,11 @@ async def tools_in(mcp: McpServer, server: HostileMcp, more: str = "") -> dict[s
     return {tool.source.tool: tool for tool in tools if isinstance(tool.source, McpSource)}
 
 
-def invocation(timeout_s: float = 5.0) -> Invocation:
+def invocation(timeout_s: float = 30.0) -> Invocation:
     return Invocation(tenant="acme", call_key="key_1", arguments={"q": "x"}, timeout_s=timeout_s)
 
 
-async def called(mcp: McpServer, server: HostileMcp, name: str, timeout_s: float = 5.0) -> Attempt:
+async def called(mcp: McpServer, server: HostileMcp, name: str, timeout_s: float = 30.0) -> Attempt:
     return await mcp.execute((await tools_in(mcp, server))[name], invocation(timeout_s))
 
 
@@ -145,7 +145,10 @@ async def test_x12_t12_whatever_comes_instead_of_an_answer_is_told_for_what_it_i
 @pytest.mark.parametrize("name", ["hang", "hang_sse", "drip", "other_id"])
 async def test_x14_a_call_without_an_answer_ends_in_time_and_alone(mcp: McpServer, server: HostileMcp, name: str) -> None:
     beside = asyncio.get_running_loop().create_task(called(mcp, server, "fine"))
-    attempt = await called(mcp, server, name, 1.0)
+    for within_s in (1.0, 5.0, 25.0):  # a busy machine may need all of a second before the call is sent
+        attempt = await called(mcp, server, name, within_s)
+        if server.calls(name):
+            break
     assert isinstance(attempt, Stopped)
     assert (attempt.failure.category, attempt.mishap) == (Category.TIMEOUT, Mishap.LOST)
     assert await beside == Answered(result={"found": True})
@@ -154,8 +157,11 @@ async def test_x14_a_call_without_an_answer_ends_in_time_and_alone(mcp: McpServe
 
 @BOTH
 async def test_x13_a_tool_that_asks_for_more_and_more_is_asked_once(mcp: McpServer, server: HostileMcp) -> None:
+    """Revisions before the modern one know no such answer: to them it is none."""
+    legacy, modern = (Category.MALFORMED_RESULT, "ANSWER_UNFIT"), (Category.UPSTREAM_REJECTED, "INPUT_REQUIRED")
     attempt = await called(mcp, server, "asks")
     assert isinstance(attempt, Stopped)
+    assert (attempt.failure.category, attempt.failure.reason) == (legacy if server.revision == "legacy" else modern)
     assert attempt.mishap is None
     assert len(server.calls("asks")) == 1
 

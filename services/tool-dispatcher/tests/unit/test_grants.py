@@ -183,7 +183,7 @@ async def test_a05_a_grant_that_was_refused_is_announced(bench: Bench, risky: To
 async def test_a06_one_of_three_calls_is_approved_and_only_it_runs(bench: Bench, risky: Tool) -> None:
     calls = [call(f"key_{number}", arguments={"id": number}) for number in (1, 2, 3)]
     granted = await approved(bench, calls[1])
-    reports = [await bench.dispatch(replace(asked, grants=granted.grants)) for asked in calls]
+    reports = await asyncio.gather(*(bench.dispatch(replace(asked, grants=granted.grants)) for asked in calls))
     assert [isinstance(report.outcome, ApprovalRequired) for report in reports] == [True, False, True]
     assert [invocation.arguments["id"] for invocation in bench.executor.invocations] == [2]
 

@@ -43,10 +43,13 @@ def test_t01_a_schema_that_refers_outside_is_refused_with_the_place(ref: str, pl
 def test_t02_a_circle_of_references_works_as_deep_as_values_may_be() -> None:
     node: JsonObject = {"type": "object", "properties": {"left": {"$ref": "#/$defs/b"}, "n": {"type": "integer"}}}
     tree = schema({"type": "object", "$ref": "#/$defs/a", "$defs": {"a": node, "b": {"$ref": "#/$defs/a"}}})
-    value: JsonValue = {"n": "no"}
-    for _ in range(20):
-        value = {"left": value}
-    assert tree.problems(value, "arguments")
+
+    def nested(levels: int, n: JsonValue) -> JsonValue:
+        return {"left": nested(levels - 1, n)} if levels else {"n": n}
+
+    assert tree.problems(nested(20, 1), "arguments") == ()
+    assert [problem.field for problem in tree.problems(nested(20, "no"), "arguments")] == ["arguments" + ".left" * 20 + ".n"]
+    assert [problem.field for problem in tree.problems(nested(tree.max_nesting, 1), "arguments")] == ["arguments"]
 
 
 def test_t03_a_pattern_that_could_run_for_ever_does_not() -> None:

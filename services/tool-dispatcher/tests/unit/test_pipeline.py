@@ -217,11 +217,12 @@ async def test_x10_an_upstream_that_asks_for_a_long_pause_is_left_alone(bench: B
 
 
 async def test_x09_no_pause_outlasts_the_deadline_whatever_attempts_are_left(bench: Bench) -> None:
-    bench.offer(tool(attempts=10), away)
-    report = await bench.dispatch(call(), within_s=0.5)
-    assert max(bench.pauses) < 0.45
+    bench.offer(tool(attempts=10, timeout_s=60.0), ending(Category.RATE_LIMITED, Mishap.NOT_ACTED))  # neutral for the breaker
+    report = await bench.dispatch(call(), within_s=5.0)
+    assert max(bench.pauses) < 4.5
     assert report.attempts < 10
-    assert failed(report) == (Category.UPSTREAM_UNAVAILABLE, "MAINTENANCE")
+    assert all(invocation.timeout_s < 5.0 for invocation in bench.executor.invocations)  # the tool is told what is left
+    assert failed(report) == (Category.RATE_LIMITED, "SO")
 
 
 # --- fallbacks --------------------------------------------------------------------------------------------------------------------

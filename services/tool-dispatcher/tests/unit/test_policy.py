@@ -19,6 +19,7 @@ from tool_dispatcher_samples import rule, tool
 
 DEPLOYED = Path(__file__).parents[4] / "deploy" / "policies"
 LOW, HIGH = tool(), tool(risk=Risk.HIGH)
+NEVER_SEEMS_TO_END = "".join(f"[0,1,2,3,4,5,6,7,8,9].all(v{depth}, " for depth in range(9)) + "arguments.id > 0" + ")" * 9
 CALLER = {"service": "orchestrator", "tenant": "acme", "principal": "ada"}
 
 
@@ -69,6 +70,7 @@ def test_several_that_ask_ask_for_the_stricter_of_everything() -> None:
         "caller.nobody == 'x'",
         "[1,2,3].all(x, arguments.nothing[x] > 1)",
         "arguments.id.matches('a')",
+        NEVER_SEEMS_TO_END,
     ],
 )
 @pytest.mark.parametrize("verb", list(Verb))

@@ -69,11 +69,13 @@ async def test_an_offering_replaces_what_its_origin_offered_and_nothing_else(cat
     assert [one.name for one in catalogue.list(ACME)] == ["answer"]
 
 
-async def test_t08_a_name_belongs_to_who_had_it_first(catalogue: ToolCatalogue) -> None:
-    first, second = tool(description="First"), tool(description="Second")
+async def test_t08_a_name_belongs_to_who_had_it_first(catalogue: ToolCatalogue, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = tool(description="First"), tool(description="Second", origin="mcp:evil")
     await catalogue.offer(offering(first))
     await catalogue.offer(offering(second, origin="mcp:evil"))
     assert catalogue.find(ACME, "look_up") == first
+    [told] = {(record.getMessage(), record.fields["origin"], record.fields["taken_by"]) for record in caplog.records}  # type: ignore[attr-defined]
+    assert told == ("tools.name_taken", "mcp:evil", "file:shop")
     await catalogue.withdraw("file:shop")
     assert catalogue.find(ACME, "look_up") == second
 
