@@ -137,6 +137,7 @@ class Engine:
                 environment=list(beside.environment),
                 volumes=list(beside.mounts),
                 tmpfs=dict(beside.tmpfs),
+                **beside.options,
             )
         )
         try:
@@ -153,7 +154,10 @@ def said(container: Container) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """A container beside the mesh: what it runs, and what it is given. With a name it can be reached as `<project>-<name>`."""
+    """A container beside the mesh: what it runs, and what it is given. With a name it can be reached as `<project>-<name>`.
+
+    options  more that the engine takes, by its client's names
+    """
 
     image: str
     command: Sequence[str]
@@ -162,3 +166,4 @@ class Beside:
     mounts: Sequence[str] = ()
     environment: Sequence[str] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)

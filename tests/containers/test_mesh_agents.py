@@ -19,7 +19,7 @@ AGENTS = ROOT / "deploy" / "agents"
 
 async def asked(client: Client, run_id: str) -> Approval:
     """The question that a run waits for."""
-    found = await eventually(lambda: client.approvals.list(run_id=run_id), within_s=30)
+    found = await eventually(lambda: client.approvals.list(run_id=run_id))
     return found[0]
 
 
@@ -83,7 +83,7 @@ async def test_what_happened_is_kept_for_feedback(client: Client) -> None:
         trace = await client.feedback.operations(run_id=run.id, limit=100)
         return {"tool_call", "model_call", "run"} <= {operation.kind.value for operation in trace}
 
-    await eventually(is_told, within_s=30)
+    await eventually(is_told)
 
 
 async def test_without_a_key_the_door_stays_shut(http: aiohttp.ClientSession) -> None:

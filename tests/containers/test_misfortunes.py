@@ -7,17 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from container_mesh import ContainerMesh
+from container_mesh import SERVICES, ContainerMesh
 from docker.models.containers import Container
 from engine import Beside, said
 from fleets import ROOT
 from plimsoll_client.mesh import Mesh as Client
 from plimsoll_devstack.deployment import Addresses, write_deployment
 from plimsoll_testkit.waiting import eventually
-from under_load import under_way
+from under_load import RUNS, under_way
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.crash, pytest.mark.xdist_group("containers")]
 _SOON_S = 60.0
+_STREAM = "/data/jetstream/jetstream/mesh/streams/PLIMSOLL_ORCHESTRATOR"
 _IS_READY = ["python3", "-I", "-S", "/opt/ready.py"]
 _HOLDS_MEMORY = """
 import os, time
@@ -87,6 +88,62 @@ async def test_a_full_disk_is_told_and_with_room_again_the_service_starts(mesh: 
             assert exits(service, *_IS_READY) == 1
             assert exits(database, "rm", "/var/lib/postgresql/ballast") == 0
             await eventually(lambda: exits(service, *_IS_READY) == 0, within_s=_SOON_S)
+
+
+@asynccontextmanager
+async def small_nats(mesh: ContainerMesh) -> AsyncIterator[Container]:
+    """In place of the mesh's NATS one like it, on a volume of 64 MiB. Yields a container that holds the volume, whatever NATS does."""
+    engine, own = mesh.engine, mesh.engine.containers("nats")[0]
+    volume = engine.client.volumes.create(
+        f"{engine.project}_small", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=64m,mode=0777"}
+    )
+    image, mounts = mesh.wanted.variables["PLIMSOLL_NATS_IMAGE"], [f"{volume.name}:/data"]
+    files = [f"{mount['Source']}:{mount['Destination']}:ro" for mount in own.attrs["Mounts"] if mount["Destination"] != "/data"]
+    beside = Beside(
+        name="small-nats",
+        image=image,
+        command=[*own.attrs["Config"]["Entrypoint"], *own.attrs["Config"]["Cmd"]],
+        mounts=[*mounts, *files],
+        network=f"{engine.project}_outside",
+        options={"restart_policy": {"Name": "unless-stopped"}, "healthcheck": _checked(own)},
+    )
+    try:
+        async with engine.running(Beside(image=image, command=["sleep", "3600"], mounts=mounts)) as holder:
+            await engine.stop("nats", grace_s=30)
+            async with engine.running(beside) as small:
+                engine.client.networks.get(mesh.network).connect(small, aliases=["nats"])
+                yield holder
+    finally:
+        volume.remove(force=True)
+        await engine.start("nats")
+        await engine.healthy("nats", *SERVICES)
+
+
+def _checked(container: Container) -> dict[str, object]:
+    """The health check of a container, by the names of the engine's client."""
+    check = container.attrs["Config"]["Healthcheck"]
+    return {name.lower(): check[name] for name in ("Test", "Interval", "Timeout", "Retries")}
+
+
+async def test_while_the_disk_of_nats_is_full_runs_go_on_and_with_room_again_all_that_happened_is_told(
+    mesh: ContainerMesh, client: Client
+) -> None:
+    untold = "select count(*)::int as number from orchestrator.journal_outbox"
+    known = "select count(distinct run_id)::int as number from feedback.operations where kind = 'run' and agent = 'effects'"
+    async with small_nats(mesh) as disk:
+        await eventually(lambda: exits(disk, "test", "-d", _STREAM) == 0, within_s=_SOON_S)
+        before = await mesh.query("plimsoll", known)
+        assert exits(disk, "sh", "-c", "cat /dev/zero >/data/ballast") != 0
+        async with under_way(mesh, client, "no-room"):
+            await eventually(lambda: "is its disk full? Its own log tells" in mesh.engine.logs("worker"), within_s=_SOON_S)
+        assert await mesh.query("plimsoll", untold) != [{"number": 0}]
+        assert exits(disk, "rm", "/data/ballast") == 0
+
+        async def all_told() -> bool:
+            now = await mesh.query("plimsoll", known)
+            return int(str(now[0]["number"])) == int(str(before[0]["number"])) + RUNS
+
+        await eventually(all_told, within_s=_SOON_S)
 
 
 # --- memory ------------------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ async def test_sealed_thinking_goes_back_to_who_made_it_and_to_nobody_else(
     servers = (postgres_dsn, nats_url, redis_url)
     async with router(servers, upstream, THINKS[provider]) as channel:
         stub = rpc.ModelRouterServiceStub(channel)
-        await call(stub.RegisterPrompt, pb.RegisterPromptRequest(prompt=PROMPT, labels=["production"]), cap_s=10)
+        await call(stub.RegisterPrompt, pb.RegisterPromptRequest(prompt=PROMPT, labels=["production"]), cap_s=60)
         models = RemoteModels(channel)
         first = await models.generate(question(1, []), None)
         assert isinstance(first, Answer)
@@ -121,6 +121,6 @@ async def test_sealed_thinking_goes_back_to_who_made_it_and_to_nobody_else(
             for one in found.answers
         ]
         again.messages.add(role=message_pb2.ROLE_TOOL, parts=results)
-        answer = (await call(rpc.ModelRouterServiceStub(channel).Generate, pb.GenerateRequest(generation=again), cap_s=10)).answer
+        answer = (await call(rpc.ModelRouterServiceStub(channel).Generate, pb.GenerateRequest(generation=again), cap_s=60)).answer
         told = {(one.kind, one.subject) for one in answer.attempts[0].conversions}
         assert (message_pb2.CONVERSION_KIND_DROPPED, "reasoning") in told, told

@@ -12,7 +12,7 @@ from plimsoll_runtime.settings import NatsSettings, Secret
 STREAM = service_stream("harbour")
 ARRIVED = "plimsoll.v1.harbour.ship.arrived"
 CONSUMER = ConsumerSpec(stream=STREAM, durable="pilot", subjects=(ARRIVED,))
-SOON = 10.0
+SOON = 60.0
 
 
 @asynccontextmanager

@@ -107,14 +107,14 @@ def prompt(*labels: str, shown: int = 2) -> prompt_pb2.Prompt:
 
 async def registered(both: Both, told: prompt_pb2.Prompt, *labels: str) -> str:
     request = router_pb.RegisterPromptRequest(prompt=told, labels=labels)
-    return (await call(both.router.RegisterPrompt, request, cap_s=10)).prompt.digest
+    return (await call(both.router.RegisterPrompt, request, cap_s=60)).prompt.digest
 
 
 async def learned(both: Both, count: int = 36) -> None:
     """Questions are asked in production, selected and annotated."""
     rules = [dataset_pb2.SelectionRule(sample=1.0)]
     dataset = dataset_pb2.Dataset(name="sorting", prompt="sort", rules=rules)
-    await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=10)
+    await call(both.datasets.PutDataset, dataset_service_pb2.PutDatasetRequest(dataset=dataset), cap_s=60)
     for label, words in WORDS.items():
         for n in range(count):
             await asked(both, f"{words.format(n=n)} ({label}{n * 13})", f"run_{label}_{n}")
@@ -123,29 +123,29 @@ async def learned(both: Both, count: int = 36) -> None:
 
     async def all_there() -> bool:
         nonlocal selected
-        selected += (await call(both.datasets.SelectCandidates, select, cap_s=30)).selected
+        selected += (await call(both.datasets.SelectCandidates, select, cap_s=60)).selected
         return selected >= count * len(WORDS)
 
-    await eventually(all_there, within_s=30)
+    await eventually(all_there)
     claim = dataset_service_pb2.ClaimAnnotationsRequest(dataset="sorting", limit=100)
-    while items := (await call(both.datasets.ClaimAnnotations, claim, cap_s=10)).items:
+    while items := (await call(both.datasets.ClaimAnnotations, claim, cap_s=60)).items:
         for item in items:
             question = parse_json(item.input.text)
             assert isinstance(question, dict)
             label = next(label for label, words in WORDS.items() if str(question["question"]).startswith(words.split("{")[0]))
             said = dataset_service_pb2.AnnotateRequest(item_id=item.item_id, expected=json_pb2.JsonValue(text=dump_json(label)))
-            await call(both.datasets.Annotate, said, cap_s=10)
+            await call(both.datasets.Annotate, said, cap_s=60)
 
 
 async def evaluated(both: Both, start: evaluation_pb.StartEvaluationRequest) -> evaluation_pb.Evaluation:
-    return await finished(both, (await call(both.evaluations.StartEvaluation, start, cap_s=10)).evaluation.evaluation_id)
+    return await finished(both, (await call(both.evaluations.StartEvaluation, start, cap_s=60)).evaluation.evaluation_id)
 
 
 async def finished(both: Both, evaluation_id: str) -> evaluation_pb.Evaluation:
     request = evaluation_pb.GetEvaluationRequest(evaluation_id=evaluation_id)
 
     async def done() -> list[evaluation_pb.Evaluation]:
-        found = (await call(both.evaluations.GetEvaluation, request, cap_s=10)).evaluation
+        found = (await call(both.evaluations.GetEvaluation, request, cap_s=60)).evaluation
         assert found.state != evaluation_pb.EVALUATION_STATE_FAILED, found.problem
         return [found] if found.state == evaluation_pb.EVALUATION_STATE_DONE else []
 
@@ -168,7 +168,7 @@ async def move(
 ) -> bool:
     target = registry_pb2.EntryReference(kind=kind, name=name, digest=digest)
     request = router_pb.MoveLabelRequest(target=target, label=LABEL, report_digest=report)
-    moved: bool = (await call(both.router.MoveLabel, request, cap_s=10)).moved
+    moved: bool = (await call(both.router.MoveLabel, request, cap_s=60)).moved
     return moved
 
 
@@ -185,4 +185,4 @@ async def asked(both: Both, question: str, run_id: str) -> None:
         task="classification",
         work=work_pb2.WorkContext(run_id=run_id, step=1, node="sort", agent="desk"),
     )
-    await call(both.router.Generate, router_pb.GenerateRequest(generation=generation), cap_s=10)
+    await call(both.router.Generate, router_pb.GenerateRequest(generation=generation), cap_s=60)

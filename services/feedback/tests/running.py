@@ -113,4 +113,4 @@ async def _connect(app: App, stack: AsyncExitStack, client: TlsSettings) -> Stub
 async def settled(pool: asyncpg.Pool) -> None:
     """Until whatever was stored so far can be followed: transactions of other tests on the same server hold followers up as well."""
     stored = await pool.fetchval("select pg_current_xact_id()::text")
-    await eventually(lambda: pool.fetchval("select pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", stored), within_s=30)
+    await eventually(lambda: pool.fetchval("select pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", stored))

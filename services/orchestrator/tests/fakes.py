@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import asyncpg
+import msgspec
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
@@ -100,7 +102,23 @@ def needs_grant(tool: str, arguments: object, grants: tuple) -> Returned | Needs
 
 async def pending(bench: "Bench", run_id: str) -> ApprovalView:
     """The question that a run asks, once it does."""
-    [found] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10), within_s=10)
+    [found] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, run_id, "", 10))
+    return found
+
+
+async def comes(bench: "Bench", run_id: str, moment: datetime) -> None:
+    """It is `moment`: what is stored of a run that nobody holds is moved so far, because no test can say when it gets where."""
+    now = await bench.pool.fetchval("select now()")
+    words = [str(msgspec.to_builtins(one)) for one in (moment, now)]
+    async with bench.pool.acquire() as connection, connection.transaction():
+        for column in ("journal set entry = replace(entry, $2, $3)", "snapshots set body = replace(body, $2, $3)"):
+            await connection.execute(f"update {column} where run_id = $1", run_id, *words)
+        await connection.execute("update runs set wake_at = wake_at - $2::interval where run_id = $1", run_id, moment - now)
+
+
+async def rests(bench: "Bench", run_id: str) -> bool:
+    """Nobody holds the run, and it is looked at later."""
+    found: bool = await bench.pool.fetchval("select worker is null and wake_at > now() from runs where run_id = $1", run_id)
     return found
 
 
@@ -136,6 +154,7 @@ class FakeTools:
         default=lambda tool, arguments, grants: Returned(result=arguments)
     )
     executed: list[tuple[str, str, JsonObject]] = field(default_factory=list)
+    taken: dict[str, JsonObject] = field(default_factory=dict)
     recorded: dict[str, ToolOutcome] = field(default_factory=dict)
     gate: asyncio.Event | None = None
     lose_answers: int = 0
@@ -154,7 +173,7 @@ class FakeTools:
         return True
 
     async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
-        if any(key == call_key and other != arguments for key, _, other in self.asked):
+        if self.taken.get(call_key, arguments) != arguments:
             raise CallKeyTaken
         self.asked.append((call_key, tool, arguments))
         if self.gate is not None:
@@ -162,6 +181,8 @@ class FakeTools:
         if call_key not in self.recorded:
             self.granted = list(grants)
             outcome = self.reply(tool, arguments, grants)
+            if not isinstance(outcome, NeedsApproval):  # only a call that is let through takes its key
+                self.taken[call_key] = arguments
             if not isinstance(outcome, Returned):
                 return outcome
             if any(grant.grant_id in self.revoked for grant in grants):
@@ -326,7 +347,7 @@ class Bench:
             finally:
                 stop.set()
 
-    async def ended(self, run_id: str, within_s: float = 15.0) -> RunView:
+    async def ended(self, run_id: str, within_s: float = 60.0) -> RunView:
         """The run, once it is final."""
         async with asyncio.timeout(within_s):
             async for _ in self.following.follow_run(TENANT, run_id, 0):

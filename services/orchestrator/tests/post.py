@@ -59,9 +59,16 @@ class Post:
         [delivery] = await self.deliveries()
         return delivery
 
-    async def waits_s(self) -> float:
-        """How long until the next try, on the database's clock."""
-        return await self.bench.pool.fetchval("select extract(epoch from next_at - now())::float from webhook_deliveries")
+    async def pauses_s(self, courier: Courier | None = None) -> tuple[float, float]:
+        """Deliver what is due, once, and tell how long after that the next try is, at least and at most: the moment lies in between."""
+        begun = await self.bench.pool.fetchval("select now()")
+        await self.once(courier)
+        ended, due = await self.bench.pool.fetchrow("select now(), next_at from webhook_deliveries")
+        return (due - ended).total_seconds(), (due - begun).total_seconds()
+
+    async def put_off(self) -> None:
+        """The next try is in an hour, so that it is not due however long this test takes."""
+        await self.bench.pool.execute("update webhook_deliveries set next_at = next_at + interval '1 hour'")
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from plimsoll_runtime.tls import RenewedFiles
 from plimsoll_testkit import eventually
 from runtime_probe import asking, certificates, serving
 
-SOON = 5.0
+SOON = 60.0
 
 
 def renew(directory: Path, service: str) -> None:

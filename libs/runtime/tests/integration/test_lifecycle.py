@@ -17,7 +17,7 @@ from plimsoll_runtime.rpc_server import PeerCertificates, RpcServer
 from plimsoll_testkit import eventually
 from runtime_probe import Ask, asking, echo, probe_service, settings
 
-SOON = 5.0
+SOON = 60.0
 
 
 class Journal:

@@ -25,7 +25,7 @@ from plimsoll_testkit.waiting import eventually
 from runtime_relay import relaying
 
 SCHEMA = "harbour"
-SOON = 5.0
+SOON = 60.0
 
 
 def settings(dsn: str, *, pool_max: int = 4, statement_cap_s: float = 30.0) -> PostgresSettings:

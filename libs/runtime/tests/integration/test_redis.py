@@ -12,7 +12,7 @@ from plimsoll_runtime.settings import InvalidSettings, RedisSettings, Secret
 from redis.asyncio import Redis
 from runtime_relay import relaying
 
-SOON = 5.0
+SOON = 60.0
 
 
 @asynccontextmanager

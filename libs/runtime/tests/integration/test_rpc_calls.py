@@ -20,7 +20,7 @@ from plimsoll_runtime.settings import InvalidSettings, TlsSettings
 from plimsoll_testkit import eventually
 from runtime_probe import SERVICE, Asker, asking, certificates, probe_service, serving, settings
 
-SOON = 5.0
+SOON = 60.0
 
 
 async def who(_: bytes, __: object) -> bytes:

@@ -25,7 +25,7 @@ from runtime_probe import ASK, SERVICE, asking, serving
 STREAM = service_stream("harbour")
 ARRIVED = "plimsoll.v1.harbour.ship.arrived"
 CONSUMER = ConsumerSpec(stream=STREAM, durable="pilot", subjects=(ARRIVED,))
-SOON = 10.0
+SOON = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from plimsoll_runtime.errors import DeadlineExpired, Internal
 from plimsoll_runtime.ids import RandomIds
 from plimsoll_runtime.retry import Backoff, pause
 
-SOON = 5.0
+SOON = 60.0
 
 
 async def forever() -> None:

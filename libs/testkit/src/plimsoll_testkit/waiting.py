@@ -8,9 +8,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.01
+_PATIENCE_S = 60.0  # what comes true comes soon; a machine may stand still for seconds, though, and that is no failure
 
 
-async def eventually(predicate: Callable[[], T | Awaitable[T]], within_s: float = 5.0) -> T:
+async def eventually(predicate: Callable[[], T | Awaitable[T]], within_s: float = _PATIENCE_S) -> T:
     """Call `predicate` until it returns something true and return that; an AssertionError it raises counts as not yet."""
     last: object = None
     try:

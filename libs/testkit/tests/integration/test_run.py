@@ -50,8 +50,8 @@ class Run:
 
     async def left_nothing(self) -> None:
         """No directory, and no process that has it on its command line."""
-        await eventually(lambda: not self.directory.exists(), within_s=30)
-        await eventually(lambda: not _processes_of(self.directory), within_s=30)
+        await eventually(lambda: not self.directory.exists())
+        await eventually(lambda: not _processes_of(self.directory))
 
 
 def _processes_of(directory: Path) -> list[psutil.Process]:

@@ -41,7 +41,7 @@ async def process(environ: dict[str, str], log: Path) -> AsyncIterator[asyncio.s
 
 async def answers(both: Both) -> bool:
     try:
-        await call(both.evaluations.ListEvaluations, evaluation_pb.ListEvaluationsRequest(), cap_s=5)
+        await call(both.evaluations.ListEvaluations, evaluation_pb.ListEvaluationsRequest(), cap_s=60)
     except PlimsollError:
         return False
     return True
@@ -101,8 +101,8 @@ async def test_an_evaluation_goes_on_after_a_kill_and_finds_the_same(
             start = about(better)
             undisturbed = await evaluated(both, start)
             start.idempotency_key = "disturbed"
-            disturbed = (await call(both.evaluations.StartEvaluation, start, cap_s=10)).evaluation
-            await eventually(lambda: _answered(pool, disturbed.evaluation_id), within_s=30)
+            disturbed = (await call(both.evaluations.StartEvaluation, start, cap_s=60)).evaluation
+            await eventually(lambda: _answered(pool, disturbed.evaluation_id))
             first.kill()
             await first.wait()
         before = await _answered(pool, disturbed.evaluation_id)
@@ -131,4 +131,4 @@ async def _answered(pool: asyncpg.Pool, evaluation_id: str) -> int:
 
 async def _report(both: Both, digest: str) -> evaluation_pb.EvaluationReport:
     request = evaluation_pb.GetEvaluationReportRequest(digest=digest)
-    return (await call(both.evaluations.GetEvaluationReport, request, cap_s=10)).report
+    return (await call(both.evaluations.GetEvaluationReport, request, cap_s=60)).report

@@ -29,7 +29,7 @@ async def test_what_cannot_be_is_refused_by_name(feedback: RunningFeedback) -> N
         datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         evaluations, improvements = evaluation_rpc.EvaluationServiceStub(channel), improvement_rpc.ImprovementServiceStub(channel)
         with acting_for("acme", "ada"):
-            made = (await call(datasets.PutDataset, dataset(), cap_s=10)).dataset
+            made = (await call(datasets.PutDataset, dataset(), cap_s=60)).dataset
             assert (made.agreement, made.annotators, made.version) == (1, 2, 0)
             export = dataset_service_pb2.ExportDatasetRequest(dataset="sorting")
             rules = evaluation_pb.EvaluationRules(scorers=["vibes"])
@@ -51,9 +51,9 @@ async def test_what_cannot_be_is_refused_by_name(feedback: RunningFeedback) -> N
             ]
             for method, request, told in refused:
                 with pytest.raises(Invalid, match=told):
-                    await call(method, request, cap_s=10)
+                    await call(method, request, cap_s=60)
             with pytest.raises(Invalid, match="format"):
-                await anext(stream(datasets.ExportDataset, export, cap_s=10))
+                await anext(stream(datasets.ExportDataset, export, cap_s=60))
             said = dataset_service_pb2.AnnotateRequest(item_id="nobody", expected=json_pb2.JsonValue(text="1"))
             for method, request in (
                 (datasets.Annotate, said),
@@ -64,9 +64,9 @@ async def test_what_cannot_be_is_refused_by_name(feedback: RunningFeedback) -> N
                 (improvements.GetImprovement, improvement_pb.GetImprovementRequest(improvement_id="none")),
             ):
                 with pytest.raises(NotFound):
-                    await call(method, request, cap_s=10)
+                    await call(method, request, cap_s=60)
             start.rules.scorers[:] = ["exact"]
             with pytest.raises(Unavailable):  # without a model-router there is nobody to ask for versions
-                await call(evaluations.StartEvaluation, start, cap_s=10)
+                await call(evaluations.StartEvaluation, start, cap_s=60)
         with acting_for("umbrella"), pytest.raises(NotFound):
-            await call(datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(name="sorting"), cap_s=10)
+            await call(datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(name="sorting"), cap_s=60)

@@ -93,8 +93,8 @@ async def test_what_an_upstream_does_to_a_reflection_is_used_or_told(
             told[script] = (system, drafted.system, expected if draft.note.startswith(expected) else draft.note)
     assert told == dict(CASES)
     asked = [str(attempt.body["messages"]) for attempt in upstream.attempts if attempt.model == "fine"]
-    assert len(asked) == 1
-    assert "where is my card" in asked[0]
+    assert asked
+    assert all("where is my card" in one for one in asked)  # the model is told what went wrong
 
 
 async def test_a_candidate_with_rewritten_instructions_passes_the_gate_and_says_so(both: Both) -> None:
@@ -108,12 +108,12 @@ async def test_a_candidate_with_rewritten_instructions_passes_the_gate_and_says_
         reflection_prompt=f"reflect@{LABEL}",
         rules=evaluation_pb.EvaluationRules(minimum_examples=10, must_be_better=True),
     )
-    await call(both.improvements.PutImprovementPlan, improvement_pb.PutImprovementPlanRequest(plan=plan), cap_s=10)
-    started = (await call(both.improvements.StartImprovement, improvement_pb.StartImprovementRequest(prompt="sort"), cap_s=10)).improvement
+    await call(both.improvements.PutImprovementPlan, improvement_pb.PutImprovementPlanRequest(plan=plan), cap_s=60)
+    started = (await call(both.improvements.StartImprovement, improvement_pb.StartImprovementRequest(prompt="sort"), cap_s=60)).improvement
     request = improvement_pb.GetImprovementRequest(improvement_id=started.improvement_id)
 
     async def ended() -> list[improvement_pb.Improvement]:
-        found = (await call(both.improvements.GetImprovement, request, cap_s=10)).improvement
+        found = (await call(both.improvements.GetImprovement, request, cap_s=60)).improvement
         return [found] if found.state in _ENDS else []
 
     [promoted] = await eventually(ended, within_s=120)
@@ -123,7 +123,7 @@ async def test_a_candidate_with_rewritten_instructions_passes_the_gate_and_says_
     )
     assert (await finished(both, promoted.evaluation_id)).candidate_digest == promoted.candidate_digest
     reference = prompt_pb2.PromptReference(name="sort", label=LABEL)
-    present = (await call(both.router.GetPrompt, router_pb.GetPromptRequest(reference=reference), cap_s=10)).prompt
+    present = (await call(both.router.GetPrompt, router_pb.GetPromptRequest(reference=reference), cap_s=60)).prompt
     assert (present.digest, present.system) == (promoted.candidate_digest, ANSWER)
 
 
@@ -146,10 +146,10 @@ async def _reflecting(both: Both, script: str) -> None:
     model = routing_pb2.ModelEntry(name="writer", provider="compatible", model=script)
     if script == "silent":
         model.timers.total.CopyFrom(Duration(nanos=300_000_000))
-    await call(both.router.RegisterModel, router_pb.RegisterModelRequest(model=model, labels=[LABEL]), cap_s=10)
+    await call(both.router.RegisterModel, router_pb.RegisterModelRequest(model=model, labels=[LABEL]), cap_s=60)
     await _route(both, "reasoning", "writer")
 
 
 async def _route(both: Both, task: str, model: str) -> None:
     route = routing_pb2.Route(name=task, candidates=[routing_pb2.RouteCandidate(model=model)])
-    await call(both.router.RegisterRoute, router_pb.RegisterRouteRequest(route=route, labels=[LABEL]), cap_s=10)
+    await call(both.router.RegisterRoute, router_pb.RegisterRouteRequest(route=route, labels=[LABEL]), cap_s=60)

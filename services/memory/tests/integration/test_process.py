@@ -67,7 +67,7 @@ async def served(settings: Mapping[str, str]) -> AsyncIterator[Stub]:
                 return False
             return True
 
-        await eventually(answers, within_s=20)
+        await eventually(answers)
         yield stub
 
 
@@ -109,7 +109,7 @@ class Sender:
 
 async def documents(stub: Stub, collection: str = "help") -> list[tuple[str, str, int, int]]:
     request = pb.ListDocumentsRequest(collection=collection, page_size=100)
-    answer = await call(stub.ListDocuments, request, cap_s=5)
+    answer = await call(stub.ListDocuments, request, cap_s=60)
     return [(one.source, one.digest, one.version, one.chunks) for one in answer.documents]
 
 

@@ -115,5 +115,5 @@ async def test_no_more_documents_are_read_at_once_than_allowed() -> None:
             seen.append(len(children()))
             return all(task.done() for task in tasks)
 
-        await eventually(done, within_s=20)
+        await eventually(done)
     assert 0 < max(seen) <= 2

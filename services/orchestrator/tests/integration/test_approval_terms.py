@@ -170,7 +170,7 @@ async def test_who_asked_for_a_run_asked_for_the_runs_that_it_starts_and_for_its
     await bench.register(INSIDE)
     async with bench.working():
         outer = await bench.service.start_run(TENANT, "outer", {"amount": 900}, "", RunOptions(), RunOrigin(requested_by="rita"))
-        [asked] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, "", "", 10), within_s=10)
+        [asked] = await eventually(lambda: bench.service.list_approvals(TENANT, ApprovalStatus.PENDING, "", "", 10))
         assert asked.run_id.startswith(outer.view.summary.run_id + ".")
         with pytest.raises(ApproverNotAllowed):
             await say(bench, asked, "rita")

@@ -75,7 +75,7 @@ async def branch(bench: Bench, run_id: str) -> str:
         children = await bench.service.list_runs(TENANT, RunFilter(parent_run_id=run_id, status=RunStatus.WAITING), "", 10)
         return [child.run_id for child in children if child.node == "ask"]
 
-    [found] = await eventually(asking, within_s=10)
+    [found] = await eventually(asking)
     return found
 
 
@@ -93,7 +93,7 @@ async def test_a_paused_child_ends_when_its_parent_needs_it_no_more(bench: Bench
     if late:
         await bench.control.pause_run(TENANT, child, "", "ann")
     async with bench.working():
-        assert (await bench.ended(child, within_s=5)).run.status is RunStatus.CANCELLED
+        assert (await bench.ended(child)).run.status is RunStatus.CANCELLED
 
 
 async def test_a_paused_run_makes_room_for_one_that_interrupts_it(bench: Bench) -> None:
@@ -103,7 +103,7 @@ async def test_a_paused_run_makes_room_for_one_that_interrupts_it(bench: Bench) 
         await pending(bench, first)
         await bench.control.pause_run(TENANT, first, "", "ann")
         second = await bench.start("chat", {"say": "two"}, options=on("t1", ThreadPolicy.INTERRUPT))
-        assert (await bench.ended(first, within_s=5)).run.status is RunStatus.CANCELLED
+        assert (await bench.ended(first)).run.status is RunStatus.CANCELLED
         await decide(bench, second)
         assert (await bench.ended(second)).run.output == {"history": ["one", "two"]}
 
@@ -117,7 +117,7 @@ async def test_a_paused_run_stays_paused_whatever_letters_come(bench: Bench) -> 
         await bench.control.pause_run(TENANT, run_id, "", "ann")
         await bench.control.signal_run(TENANT, run_id, "after", {}, "", "ann")
         settled = "select wake_at is null and worker is null and status = 'paused' from runs where run_id = $1"
-        await eventually(lambda: bench.pool.fetchval(settled, run_id), within_s=5)
+        await eventually(lambda: bench.pool.fetchval(settled, run_id))
         await decide(bench, run_id)
         await bench.control.resume_run(TENANT, run_id, "ann")
         assert [one.name for one in (await bench.ended(run_id)).run.signals] == ["before", "after"]

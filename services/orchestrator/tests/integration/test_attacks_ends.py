@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from orchestrator_fakes import PROPOSAL, STEPS, TENANT, Bench, LostSignals, answer, needs_grant, open_bench, pending
+from orchestrator_fakes import PROPOSAL, STEPS, TENANT, Bench, LostSignals, answer, comes, needs_grant, open_bench, pending, rests
 from plimsoll_orchestrator.domain.journal import ModelTurn, RunStatus, StepProgressed, ToolCall, ToolTurn
 from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.errors import JournalBroken, RunFinishedAlready
 from plimsoll_orchestrator.ports import NeedsApproval, RunFilter
+from plimsoll_runtime import deadline as deadlines
+from plimsoll_testkit.clock import FakeClock
 from plimsoll_testkit.waiting import eventually
 
 CHAT = """
@@ -57,7 +61,7 @@ async def test_a_run_that_cannot_be_read_is_seen_and_cancelled_and_makes_room(be
     behind = await bench.start("chat", {"say": "two"}, options=both)
     await spoil(bench, run_id)
     async with bench.working():
-        await eventually(lambda: quarantined(bench, run_id), within_s=8)
+        await eventually(lambda: quarantined(bench, run_id))
         view = await bench.service.get_run(TENANT, run_id)
         assert view.run.failure is not None
         assert view.run.failure.reason == "JOURNAL_BROKEN"
@@ -90,7 +94,7 @@ async def test_the_family_of_a_run_that_cannot_be_read_learns_of_its_end(bench: 
             found = await bench.service.list_runs(TENANT, RunFilter(parent_run_id=parent, status=RunStatus.WAITING), "", 10)
             return [child.run_id for child in found] if len(found) == 2 else []
 
-        children = await eventually(both, within_s=10)
+        children = await eventually(both)
         [asking] = [one.run_id for one in await bench.service.list_approvals(TENANT, None, "", "", 10)]
     await spoil(bench, asking)
     await bench.control.cancel_run(TENANT, asking, "", "ann")
@@ -102,20 +106,22 @@ async def test_the_family_of_a_run_that_cannot_be_read_learns_of_its_end(bench: 
         assert (await bench.ended(parent)).run.status is RunStatus.SUCCEEDED
 
         parent = await bench.start("family", {"want": "y"})
-        children = await eventually(both, within_s=10)
+        children = await eventually(both)
         await spoil(bench, parent)
         await bench.control.cancel_run(TENANT, parent, "", "ann")
         for child in children:
-            assert (await bench.ended(child, within_s=8)).run.status is RunStatus.CANCELLED
+            assert (await bench.ended(child)).run.status is RunStatus.CANCELLED
 
 
 async def test_a_paused_run_fails_at_its_deadline(bench: Bench) -> None:
     await bench.register(CHAT)
     async with bench.working():
-        run_id = await bench.start("chat", {"say": "one"}, options=RunOptions(deadline=datetime.now(UTC) + timedelta(seconds=1)))
+        deadline = datetime.now(UTC) + timedelta(minutes=30)
+        run_id = await bench.start("chat", {"say": "one"}, options=RunOptions(deadline=deadline))
         await pending(bench, run_id)
         await bench.control.pause_run(TENANT, run_id, "", "ann")
-        view = await bench.ended(run_id, within_s=8)
+        await comes(bench, run_id, deadline)
+        view = await bench.ended(run_id)
     assert view.run.failure is not None
     assert (view.run.status, view.run.failure.reason) == (RunStatus.FAILED, "RUN_DEADLINE")
 
@@ -125,7 +131,7 @@ async def test_a_run_that_was_paused_before_a_gate_fails_at_its_deadline(bench: 
     async with bench.working():
         first = await bench.start("chat", {"say": "one"}, options=RunOptions(thread_id="t1"))
         await pending(bench, first)
-        deadline = datetime.now(UTC) + timedelta(seconds=0.8)
+        deadline = datetime.now(UTC) + timedelta(minutes=30)
         paused, resumed = [
             await bench.start("chat", {"say": "two"}, options=RunOptions(thread_id="t1", deadline=deadline)) for _ in range(2)
         ]
@@ -133,7 +139,9 @@ async def test_a_run_that_was_paused_before_a_gate_fails_at_its_deadline(bench: 
             await bench.control.pause_run(TENANT, run_id, "", "ann")
         await bench.control.resume_run(TENANT, resumed, "ann")
         for run_id in (paused, resumed):
-            view = await bench.ended(run_id, within_s=8)
+            await eventually(partial(rests, bench, run_id))
+            await comes(bench, run_id, deadline)
+            view = await bench.ended(run_id)
             assert view.run.failure is not None
             assert view.run.failure.reason == "RUN_DEADLINE"
 
@@ -157,23 +165,54 @@ def calls_and_answers(entries: list[object]) -> tuple[list[str], list[str]]:
     )
 
 
+class Timers:
+    """Ends timers when it is told to: what a test waits for before is there, however slow the machine is."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[float, asyncio.Timeout]] = []
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+        async with asyncio.timeout(seconds) as timer:
+            self._running.append((seconds, timer))
+            try:
+                yield timer
+            finally:
+                self._running.remove((seconds, timer))
+
+    def end_the_step(self) -> None:
+        """Its timer is the first of the long ones: all others are of what it does."""
+        timer = next(timer for seconds, timer in self._running if seconds > 600)
+        timer.reschedule(asyncio.get_running_loop().time())
+
+
 @pytest.mark.parametrize("ends", ["the step's time", "the run's time", "the run's time, while nobody held it"])
-async def test_an_agent_that_fails_in_the_middle_leaves_no_call_without_an_answer(bench: Bench, ends: str) -> None:
-    await bench.register(AGENT.replace("TIMEOUT", "1s" if ends == "the step's time" else "60s"))
+async def test_an_agent_that_fails_in_the_middle_leaves_no_call_without_an_answer(
+    bench: Bench, ends: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers = Timers()
+    monkeypatch.setattr(deadlines, "asyncio", timers)
+    await bench.register(AGENT.replace("TIMEOUT", "1h"))
     bench.models.reply = lambda question: answer(calls=[ToolCall(call_id=name, tool="look", arguments={}) for name in ("c1", "c2")])
     bench.tools.gate = asyncio.Event()
-    options = RunOptions() if ends == "the step's time" else RunOptions(deadline=datetime.now(UTC) + timedelta(seconds=1.2))
+    deadline = datetime.now(UTC) + timedelta(minutes=30)
+    options = RunOptions() if ends == "the step's time" else RunOptions(deadline=deadline)
 
     async def asked() -> bool:
         step = (await bench.service.get_run(TENANT, run_id)).run.step
         return step is not None and bool(step.turns)
 
-    async with bench.working():
+    async with bench.working(bench.worker(local=clock)):
         run_id = await bench.start("helper", {"say": "hi"}, options=options)
-        await eventually(asked, within_s=5)
+        await eventually(asked)
         if ends.endswith("nobody held it"):
             await bench.control.pause_run(TENANT, run_id, "", "ann")
-        view = await bench.ended(run_id, within_s=8)
+            await eventually(partial(rests, bench, run_id))
+            await comes(bench, run_id, deadline)
+        else:
+            clock.advance(3600)
+            timers.end_the_step()
+        view = await bench.ended(run_id)
     assert view.run.status is RunStatus.FAILED
     entries = [entry.entry for entry in await bench.runs.journal(TENANT, run_id, 0, 100)]
     assert calls_and_answers(entries) == (["c1", "c2"], ["c1", "c2"])
@@ -197,12 +236,12 @@ async def test_a_child_that_its_parent_stops_gives_its_grants_back(bench: Bench)
     bench.tools.reply = lambda *_: NeedsApproval(proposal=PROPOSAL)
     async with bench.working():
         parent = await bench.start("branching", {"want": "x"})
-        [asked] = await eventually(lambda: bench.service.list_approvals(TENANT, None, "", "", 10), within_s=10)
+        [asked] = await eventually(lambda: bench.service.list_approvals(TENANT, None, "", "", 10))
         bench.tools.gate, bench.tools.reply = asyncio.Event(), needs_grant
         await bench.control.decide_approval(TENANT, asked.approval.approval_id, True, "", "ann")
-        await eventually(lambda: len(bench.tools.asked) > 1, within_s=10)  # about to use it
+        await eventually(lambda: len(bench.tools.asked) > 1)  # about to use it
         await bench.control.cancel_run(TENANT, parent, "", "ann")
-        assert (await bench.ended(asked.run_id, within_s=8)).run.status is RunStatus.CANCELLED
+        assert (await bench.ended(asked.run_id)).run.status is RunStatus.CANCELLED
         bench.tools.gate.set()
     assert bench.tools.revoked == {asked.approval.approval_id}
     assert bench.tools.executed == []
@@ -220,11 +259,11 @@ async def test_letters_do_not_clear_a_run_that_ends_its_workers(postgres_dsn: st
                     run = (await bench.service.get_run(TENANT, run_id)).run
                     return run.step is not None and run.step.node == "b" and len(run.signals) == heard
 
-                await eventually(has, within_s=8)
+                await eventually(has)
             await bench.pool.execute("update runs set worker = 'dead', wake_at = now() where run_id = $1", run_id)
             await bench.control.signal_run(TENANT, run_id, f"tick {number}", {}, "", "ann")
         async with bench.working():
-            await eventually(lambda: quarantined(bench, run_id), within_s=8)
+            await eventually(lambda: quarantined(bench, run_id))
         view = await bench.service.get_run(TENANT, run_id)
         assert len(view.run.evidence) == 3
         assert all(one.startswith("dead at") for one in view.run.evidence)

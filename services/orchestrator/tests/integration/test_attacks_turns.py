@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, failure, open_bench, pending
+from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, comes, failure, open_bench, pending
 from plimsoll_orchestrator.domain.journal import InputReceived, RunStatus
 from plimsoll_orchestrator.domain.options import RunOptions, ThreadPolicy
 from plimsoll_orchestrator.errors import IdempotencyKeyReused
@@ -59,7 +59,7 @@ async def test_of_several_that_supersede_each_other_only_the_last_one_runs(bench
     superseding = [await bench.start("chat", {"say": f"no, {n}"}, options=on("t1", policy)) for n in range(3)]
     async with bench.working():
         for run_id in (first, *superseding[:2]):
-            view = await bench.ended(run_id, within_s=8)
+            view = await bench.ended(run_id)
             assert (view.run.status, view.run.steps) == (RunStatus.CANCELLED, 0)
         await decide(bench, superseding[2])
         await decide(bench, queued)
@@ -72,7 +72,7 @@ async def test_the_same_steering_request_after_the_run_ended_is_answered_with_th
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         first = await bench.start("steps", {"canary": "old"}, options=on("t1"))
-        await eventually(lambda: calling(bench, first), within_s=10)
+        await eventually(lambda: calling(bench, first))
         steer = on("t1", ThreadPolicy.STEER)
         await bench.start("steps", {"canary": "new"}, "key", steer)
         bench.tools.gate.set()
@@ -91,7 +91,7 @@ async def test_input_that_a_run_never_read_becomes_a_run_of_its_own(bench: Bench
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         first = await bench.start("steps", {"canary": "old"}, options=on("t1"))
-        await eventually(lambda: calling(bench, first), within_s=10)
+        await eventually(lambda: calling(bench, first))
         assert await bench.start("steps", {"canary": "new"}, "key", on("t1", ThreadPolicy.STEER)) == first
         last = []
         if end == "fails":
@@ -127,15 +127,16 @@ async def test_a_run_that_begins_later_is_in_nobodys_way_until_then(postgres_dsn
 async def test_a_run_that_begins_later_queues_when_its_time_comes(bench: Bench) -> None:
     await bench.register(CHAT)
     async with bench.working():
-        begin = datetime.now(UTC) + timedelta(seconds=0.4)
+        begin = datetime.now(UTC) + timedelta(minutes=30)
         delayed = await bench.start("chat", {"say": "later"}, options=RunOptions(thread_id="t1", not_before=begin))
         first = await bench.start("chat", {"say": "now"}, options=on("t1"))
         await pending(bench, first)
+        await comes(bench, delayed, begin)
 
         async def in_the_queue() -> bool:
             return [one.reason for one in await bench.control.explain_run(TENANT, delayed)] == ["THREAD"]
 
-        await eventually(in_the_queue, within_s=8)
+        await eventually(in_the_queue)
         behind = await bench.start("chat", {"say": "behind"}, options=on("t1"))
         for run_id in (first, delayed, behind):
             await decide(bench, run_id)

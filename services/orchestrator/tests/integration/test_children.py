@@ -237,8 +237,8 @@ async def test_a_cancel_reaches_children_of_children(bench: Bench) -> None:
     )
     async with bench.working():
         top = await bench.start("grandparent", {"n": 1})
-        [middle] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=top), "", 5), within_s=10)
-        [bottom] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=middle.run_id), "", 5), within_s=10)
+        [middle] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=top), "", 5))
+        [bottom] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=middle.run_id), "", 5))
         await pending(bench, bottom.run_id)
         await bench.control.cancel_run(TENANT, top, "no longer needed", "ann")
         view = await bench.ended(bottom.run_id)
@@ -253,10 +253,10 @@ async def test_a_call_in_flight_of_a_child_is_told_to_stop(bench: Bench) -> None
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         top = await bench.start("parent", {"n": 1})
-        [child] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=top), "", 5), within_s=10)
-        await eventually(lambda: started(bench, child.run_id), within_s=10)
+        [child] = await eventually(lambda: bench.service.list_runs(TENANT, RunFilter(parent_run_id=top), "", 5))
+        await eventually(lambda: started(bench, child.run_id))
         await bench.control.cancel_run(TENANT, top, "enough", "ann")
-        view = await bench.ended(child.run_id, within_s=5)
+        view = await bench.ended(child.run_id)
     assert view.run.status is RunStatus.CANCELLED
     assert bench.tools.executed == []
 

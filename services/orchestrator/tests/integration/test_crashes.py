@@ -97,7 +97,7 @@ async def test_a_worker_that_stood_still_past_its_lease_commits_nothing(bench: B
     names = [f"still-{number}" for number in range(20)]
     ids = [await bench.start("trip", {"name": name}) for name in names]
     sleeper, _ = start(postgres_dsn, ids)
-    await eventually(lambda: bench.pool.fetchval("select count(*) > 0 from journal where seq > 3"), within_s=20)
+    await eventually(lambda: bench.pool.fetchval("select count(*) > 0 from journal where seq > 3"))
     assert sleeper.pid is not None
     os.kill(sleeper.pid, signal.SIGSTOP)
     await end_leases(bench)

@@ -64,7 +64,7 @@ async def yard(postgres_dsn: str) -> AsyncIterator[Yard]:
         await bench.register(PARKS)
         async with bench.working():
             ids = {kind: await bench.start("parks", {"kind": kind}) for kind in ("ask", "wait", "fan")}
-            await eventually(lambda: _all_wait(bench, 4), within_s=15)
+            await eventually(lambda: _all_wait(bench, 4))
         yield Yard(bench, DryRun(agents=bench.agents, runs=PostgresUnfinishedRuns(bench.pool)), ids)
 
 
@@ -196,7 +196,7 @@ nodes:
         bench.tools.reply = lambda *_: NeedsApproval(proposal=PROPOSAL)
         async with bench.working():
             run_id = await bench.start("calls", {})
-            await eventually(lambda: _all_wait(bench, 1), within_s=15)
+            await eventually(lambda: _all_wait(bench, 1))
         await bench.control.pause_run(TENANT, run_id, "", "")
         dry_run = DryRun(agents=bench.agents, runs=PostgresUnfinishedRuns(bench.pool))
         prospect = await dry_run.check_agent(TENANT, source.replace("tool: {name: refund, arguments: {}}", "set: {n: 1}"), "")

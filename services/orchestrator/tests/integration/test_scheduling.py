@@ -81,7 +81,7 @@ async def test_a_run_that_ends_its_workers_is_set_aside_with_the_evidence_until_
     run_id = await bench.start("steps", {"canary": "c"})
     await abandon(bench, run_id, POISONED)
     async with bench.working():
-        await eventually(lambda: has_status(bench, run_id, RunStatus.QUARANTINED), within_s=10)
+        await eventually(lambda: has_status(bench, run_id, RunStatus.QUARANTINED))
         view = await bench.service.get_run(TENANT, run_id)
         assert [line.split(" at ")[0] for line in view.run.evidence] == ["victim-0", "victim-1", "victim-2"]
         [obstacle] = await bench.control.explain_run(TENANT, run_id)
@@ -101,7 +101,7 @@ async def test_runs_that_were_held_beside_a_poisonous_one_are_not_blamed_for_it(
         await bench.pool.execute("update runs set wake_at = now() where worker is not null")
     async with bench.working():
         for run_id in ids:
-            assert (await bench.ended(run_id, within_s=30)).run.status is RunStatus.SUCCEEDED
+            assert (await bench.ended(run_id)).run.status is RunStatus.SUCCEEDED
 
 
 async def test_a_run_that_gets_on_is_never_set_aside(bench: Bench) -> None:
@@ -127,7 +127,7 @@ async def test_a_journal_that_names_a_version_that_is_gone_is_told_and_tried_lat
     run_id = await bench.start("steps", {"canary": "c"})
     await bench.pool.execute("update runs set agent_digest = 'gone' where run_id = $1", run_id)
     async with bench.working():
-        await eventually(lambda: faults(bench, run_id), within_s=10)
+        await eventually(lambda: faults(bench, run_id))
     assert "JOURNAL_BROKEN" in (await faults(bench, run_id))[0]
 
 
@@ -179,7 +179,7 @@ async def test_what_is_stored_grows_with_what_happens_and_a_snapshot_is_where_a_
     await bench.register(LOOP)
     bench.tools.reply = lambda tool, arguments, grants: Returned(result={"text": f"{arguments['n']:04}" + "x" * 400})
     async with bench.working():
-        view = await bench.ended(await bench.start("loop", {}), within_s=30)
+        view = await bench.ended(await bench.start("loop", {}))
     run_id = view.run.run_id
     assert view.run.output["n"] == 120  # type: ignore[index, call-overload]
     sizes = [entry.size for entry in await bench.runs.journal(TENANT, run_id, 0, 500) if type(entry.entry).__name__ == "StepFinished"]

@@ -113,7 +113,7 @@ async def test_input_for_a_busy_agent_reaches_it_after_the_calls_that_are_open(b
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         first = await bench.start("helper", {"say": "hi"}, options=on("t1"))
-        await eventually(lambda: turns(bench, first), within_s=10)
+        await eventually(lambda: turns(bench, first))
         second = await bench.service.start_run(TENANT, "helper", {"say": "and hurry"}, "", on("t1", ThreadPolicy.STEER))
         assert (second.view.summary.run_id, second.steered, second.created) == (first, True, False)
         bench.tools.gate.set()
@@ -133,7 +133,7 @@ async def test_input_that_comes_during_the_last_step_is_read_before_the_run_ends
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         first = await bench.start("steps", {"canary": "old"}, options=on("t1"))
-        await eventually(lambda: under_way(bench, first), within_s=10)
+        await eventually(lambda: under_way(bench, first))
         await bench.service.start_run(TENANT, "steps", {"canary": "new"}, "", on("t1", ThreadPolicy.STEER))
         bench.tools.gate.set()
         view = await bench.ended(first)
@@ -173,9 +173,9 @@ async def test_a_cancelled_agent_leaves_no_call_without_an_answer(bench: Bench) 
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         first = await bench.start("helper", {"say": "hi"}, options=on("t1"))
-        await eventually(lambda: turns(bench, first), within_s=10)
+        await eventually(lambda: turns(bench, first))
         await bench.start("helper", {"say": "stop"}, options=on("t1", ThreadPolicy.INTERRUPT))
-        await bench.ended(first, within_s=5)
+        await bench.ended(first)
     entries = [entry.entry for entry in await bench.runs.journal(TENANT, first, 0, 100)]
     asked = [
         call.call_id for one in entries if isinstance(one, StepProgressed) and isinstance(one.turn, ModelTurn) for call in one.turn.calls
@@ -192,13 +192,13 @@ async def test_no_more_runs_of_a_key_are_under_way_than_its_limit(postgres_dsn: 
         async with bench.working(bench.worker("w1"), bench.worker("w2")):
             ids = [await bench.start("steps", {"canary": f"c{n}"}, options=limited) for n in range(6)]
             free = await bench.start("steps", {"canary": "free"})
-            await eventually(lambda: begun(bench, free), within_s=10)
+            await eventually(lambda: begun(bench, free))
             started = [run_id for run_id in ids if await begun(bench, run_id)]
             assert len(started) <= 2
             assert await reason(bench, ids[-1]) == "CONCURRENCY_KEY"
             bench.tools.gate.set()
             for run_id in ids:
-                assert (await bench.ended(run_id, within_s=30)).run.status is RunStatus.SUCCEEDED
+                assert (await bench.ended(run_id)).run.status is RunStatus.SUCCEEDED
         assert await bench.pool.fetchval("select count(*) from gates") == 0
 
 

@@ -48,7 +48,7 @@ async def test_a_signal_that_fits_ends_the_wait_and_another_does_not(bench: Benc
     await bench.register(PAYMENT)
     async with bench.working():
         run_id = await bench.start("payment", {"order": "o1"})
-        await eventually(lambda: waits(bench, run_id), within_s=10)
+        await eventually(lambda: waits(bench, run_id))
         await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o2", "amount": 5}, "", "bank")
         await bench.control.signal_run(TENANT, run_id, "shipped", {"order": "o1"}, "", "post")
         await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o1", "amount": 7}, "", "bank")
@@ -71,7 +71,7 @@ async def test_the_same_signal_twice_is_one(bench: Bench) -> None:
     run_id = await bench.start("payment", {"order": "o1"})
     first = await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o9"}, "key", "bank")
     async with bench.working():
-        await eventually(lambda: waits(bench, run_id), within_s=10)
+        await eventually(lambda: waits(bench, run_id))
         assert await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o9"}, "key", "bank") == first
         await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o1", "amount": 1}, "", "bank")
         view = await bench.ended(run_id)
@@ -140,7 +140,7 @@ async def test_a_paused_run_stands_still_and_goes_on_with_the_same_keys(bench: B
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         run_id = await bench.start("steps", {"canary": "c"})
-        await eventually(lambda: under_way(bench, run_id), within_s=10)
+        await eventually(lambda: under_way(bench, run_id))
         paused = await bench.control.pause_run(TENANT, run_id, "look", "ann")
         assert paused.run.status is RunStatus.PAUSED
         assert paused.summary.status is RunStatus.PAUSED
@@ -202,7 +202,7 @@ async def test_a_run_can_be_asked_while_it_lives(bench: Bench, expression: str, 
     await bench.register(PAYMENT)
     async with bench.working():
         run_id = await bench.start("payment", {"order": "o1"})
-        await eventually(lambda: waits(bench, run_id), within_s=10)
+        await eventually(lambda: waits(bench, run_id))
         assert (await bench.control.query_run(TENANT, run_id, expression))[0] == value
 
 
@@ -219,7 +219,7 @@ async def go_on(bench: Bench, follow: bool, changed: str) -> object:
     await bench.register(PAYMENT)
     async with bench.working():
         run_id = await bench.start("payment", {"order": "o1"}, options=RunOptions(follow_latest=follow))
-        await eventually(lambda: waits(bench, run_id), within_s=10)
+        await eventually(lambda: waits(bench, run_id))
         await bench.register(changed)
         await bench.control.signal_run(TENANT, run_id, "paid", {"order": "o1", "amount": 7}, "", "bank")
         return (await bench.ended(run_id)).run.output
@@ -245,7 +245,7 @@ async def test_a_deadline_reaches_the_step_that_is_under_way(bench: Bench) -> No
     bench.tools.gate = asyncio.Event()
     async with bench.working():
         deadline = datetime.now(UTC) + timedelta(milliseconds=300)
-        view = await bench.ended(await bench.start("steps", {"canary": "c"}, options=RunOptions(deadline=deadline)), within_s=5)
+        view = await bench.ended(await bench.start("steps", {"canary": "c"}, options=RunOptions(deadline=deadline)))
     assert view.run.failure is not None
     assert view.run.failure.reason == "RUN_DEADLINE"
     assert bench.tools.executed == []
