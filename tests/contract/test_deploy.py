@@ -73,6 +73,7 @@ def test_the_chart_carries_the_same_server_files() -> None:
     files = ROOT / "deploy" / "helm" / "plimsoll" / "files"
     assert (files / "provision.sql").read_text() == (ROOT / "deploy" / "postgres" / "provision.sql").read_text()
     assert (files / "redis.conf").read_text() == (ROOT / "deploy" / "redis" / "redis.conf").read_text()
+    assert (files / "nats-health").read_text() == (ROOT / "deploy" / "nats" / "health").read_text()
     assert (files / "alerts.yaml").read_text() == (ROOT / "deploy" / "grafana" / "alerts.yaml").read_text()
 
 

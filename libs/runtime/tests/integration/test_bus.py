@@ -139,6 +139,22 @@ async def test_a_server_that_is_away_is_told_at_once_and_by_the_ping(tmp_path: P
     assert len(warnings) <= 4  # not one for each try to connect
 
 
+async def test_a_server_that_confirms_nothing_is_told_apart_from_one_that_is_away(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """As one does whose disk is full: it says so in its own log alone."""
+    monkeypatch.setattr("plimsoll_runtime.bus.connection._PUBLISH_CAP_S", 0.05)
+    async with bus.listen("plimsoll.v1.silence.kept.now"):  # it takes what comes, and confirms nothing
+        with pytest.raises(Unavailable, match="is its disk full") as caught:
+            await bus.publish("plimsoll.v1.silence.kept.now", b"", message_id="1", tenant="acme")
+    assert caught.value.reason == "NATS_SILENT"
+
+
+async def test_what_the_server_refuses_is_told_in_its_words(bus: Bus):
+    too_much = replace(STREAM, name="PLIMSOLL_OCEAN", subjects=("plimsoll.v1.ocean.>",), max_bytes=1 << 50)
+    with pytest.raises(Unavailable, match="NATS refuses: insufficient storage resources") as caught:
+        await bus.ensure_stream(too_much)
+    assert caught.value.reason == "NATS_REFUSED"
+
+
 async def answers(bus: Bus) -> bool:
     try:
         await bus.ping()

@@ -27,6 +27,7 @@ _PUBLISH_CAP_S = 5.0
 _PING_CAP_S = 2.0
 _CLOSE_CAP_S = 2.0
 _PENDING_BYTES = 16 * 1024 * 1024
+_SILENT = "NATS confirms nothing that is published: is its disk full? Its own log tells"
 _NAME_IN_USE, _CANNOT_BECOME = 10058, 10052  # JetStream's own error codes
 
 
@@ -121,8 +122,11 @@ class Bus:
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
         with _translating():
-            async with asyncio.timeout(budget_s(_PUBLISH_CAP_S)):
-                await self._publisher.publish(publications)
+            try:
+                async with asyncio.timeout(budget_s(_PUBLISH_CAP_S)):
+                    await self._publisher.publish(publications)
+            except TimeoutError as error:  # a stream that cannot be written does not say so, but to its server's log
+                raise Unavailable(_SILENT, reason="NATS_SILENT", retry_after_s=1.0) from error
 
     async def notify(self, subject: str, payload: bytes = b"") -> None:
         """Tell whoever listens now; nothing is kept. A lost connection loses the message, silently."""
@@ -278,4 +282,5 @@ def _translating() -> Iterator[None]:
     except NotFoundError as error:
         raise Unavailable("the stream or consumer does not exist", reason="NATS_STREAM_MISSING", retry_after_s=1.0) from error
     except (NatsError, OSError) as error:
-        raise _away() from error
+        refusal = error.description if isinstance(error, APIError) else None
+        raise (Unavailable(f"NATS refuses: {refusal}", reason="NATS_REFUSED", retry_after_s=1.0) if refusal else _away()) from error
