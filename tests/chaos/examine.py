@@ -1,6 +1,7 @@
 """The examination afterwards: what was promised against what is there, in journals, ledgers, the outside ledger, feedback and streams."""
 
 import importlib.util
+import re
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from workload import ROOT, Accepted
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _SETTLED = _ENDED | {"waiting"}
 _STREAMS = 25
+_DEATHS, _DEATH = 3, re.compile(r"\S+:\d+ at \d\d:\d\d:\d\d")  # as the claim of the next worker notes the end of the last
 AGENTS = {
     "outside": ROOT / "tests" / "chaos" / "agents" / "outside",
     **{name: ROOT / "deploy" / "agents" / name for name in ("support", "documents", "pipeline")},
@@ -68,6 +70,7 @@ async def examine(mesh: Mesh, accepted: Sequence[Accepted], *, within_s: float, 
         await _journals(runs, accepted, found)
         await _effects(outside, tools, accepted, statuses, found)
         await _unknown(runs, tools, found)
+        await _set_aside(runs, found)
         await _until(found, "operations of runs are missing in feedback", lambda: _untold(feedback, runs), within_s)
         await _feedback(feedback, runs, found)
         await _streams(mesh, runs, accepted, found)
@@ -147,6 +150,18 @@ async def _unknown(runs: Pool, tools: Pool, found: Examination) -> None:
     said = {row["run_id"] for row in await runs.fetch(told, unknown)}
     found.violations += [
         f"{run_id}: the outcome of a call is unknown, and its run does not say so" for run_id in unknown if run_id not in said
+    ]
+
+
+async def _set_aside(runs: Pool, found: Examination) -> None:
+    """Whatever was set aside was so for the deaths of its workers, each on record in its journal; never because the engine broke on it."""
+    entries = "select run_id, entry::jsonb -> 'evidence' as evidence from journal where entry like '{\"kind\":\"run_quarantined\"%'"
+    evidence = {row["run_id"]: row["evidence"] for row in await runs.fetch(entries)}
+    found.violations += [f"{run_id}: set aside, and its journal does not say why" for run_id in found.resumed - evidence.keys()]
+    found.violations += [
+        f"{run_id}: set aside, and not for its workers' deaths: {said}"
+        for run_id, said in evidence.items()
+        if len(said) < _DEATHS or not all(map(_DEATH.fullmatch, said))
     ]
 
 
