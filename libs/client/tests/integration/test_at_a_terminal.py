@@ -26,7 +26,7 @@ class Terminal:
 
     async def until(self, text: str) -> None:
         """Read until the screen has shown `text`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown):
                 self.shown += (await asyncio.to_thread(os.read, self._screen, 4096)).decode(errors="replace")
 
@@ -34,7 +34,7 @@ class Terminal:
         os.write(self._screen, keys.encode())
 
     async def end(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.process.wait()
 
 
