@@ -12,7 +12,7 @@ from plimsoll_model_router.domain.calls import CompletedCall
 
 Settle: TypeAlias = Callable[[Sequence[CompletedCall]], Awaitable[None]]
 _CAP = 10_000
-_ROUND = 64  # a call's rows and event are made in one go: more of them would hold up the streams
+_ROUND = 256
 _GATHER_S = 0.02  # what comes within this of each other shares a statement, and its wait for the disk
 _RETRY_S = 1.0
 _CATCH_UP_CAP_S = 2.0
