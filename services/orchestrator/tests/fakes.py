@@ -114,6 +114,7 @@ async def comes(bench: "Bench", run_id: str, moment: datetime) -> None:
         for column in ("journal set entry = replace(entry, $2, $3)", "snapshots set body = replace(body, $2, $3)"):
             await connection.execute(f"update {column} where run_id = $1", run_id, *words)
         await connection.execute("update runs set wake_at = wake_at - $2::interval where run_id = $1", run_id, moment - now)
+        await connection.execute("update gates set since = $3 where run_id = $1 and since = $2", run_id, moment, now)
 
 
 async def rests(bench: "Bench", run_id: str) -> bool:
