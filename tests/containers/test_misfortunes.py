@@ -129,7 +129,7 @@ async def test_while_the_disk_of_nats_is_full_runs_go_on_and_with_room_again_all
     mesh: ContainerMesh, client: Client
 ) -> None:
     [began] = await mesh.query("plimsoll", "select now()::text as at")
-    untold = "select run_id from orchestrator.journal_outbox"
+    untold = "select position from orchestrator.journal_outbox"
     told = (
         f"select run_id from orchestrator.runs where created_at > '{began['at']}'"
         " and run_id in (select run_id from feedback.operations where kind = 'run')"
