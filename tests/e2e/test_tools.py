@@ -11,13 +11,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from doors import Door, cli, ended, get, reasons, submit
+from doors import Door, cli, ended, get, reasons, send, submit
 from plimsoll_client import connect
 from plimsoll_client.mesh import Mesh as Client
 from plimsoll_client.models import ApprovalStatus, RunStatus
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_runtime.errors import Denied
 from plimsoll_runtime.json_types import JsonObject
+from plimsoll_testkit.hostile_http import HostileHttp
 from plimsoll_testkit.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.xdist_group("mesh")]
@@ -64,6 +65,31 @@ rules:
     then: deny
     message: nobody asks about Bremen
 """
+
+
+DEPOT = """
+source: depot
+kind: openapi
+document: depot.json
+server: {url}
+operations: {{findLostParcels: {{risk: low}}}}
+networks: [127.0.0.1/32]
+"""
+DEPOT_DOCUMENT = """
+{"openapi": "3.1.0", "paths": {"/echo": {"get": {"operationId": "findLostParcels", "parameters": [
+  {"name": "depot", "in": "query", "required": true, "schema": {"type": "string"}}]}}}}
+"""
+LOST_PARCELS: JsonObject = {
+    "name": "clerk_lost_parcels",
+    "version": "1",
+    "description": "Finds the lost parcels in a depot",
+    "arguments": {"type": "object", "required": ["depot"], "properties": {"depot": {"type": "string", "enum": ["Kiel", "Bremen"]}}},
+    "result": {"type": "object", "required": ["status", "body"]},
+    "effect": "read_only",
+    "risk": "low",
+    "timeout": "5s",
+    "source": {"kind": "http", "source": "depot", "tool": "findLostParcels"},
+}
 
 
 HURRIED = """
@@ -146,6 +172,35 @@ async def test_an_agent_uses_a_tool_that_came_while_the_mesh_runs(
     assert first["content"] == {"hours": "from 9 to 18 in Kiel"}
     assert mesh.pids == before
     assert (await client.agents.get("clerk")).version == 1
+
+
+async def test_an_agent_uses_a_tool_that_was_registered_over_rest_until_it_is_taken_away(
+    mesh: Mesh, http: aiohttp.ClientSession, client: Client, beside: Path
+) -> None:
+    question, before, tool = "Find the lost parcels in the depot of Bremen", mesh.pids, str(LOST_PARCELS["name"])
+
+    async def used() -> list[JsonObject]:
+        return [call for call in await calls(http, question) if call["tool"] == tool]
+
+    async def unused() -> bool:
+        return not await used()
+
+    async with HostileHttp().serving() as depot:
+        sources = beside / "tools" / "sources"
+        sources.mkdir(exist_ok=True)
+        (sources / "depot.json").write_text(DEPOT_DOCUMENT)
+        (sources / "depot.yaml").write_text(DEPOT.format(url=depot.url))
+        await live(client, "depot_find_lost_parcels")
+        assert await unused()
+        registered = await send(http, "POST", "/v1/tools", {"tools": [LOST_PARCELS]})
+        assert registered["warnings"] == []
+        first, *_ = await eventually(used, within_s=_LIVE_S)
+        assert (first["arguments"], first["ok"]) == ({"depot": "Bremen"}, True)
+        assert {one.target for one in depot.received} == {"/echo?depot=Bremen"}
+        await send(http, "DELETE", f"/v1/tools/{tool}")
+        await eventually(unused, within_s=_LIVE_S)
+        (sources / "depot.yaml").unlink()
+    assert mesh.pids == before
 
 
 async def test_a_policy_file_takes_effect_while_the_mesh_runs(
