@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from model_router_rooms import plain, running, settings_for
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
-from plimsoll_model_router.config import BreakerSettings, ProviderSettings, Settings
+from plimsoll_model_router.config import BreakerSettings, ProviderSettings, Settings, TimerSettings
 from plimsoll_runtime.rpc_client import call
 from plimsoll_runtime.settings import Secret
 from plimsoll_testkit.upstream import serving
@@ -22,9 +22,10 @@ def compatible(url: str, model: str, *, keys: str = "k1", requests: int = 0) -> 
 
 async def test_a_limit_of_a_key_holds_for_all_replicas_together(settings: Settings) -> None:
     async with serving() as upstream:
-        limited = replace(settings, compatible=compatible(upstream.url, "fine", keys="k1,k2", requests=3))
+        told = compatible(upstream.url, "fine", keys="k1,k2", requests=3)
+        limited = replace(settings, compatible=told, timers=TimerSettings(total_s=10.0))  # less than until one more may go
         async with running(limited) as one, running(limited) as other:
-            outcomes = [await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=5) for stub in (one, other) * 5]
+            outcomes = [await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=60) for stub in (one, other) * 5]
         answered = [outcome.answer for outcome in outcomes if outcome.HasField("answer")]
         assert len(answered) == len(upstream.attempts) == 6
         used = [answer.attempts[-1].credential for answer in answered]
@@ -38,10 +39,10 @@ async def test_a_model_that_failed_at_one_replica_is_left_alone_by_the_other(set
         broken = replace(settings, compatible=compatible(upstream.url, "overloaded"), breaker=BreakerSettings(failures=3, cooldown_s=60.0))
         async with running(broken) as one, running(broken) as other:
             for _ in range(3):
-                await call(one.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=5)
+                await call(one.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=60)
             asked = len(upstream.attempts)
             assert asked == 3
-            failed = (await call(other.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=5)).failure
+            failed = (await call(other.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=60)).failure
             assert (failed.failure.reason, len(upstream.attempts)) == ("BREAKER_OPEN", asked)
-            [model, _] = (await call(other.ListModels, pb.ListModelsRequest(), cap_s=5)).models
+            [model, _] = (await call(other.ListModels, pb.ListModelsRequest(), cap_s=60)).models
             assert not model.available
