@@ -88,12 +88,15 @@ async def test_a_revoked_key_and_an_expired_key_are_refused(door: Door):
     await door.ring.revoke("acme", revoked.record.key_id)
     assert await over_rest(door, f"Bearer {revoked.text}") == (401, "KEY_REVOKED")
     assert await over_grpc(door, f"Bearer {revoked.text}") == (grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
-    soon = SystemClock().now() + timedelta(milliseconds=50)
-    expiring = await door.ring.create(KeyRequest(tenant="acme", name="short", scopes=ROLES["viewer"], expires_at=soon))
-    async with asyncio.timeout(5):
-        while (await over_rest(door, f"Bearer {expiring.text}"))[0] == 200:
-            pass
-    assert await over_rest(door, f"Bearer {expiring.text}") == (401, "KEY_EXPIRED")
+    later = SystemClock().now() + timedelta(hours=1)
+    wanted = KeyRequest(tenant="acme", name="short", scopes=ROLES["viewer"], expires_at=later)
+    valid, expired = await door.ring.create(wanted), await door.ring.create(wanted)
+    await door.pool.execute(
+        "update api_keys set expires_at = now() - interval '1 minute' where key_id = $1", expired.record.key_id
+    )  # as if the hour were over
+    assert await over_rest(door, f"Bearer {valid.text}") == (200, "")
+    assert await over_rest(door, f"Bearer {expired.text}") == (401, "KEY_EXPIRED")
+    assert await over_grpc(door, f"Bearer {expired.text}") == (grpc.StatusCode.UNAUTHENTICATED, "KEY_EXPIRED")
 
 
 @pytest.mark.parametrize("role", list(ROLES))
@@ -140,7 +143,7 @@ async def test_the_tenant_is_the_keys_and_nothing_that_a_client_sends_changes_it
 
 
 async def test_health_and_reflection_need_no_key(door: Door):
-    answer = await health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    answer = await health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert answer.status in {health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
 
 

@@ -60,11 +60,18 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
             fields = {}
 
 
+async def told(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
+    """Events without the heartbeats, which may come anywhere."""
+    async for event in events(response):
+        if event.kind != ":":
+            yield event
+
+
 async def follow(door: Door, path: str = PATH, headers: dict[str, str] | None = None) -> list[Event]:
     async with door.rest.get(path, headers=headers) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        return [event async for event in events(response)]
+        return [event async for event in told(response)]
 
 
 @pytest.fixture
@@ -150,7 +157,7 @@ async def test_silence_is_filled_with_heartbeats_and_the_answer_begins_before_an
         assert (await anext(seen)).kind == ":"
         assert (await anext(seen)).kind == ":"
         waiting.set()
-        kinds = [event.kind async for event in seen if event.kind != ":"]
+        kinds = [event.kind async for event in told(response)]
     assert kinds[-1] == "end"
     assert len(kinds) == 6
 
@@ -159,7 +166,7 @@ async def test_a_client_that_leaves_ends_the_stream_behind(door: Door):
     peer = door.peers["orchestrator"]
     peer.journal = [JOURNAL[0], asyncio.Event()]
     async with door.rest.get(PATH) as response:
-        assert (await anext(events(response))).kind == "runStarted"
+        assert (await anext(told(response))).kind == "runStarted"
         assert [stream.open for stream in peer.streams] == [True]
         response.close()
     await eventually(lambda: not peer.streams[0].open)
@@ -179,7 +186,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_little_is_read_for_it(
     reader, writer = await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]), limit=1024)
     writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n\r\n".encode())
     await reader.readline()
-    await eventually(lambda: peer.streams and not peer.streams[0].open, within_s=10)
+    await eventually(lambda: peer.streams and not peer.streams[0].open)
     assert len(produced) < 200
     writer.close()
 
@@ -198,7 +205,7 @@ async def test_a_client_that_does_not_read_the_text_of_a_run_is_cut_off_too(door
     reader, writer = await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]), limit=1024)
     writer.write(f"GET {PATH}?tokens=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n\r\n".encode())
     await reader.readline()
-    await eventually(lambda: peer.streams and not peer.streams[0].open, within_s=10)
+    await eventually(lambda: peer.streams and not peer.streams[0].open)
     assert len(produced) < 2_000
     writer.close()
 
@@ -206,11 +213,11 @@ async def test_a_client_that_does_not_read_the_text_of_a_run_is_cut_off_too(door
 async def test_the_gateways_stop_ends_streams_at_once_without_an_end_event(door: Door):
     door.peers["orchestrator"].journal = [JOURNAL[0], asyncio.Event()]
     async with door.rest.get(PATH) as response:
-        seen = events(response)
+        seen = told(response)
         assert (await anext(seen)).kind == "runStarted"
-        async with asyncio.timeout(3), asyncio.TaskGroup() as group:
-            group.create_task(door.stop(grace_s=30))
-            assert {event.kind async for event in seen} <= {":"}
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(door.stop(grace_s=3600))
+            assert [event async for event in seen] == []
 
 
 async def test_more_streams_than_the_bound_are_refused_and_a_closed_one_makes_room(door: Door):
