@@ -66,7 +66,7 @@ async def test_work_in_time_is_left_alone_and_knows_what_it_has():
 async def test_the_outer_deadline_holds_inside_a_longer_one():
     begun = time.monotonic()
     with pytest.raises(DeadlineExpired):
-        async with deadline.within(0.05), deadline.within(60.0):
+        async with deadline.within(0.05), deadline.within(3600.0):
             await forever()
     assert time.monotonic() - begun < SOON
 
