@@ -82,7 +82,7 @@ import asyncio
 from plimsoll_tool_dispatcher.handler import ToolRejected, ToolUnavailable
 
 async def answer(arguments, context):
-    return {"arguments": arguments, "tenant": context.tenant, "call_key": context.call_key, "in_time": 0 < context.deadline_s <= 5}
+    return {"arguments": arguments, "tenant": context.tenant, "call_key": context.call_key, "in_time": 0 < context.deadline_s <= 60}
 
 async def reject(arguments, context):
     raise ToolRejected("SOLD_OUT", "no more of these")
@@ -99,7 +99,7 @@ async def dawdle(arguments, context):
 HANDLER_NAMES = ("answer", "reject", "unavailable", "fall_over", "dawdle")
 
 
-def invocation(*, timeout_s: float = 5.0, **arguments: str) -> Invocation:
+def invocation(*, timeout_s: float = 60.0, **arguments: str) -> Invocation:
     return Invocation(tenant=ACME, call_key="key_1", arguments=dict(arguments), timeout_s=timeout_s)
 
 

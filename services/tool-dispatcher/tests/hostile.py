@@ -42,11 +42,15 @@ async def nap(arguments, context):
     if "note" in arguments: open(arguments["note"], "w").close()
     await asyncio.sleep(float(arguments["seconds"]))
     return {"napped": arguments["seconds"]}
+async def meet(arguments, context):
+    state["guests"] = state.get("guests", 0) + 1
+    while state["guests"] < int(arguments["guests"]): await asyncio.sleep(0.01)
+    return {"met": True}
 async def fork(arguments, context):
     import subprocess
     return subprocess.Popen(["sleep", "300"]).pid
 """
 NAMES = (
     *("pid", "environment", "block", "stubborn", "eat", "print_garbage", "odd", "not_finite", "surrogate", "large_number", "huge"),
-    *("die", "leave", "reset", "tell", "spill", "nap", "fork", "zero", "later"),
+    *("die", "leave", "reset", "tell", "spill", "nap", "meet", "fork", "zero", "later"),
 )

@@ -82,7 +82,7 @@ class Client:
         run_id: str = "run_1",
         tenant: str = "acme",
         grants: tuple[tool_pb2.Grant, ...] = (),
-        cap_s: float = 20.0,
+        cap_s: float = 60.0,
     ) -> pb.DispatchResponse:
         text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
         request = pb.DispatchRequest(
@@ -99,7 +99,7 @@ class Client:
     async def ask(self, method: str, request: Message, *, tenant: str = "acme", principal: str = "ada") -> Any:
         """Any other method, on behalf of a person."""
         with acting_for(tenant, principal):
-            return await call(getattr(self.stub, method), request, cap_s=10)
+            return await call(getattr(self.stub, method), request, cap_s=60)
 
 
 @asynccontextmanager

@@ -26,7 +26,6 @@ def settings(postgres_dsn: str, nats_url: str, redis_url: str, tools: Path) -> S
         tool_dirs=(str(tools.parent.parent / "*" / "tools"),),
         credentials_dir=str(tools.parent / "credentials"),
         scan_s=0.1,
-        lease_s=1.0,
         arguments_kib=16,
     )
 

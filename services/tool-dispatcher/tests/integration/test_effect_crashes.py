@@ -131,7 +131,7 @@ async def running_upstream(home: Path) -> AsyncIterator[Upstream]:
     async with asyncio.TaskGroup() as group:
         supervisor = group.create_task(supervise())
         try:
-            await eventually(lambda: _listens(port), within_s=10)
+            await eventually(lambda: _listens(port))
             yield upstream
         finally:
             supervisor.cancel()
@@ -237,7 +237,7 @@ async def test_x01_x02_x03_a_dispatcher_killed_while_the_upstream_acts(
     upstream.dies("hang")
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as first:
         asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}, cap_s=PATIENT_S))
-        await eventually(lambda: upstream.acted, within_s=10)
+        await eventually(lambda: upstream.acted)
         await first.kill()
         await asyncio.wait([asked])
         assert isinstance(asked.exception(), PlimsollError)
@@ -258,13 +258,13 @@ async def test_x02_what_a_killed_dispatcher_left_is_found_out_without_acting_aga
     upstream.dies("hang")
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as first:
         asked = asyncio.get_running_loop().create_task(first.client.dispatch("act_reconciled", {"port": upstream.port}, cap_s=PATIENT_S))
-        await eventually(lambda: upstream.acted, within_s=10)
+        await eventually(lambda: upstream.acted)
         await first.kill()
         await asyncio.wait([asked])
         asked.exception()
     upstream.children[-1].kill()
     async with dispatcher(postgres_dsn, nats_url, redis_url, acts) as second:
-        await eventually(lambda: _settled(second, upstream), within_s=30)
+        await eventually(lambda: _settled(second, upstream))
     assert upstream.acted == ["key_1"]
 
 
@@ -278,7 +278,7 @@ async def test_x07_a_dispatcher_that_was_paused_past_its_lease_is_fenced_off(
         dispatcher(postgres_dsn, nats_url, redis_url, acts) as second,
     ):
         asked = asyncio.get_running_loop().create_task(first.client.dispatch(f"act_{effect}", {"port": upstream.port}, cap_s=PATIENT_S))
-        await eventually(lambda: upstream.acted, within_s=10)
+        await eventually(lambda: upstream.acted)
         paused = psutil.Process(first.pid)
         paused.send_signal(signal.SIGSTOP)
         hung = upstream.children[-1]

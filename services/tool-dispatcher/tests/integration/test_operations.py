@@ -47,7 +47,7 @@ async def client(settings: Settings, policies: Path, tools: Path) -> AsyncIterat
 
 async def ask(client: Client, method: str, request: object, *, tenant: str = "acme", principal: str = "ada") -> object:
     with acting_for(tenant, principal):
-        return await call(getattr(client.stub, method), request, cap_s=10)  # type: ignore[arg-type]
+        return await call(getattr(client.stub, method), request, cap_s=60)  # type: ignore[arg-type]
 
 
 async def versions(client: Client, name: str) -> pb.ListToolVersionsResponse:
@@ -122,7 +122,7 @@ async def test_a_definition_is_pinned_against_a_changed_file(client: Client, too
     async def offered() -> bool:
         return len((await versions(client, "act_keyed")).versions) == 2
 
-    await eventually(offered, within_s=10)
+    await eventually(offered)
     note = {"note": str(tmp_path / "note")}
     assert (await client.dispatch("act_keyed", note)).HasField("result")
     assert (await client.dispatch("act_idempotent", note, key="key_3")).failure.category == failure_pb2.FAILURE_CATEGORY_INVALID_ARGUMENTS
@@ -140,7 +140,7 @@ async def test_decisions_reach_the_other_replicas(client: Client, settings: Sett
             assert isinstance(shown, pb.GetToolResponse)
             return shown.tool.barred == "TOOL_DISABLED"
 
-        await eventually(barred, within_s=5)
+        await eventually(barred)
 
 
 async def test_a_policy_file_counts_while_the_service_runs(client: Client, policies: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_a_policy_file_counts_while_the_service_runs(client: Client, polic
         response = await client.dispatch("act_keyed", note, key=next(keys))
         return response.failure.reason == "POLICY_DENIED" and response.failure.message == "frozen"
 
-    await eventually(frozen, within_s=5)
+    await eventually(frozen)
     assert (await client.dispatch("act_keyed", note)).recorded  # what happened has happened
 
 
@@ -195,7 +195,7 @@ async def test_an_unknown_outcome_is_left_to_a_person_who_settles_it(client: Cli
         assert isinstance(listed, pb.ListUnknownCallsResponse)
         return next((one for one in listed.calls if one.escalated), None)
 
-    doubt = await eventually(escalated, within_s=10)
+    doubt = await eventually(escalated)
     assert doubt is not None
     assert (doubt.call_id, doubt.tool, doubt.effective_arguments.text) == (response.call_id, "breaks", '{"a":1}')
     elsewhere = await ask(client, "ListUnknownCalls", pb.ListUnknownCallsRequest(), tenant="umbrella")

@@ -26,7 +26,7 @@ from tool_dispatcher_samples import tool
 PATH = "/tools/shop.py"
 SECRET = "postgresql://shop:hunter22@db/shop"
 ENVIRONMENT = {**os.environ, "PLIMSOLL_TOOL_DISPATCHER_POSTGRES_DSN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
-LIMITS = Limits(memory_bytes=512 * 1024 * 1024, result_bytes=100_000, load_s=20, environment=ENVIRONMENT)
+LIMITS = Limits(memory_bytes=512 * 1024 * 1024, result_bytes=100_000, load_s=120, environment=ENVIRONMENT)
 
 
 class Shelf:
@@ -83,7 +83,7 @@ class TestPythonHandlers(ExecutorBehaviour):
 
 
 async def run(
-    handlers: PythonHandlers, name: str, *, timeout_s: float = 10.0, effect: EffectClass = EffectClass.KEYED, **words: str
+    handlers: PythonHandlers, name: str, *, timeout_s: float = 60.0, effect: EffectClass = EffectClass.KEYED, **words: str
 ) -> Attempt:
     return await handlers.execute(tool(effect, name=name, path=PATH), invocation(timeout_s=timeout_s, **words))
 
@@ -145,10 +145,8 @@ async def test_a_worker_gets_its_credentials_and_nothing_else_of_ours(handlers: 
 
 async def test_calls_run_side_by_side_in_one_process(handlers: PythonHandlers) -> None:
     await pid_of(handlers)
-    began = asyncio.get_running_loop().time()
-    attempts = await asyncio.gather(*(run(handlers, "nap", seconds="0.3") for _ in range(20)))
+    attempts = await asyncio.gather(*(run(handlers, "meet", guests="20") for _ in range(20)))
     assert all(isinstance(attempt, Answered) for attempt in attempts)
-    assert asyncio.get_running_loop().time() - began < 2
 
 
 async def test_a_handler_that_blocks_is_killed_and_the_next_call_gets_a_new_process(handlers: PythonHandlers) -> None:
@@ -169,7 +167,8 @@ async def test_a_handler_that_ignores_its_cancellation_is_killed(handlers: Pytho
     assert await pid_of(handlers) != before
 
 
-async def test_a_handler_that_obeys_its_cancellation_keeps_its_process(handlers: PythonHandlers) -> None:
+async def test_a_handler_that_obeys_its_cancellation_keeps_its_process(handlers: PythonHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plimsoll_tool_dispatcher.adapters.python_handlers.worker._STOP_GRACE_S", 60.0)  # it obeys, but on a slow machine
     before = await pid_of(handlers)
     assert stopped(await run(handlers, "nap", timeout_s=0.3, seconds="30")) == (Category.TIMEOUT, "TOOL_TIMEOUT", Mishap.LOST)
     assert await pid_of(handlers) == before
