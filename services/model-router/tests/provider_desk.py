@@ -12,6 +12,7 @@ from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.domain.budgets import Estimate
 from plimsoll_model_router.domain.endpoints import Credential, Dialect, Feature, Timers
 from plimsoll_model_router.domain.generation import Answer, Began, Outcome, Progress, Question, Unanswered
+from plimsoll_model_router.domain.own_timers import NO_TIMERS, OwnTimers
 from plimsoll_model_router.domain.pace import Pace
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.domain.routing import Candidate, Model
@@ -31,7 +32,9 @@ from plimsoll_testkit.upstream import Outcome as Seen
 from plimsoll_testkit.upstream import ScriptedUpstream
 from plimsoll_testkit.waiting import eventually
 
-HASTY = Timers(connect_s=0.3, first_token_s=0.15, silence_s=0.15, total_s=5.0)
+HASTY = OwnTimers(first_token_s=0.15, silence_s=0.15, total_s=5.0)
+PATIENT = Timers(connect_s=60.0, first_token_s=60.0, silence_s=60.0, total_s=60.0)
+ENDLESS = {"silent", "slow", "slow-start", "chatter", "stall"}  # with these alone is nobody patient: a slow machine is not like one
 FINE = "fine"
 
 
@@ -86,6 +89,7 @@ class Desk:
             base_url=where.base_url,
             context_tokens=context,
             features=ALL - {Feature.EMBEDDINGS, Feature.REASONING},
+            timers=HASTY if model in ENDLESS else NO_TIMERS,
         )
         return Candidate(model=found, ask_for=model)
 
@@ -143,8 +147,8 @@ def failover_over(
         gate,
         clock,
         Pace(),
-        timers=HASTY,
+        timers=PATIENT,
         breaker=BreakerPolicy(failures=5, window_s=60.0, cooldown_s=0.2),
         limits={},
     )
-    return Failover(attempts, Credentials(given, clock), clock, cap_s=30.0, sleep=pause)
+    return Failover(attempts, Credentials(given, clock), clock, cap_s=60, sleep=pause)

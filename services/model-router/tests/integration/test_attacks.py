@@ -84,19 +84,19 @@ async def served(address: str) -> AsyncIterator[Stub]:
             return True
 
         with acting_for("acme"):
-            await eventually(answers, within_s=40)
+            await eventually(answers)
             yield stub
 
 
 async def ask(stub: Stub, key: str = "", model: str = "") -> pb.GenerateResponse:
     asked = plain("Where is my parcel?", model)
     asked.request_key, asked.max_output_tokens = key, 200
-    answered: pb.GenerateResponse = await call(stub.Generate, pb.GenerateRequest(generation=asked), cap_s=30)
+    answered: pb.GenerateResponse = await call(stub.Generate, pb.GenerateRequest(generation=asked), cap_s=60)
     return answered
 
 
 async def status(stub: Stub) -> tuple[int, int]:
-    [found] = (await call(stub.ListBudgets, pb.ListBudgetsRequest(), cap_s=10)).budgets
+    [found] = (await call(stub.ListBudgets, pb.ListBudgetsRequest(), cap_s=60)).budgets
     return found.spent_tokens, found.reserved_tokens
 
 
@@ -108,12 +108,12 @@ async def test_a_router_killed_between_answer_and_settlement_charges_nothing_twi
     address = environ["GRPC_LISTEN"]
     with process(environ, tmp_path / "log") as child:
         async with served(address) as stub, asyncio.TaskGroup() as group:
-            await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=10)
+            await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=60)
             async with database.transaction():  # no call can be settled inside
                 await database.execute("lock table calls in share mode")
                 asking = group.create_task(failed(ask(stub, "k")))
-                await eventually(lambda: [one.outcome for one in upstream.attempts] == [Outcome.ANSWERED], within_s=20)
-                settling = await eventually(lambda: database.fetchval(WAITING), within_s=10)
+                await eventually(lambda: [one.outcome for one in upstream.attempts] == [Outcome.ANSWERED])
+                settling = await eventually(lambda: database.fetchval(WAITING))
                 child.kill()
                 child.wait(10)
                 if not arrives:
@@ -145,7 +145,7 @@ async def test_a_call_outlives_the_loss_of_redis_and_of_every_connection_to_post
     settings: Settings, upstream: ScriptedUpstream, database: asyncpg.Connection, redis_url: str
 ) -> None:
     async with running(with_providers(settings, upstream, "fine-paced", "fine")) as stub:
-        await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=10)
+        await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=60)
         async with asyncio.TaskGroup() as group, open_redis(RedisSettings(url=Secret(redis_url))) as redis:
             asking = [group.create_task(ask(stub, key)) for key in ("", "k")]
             await eventually(lambda: len(upstream.attempts) == 2)
@@ -160,7 +160,7 @@ async def test_a_call_outlives_the_loss_of_redis_and_of_every_connection_to_post
         async def settled() -> bool:
             return await status(stub) == (2 * USED, 0)
 
-        await eventually(settled, within_s=20)
+        await eventually(settled)
         assert len(upstream.attempts) == 2
 
 
@@ -172,7 +172,7 @@ async def test_of_two_replicas_that_move_one_label_at_once_one_wins_and_both_kno
             changed.CopyFrom(PROMPT)
             changed.system = f"Version {number}."
             labels = ["candidate"] if number == 0 else []
-            made = await call(one.RegisterPrompt, pb.RegisterPromptRequest(prompt=changed, labels=labels), cap_s=10)
+            made = await call(one.RegisterPrompt, pb.RegisterPromptRequest(prompt=changed, labels=labels), cap_s=60)
             versions.append(made.prompt.version)
         kind = registry_pb2.ENTRY_KIND_PROMPT
 
@@ -181,7 +181,7 @@ async def test_of_two_replicas_that_move_one_label_at_once_one_wins_and_both_kno
             target = registry_pb2.EntryReference(kind=kind, name=PROMPT.name, version=version)
             request = pb.MoveLabelRequest(target=target, label="candidate")
             try:
-                await call(stub.MoveLabel, request, cap_s=10)
+                await call(stub.MoveLabel, request, cap_s=60)
             except Conflict as error:
                 return error.reason
             return ""
@@ -191,6 +191,6 @@ async def test_of_two_replicas_that_move_one_label_at_once_one_wins_and_both_kno
                 group.create_task(move(stub, version)) for _ in range(5) for stub, version in ((one, versions[1]), (other, versions[2]))
             ]
         assert "" in {task.result() for task in moving} <= {"", "LABEL_MOVED"}
-        found = await call(one.ListLabelMoves, pb.ListLabelMovesRequest(kind=kind, name=PROMPT.name), cap_s=10)
+        found = await call(one.ListLabelMoves, pb.ListLabelMovesRequest(kind=kind, name=PROMPT.name), cap_s=60)
         moves = list(found.moves)
         assert [late.from_version for late in moves[:-1]] == [early.to_version for early in moves[1:]]  # no move forgot another

@@ -46,12 +46,12 @@ def tokens_of(attempt: pb.Attempt) -> int:
 
 async def test_each_is_told_by_its_category_and_reason_and_only_what_was_used_is_paid(settings: Settings) -> None:
     async with running(settings) as stub:
-        await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=10)
+        await call(stub.SetBudget, pb.SetBudgetRequest(budget=BUDGET), cap_s=60)
 
         async def asked(fault: str) -> pb.GenerationFailure:
             entry = routing_pb2.ModelEntry(name=fault, provider="openai", model=fault)
-            await call(stub.RegisterModel, pb.RegisterModelRequest(model=entry, labels=["production"]), cap_s=10)
-            return (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", fault)), cap_s=30)).failure
+            await call(stub.RegisterModel, pb.RegisterModelRequest(model=entry, labels=["production"]), cap_s=60)
+            return (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?", fault)), cap_s=60)).failure
 
         async with asyncio.TaskGroup() as group:
             asking = {fault: group.create_task(asked(fault)) for fault in TOLD if fault != "bad-key"}
@@ -68,7 +68,7 @@ async def test_each_is_told_by_its_category_and_reason_and_only_what_was_used_is
         assert {fault for fault, tokens in used.items() if tokens} <= {"no-choices", "empty"}  # these did the work
 
         async def settled() -> bool:
-            [found] = (await call(stub.ListBudgets, pb.ListBudgetsRequest(), cap_s=10)).budgets
+            [found] = (await call(stub.ListBudgets, pb.ListBudgetsRequest(), cap_s=60)).budgets
             return bool((found.spent_tokens, found.reserved_tokens) == (sum(used.values()), 0))
 
         await eventually(settled)

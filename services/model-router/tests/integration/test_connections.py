@@ -17,7 +17,7 @@ from plimsoll_model_router.adapters.providers.response import BadResponse
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-CAP_S = 10.0
+CAP_S = 60.0
 Reply = Callable[[socket.socket, int], bool]
 
 

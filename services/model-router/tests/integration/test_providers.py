@@ -27,8 +27,8 @@ from plimsoll_testkit.ports import free_address
 from plimsoll_testkit.upstream import ANSWER, Outcome, ScriptedUpstream, script, serving
 from plimsoll_testkit.waiting import eventually
 
-PATIENT = Timers(connect_s=2.0, first_token_s=2.0, silence_s=2.0, total_s=5.0)
-HASTY = Timers(connect_s=0.2, first_token_s=0.2, silence_s=0.2, total_s=5.0)
+PATIENT = Timers(connect_s=60.0, first_token_s=60.0, silence_s=60.0, total_s=60.0)
+ENDED_BY = {"stall": "silence_s", "chatter": "silence_s", "slow-start": "first_token_s", "silent": "first_token_s"}
 BOTH = pytest.mark.parametrize("streaming", [False, True])
 Asking: TypeAlias = Callable[..., Ask]
 
@@ -237,7 +237,8 @@ async def test_a_pause_until_a_date_is_measured_by_the_providers_own_clock(asked
 async def test_a_stream_that_does_not_come_to_its_verified_end_is_a_failure(
     asked: Upstream, asking: Asking, served: ScriptedUpstream, fault: str, category: Category, reason: str
 ) -> None:
-    error = await failing(asked, asking(fault, timers=HASTY, streaming=True))
+    hasty = {ENDED_BY[fault]: 0.2} if fault in ENDED_BY else {}
+    error = await failing(asked, asking(fault, timers=replace(PATIENT, **hasty), streaming=True))
     assert (error.failure.category, error.failure.reason) == (category, reason)
     assert len(served.attempts) == 1
     if fault in {"stall", "chatter", "slow-start", "silent"}:
@@ -247,7 +248,7 @@ async def test_a_stream_that_does_not_come_to_its_verified_end_is_a_failure(
 async def test_a_model_that_thinks_is_given_time_to_think_unless_it_is_told_not_to(
     asked: Upstream, asking: Asking, served: ScriptedUpstream
 ) -> None:
-    thinking = asking("slow-start", timers=replace(HASTY, first_token_s=0.1), streaming=True)
+    thinking = asking("slow-start", timers=replace(PATIENT, first_token_s=0.1), streaming=True)
     thinking = replace(thinking, endpoint=replace(thinking.endpoint, features=ALL))
 
     async def let_go() -> None:
@@ -263,7 +264,7 @@ async def test_a_model_that_thinks_is_given_time_to_think_unless_it_is_told_not_
 
 
 async def test_what_came_before_a_stream_broke_is_told_as_used(asked: Upstream, asking: Asking) -> None:
-    error = await failing(asked, asking("cut", timers=HASTY, streaming=True))
+    error = await failing(asked, asking("cut", streaming=True))
     assert error.usage.input_tokens > 0
     assert error.usage.output_tokens > 1
 

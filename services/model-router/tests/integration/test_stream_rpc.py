@@ -28,9 +28,12 @@ def settings(postgres_dsn: str, nats_url: str, redis_url: str) -> Settings:
     return settings_for(postgres_dsn, nats_url, redis_url)
 
 
+HASTE_S = 2.0
+
+
 def hasty(settings: Settings) -> Settings:
     """For tests in which an upstream falls silent: in all others a slow machine must not look like one."""
-    return replace(settings, timers=TimerSettings(first_token_s=0.3, silence_s=0.3))
+    return replace(settings, timers=TimerSettings(first_token_s=HASTE_S, silence_s=HASTE_S))
 
 
 def before(settings: Settings, upstream: ScriptedUpstream, first: str, second: str = "fine") -> Settings:
@@ -46,7 +49,7 @@ async def events_of(
 ) -> list[pb.GenerateStreamResponse]:
     async with running(settings) as stub:
         request = pb.GenerateStreamRequest(generation=generation, delivery=delivery)
-        return [event async for event in stream(stub.GenerateStream, request, cap_s=15)]
+        return [event async for event in stream(stub.GenerateStream, request, cap_s=60)]
 
 
 def kinds(events: list[pb.GenerateStreamResponse], attempt: int) -> list[str]:
@@ -97,7 +100,7 @@ async def test_a_strict_client_hears_of_a_break_as_a_failure_and_nothing_behind_
 
 async def test_a_unary_caller_is_rescued_from_silence_long_before_its_deadline(settings: Settings, upstream: ScriptedUpstream) -> None:
     async with running(before(hasty(settings), upstream, "silent")) as stub:
-        answer = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=10)).answer
+        answer = (await call(stub.Generate, pb.GenerateRequest(generation=plain("Hello?")), cap_s=60)).answer
     assert answer.message.parts[0].text.text == ANSWER
     assert [attempt.failure.reason for attempt in answer.attempts] == ["SLOW_START", ""]
     await eventually(lambda: upstream.outcomes() == [("silent", Outcome.ABANDONED), ("fine", Outcome.ANSWERED)])
@@ -113,23 +116,23 @@ async def test_what_was_converted_on_the_way_is_told_with_the_attempt(settings: 
 
 
 async def test_a_model_may_have_timers_of_its_own_and_a_route_others(settings: Settings, upstream: ScriptedUpstream) -> None:
-    """The configuration waits 0.3 s for the first word."""
-    async with running(before(hasty(settings), upstream, "silent")) as stub:
+    """The configuration waits for an hour: whoever waits less does so by its own timers. The one that answers is not hurried by any."""
+    endless = replace(settings, timers=TimerSettings(first_token_s=3600.0, total_s=3600.0))
+    async with running(before(endless, upstream, "silent")) as stub:
 
-        async def waited_s(model_s: float, route_s: float, name: str) -> float:
+        async def rescued_after_s(model_s: float, route_s: float, name: str) -> float:
             model = routing_pb2.ModelEntry(name=name, provider="anthropic", model="silent")
             model.timers.first_token.FromTimedelta(timedelta(seconds=model_s))
             route = routing_pb2.Route(name=name, candidates=[routing_pb2.RouteCandidate(model=one) for one in (name, "openai/fine")])
             if route_s:
                 route.timers.first_token.FromTimedelta(timedelta(seconds=route_s))
-            await call(stub.RegisterModel, pb.RegisterModelRequest(model=model, labels=["production"]), cap_s=5)
-            await call(stub.RegisterRoute, pb.RegisterRouteRequest(route=route, labels=["production"]), cap_s=5)
+            await call(stub.RegisterModel, pb.RegisterModelRequest(model=model, labels=["production"]), cap_s=60)
+            await call(stub.RegisterRoute, pb.RegisterRouteRequest(route=route, labels=["production"]), cap_s=60)
             asked = plain("Hello?")
             asked.task = name
-            answer = (await call(stub.Generate, pb.GenerateRequest(generation=asked), cap_s=10)).answer
+            answer = (await call(stub.Generate, pb.GenerateRequest(generation=asked), cap_s=60)).answer
             assert [attempt.failure.reason for attempt in answer.attempts] == ["SLOW_START", ""]
             return answer.attempts[0].duration.ToTimedelta().total_seconds()
 
-        assert await waited_s(0.05, 0.0, "hasty") < 0.3
-        assert await waited_s(0.6, 0.0, "calm") >= 0.6
-        assert await waited_s(30.0, 0.05, "routed") < 0.3
+        assert await rescued_after_s(0.6, 0.0, "own") >= 0.6
+        assert await rescued_after_s(3600.0, 2.0, "routed") >= 2.0
