@@ -39,9 +39,15 @@ FOREIGN_KEYS = """
         where mine.attname = 'tenant' and theirs.attname = 'tenant'
     )
 """
-# Views work with the rights of their owner, which is the service's own role and stands under the forced policies as well.
 ABOVE = """
     select proname from pg_proc where pronamespace = current_schema()::regnamespace and prosecdef
+"""
+# A materialized view keeps the rows of whoever filled it: no policy can be put on one.
+VIEWS_OF_OWNERS = """
+    select relname::text from pg_class where relnamespace = current_schema()::regnamespace and (relkind = 'm' or relkind = 'v' and not exists (
+        select from pg_options_to_table(reloptions) where option_name = 'security_invoker' and option_value::boolean
+    ))
+    order by relname
 """
 
 
@@ -58,3 +64,17 @@ async def test_no_key_tells_of_another_tenants_rows(postgres_dsn: str, schema: s
         assert [key for key in loose if not DRAWN_BY_US.intersection(key[1])] == []
         assert [row[0] for row in await pool.fetch(FOREIGN_KEYS) if "(run_id)" not in row[0]] == []
         assert [row[0] for row in await pool.fetch(ABOVE)] == []
+        assert [row[0] for row in await pool.fetch(VIEWS_OF_OWNERS)] == []
+
+
+async def test_a_view_that_shows_what_its_owner_sees_is_found(postgres_dsn: str) -> None:
+    async with open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "planted") as pool:
+        await pool.execute("""
+            create schema planted;
+            create table rows as select 'acme' as tenant;
+            create view asking with (security_invoker = on) as select * from rows;
+            create view owning as select * from rows;
+            create view owning_by_word with (security_barrier, security_invoker = off) as select * from rows;
+            create materialized view kept as select * from rows;
+        """)
+        assert [row[0] for row in await pool.fetch(VIEWS_OF_OWNERS)] == ["kept", "owning", "owning_by_word"]
