@@ -108,7 +108,7 @@ def test_an_error_comes_back_from_its_status_as_it_went(
     got = error_from_status(status_pb2.Status.FromString(status_of(sent).SerializeToString()))
     assert type(got) is type(sent)
     assert (got.message, got.reason, got.problems, got.remedy) == (sent.message, sent.reason, sent.problems, sent.remedy)
-    assert got.retry_after_s == pytest.approx(sent.retry_after_s, abs=1e-9)
+    assert got.retry_after_s == pytest.approx(sent.retry_after_s, abs=1e-6)
 
 
 @given(
@@ -144,7 +144,7 @@ failures = st.builds(
 @given(failures)
 def test_a_failure_comes_back_from_the_wire_as_it_went(failure: Failure):
     got = failure_from_proto(failure_pb2.Failure.FromString(failure_to_proto(failure).SerializeToString()))
-    assert got.retry_after_s == pytest.approx(failure.retry_after_s, abs=1e-9)
+    assert got.retry_after_s == pytest.approx(failure.retry_after_s, abs=1e-6)
     assert [getattr(got, name) for name in ("category", "reason", "message", "retryable", "where")] == [
         getattr(failure, name) for name in ("category", "reason", "message", "retryable", "where")
     ]
