@@ -166,8 +166,8 @@ class Workshop(Protocol):
         """Begin to fill another embedder."""
         ...
 
-    async def missing(self, chore: Chore, embedder: str, limit: int) -> Sequence[tuple[str, str]]:
-        """Ids and texts of passages that have no vector of it yet."""
+    async def missing(self, chore: Chore, embedder: str, *, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """Ids and texts of passages behind `after` that have no vector of it yet, by id."""
         ...
 
     async def put_vectors(self, chore: Chore, embedder: str, chunk_ids: Sequence[str], vectors: Sequence[Vector]) -> None:

@@ -12,7 +12,7 @@ from memory_samples import ACME, UMBRELLA, draft, question
 from plimsoll_memory.adapters.learner import LearnerCrashed, ProcessLearner
 from plimsoll_memory.adapters.postgres_index import PostgresPassageIndex
 from plimsoll_memory.adapters.postgres_library import PostgresLibrary
-from plimsoll_memory.adapters.postgres_workshop import PostgresWorkshop
+from plimsoll_memory.adapters.postgres_workshop import MISSING, PostgresWorkshop
 from plimsoll_memory.adapters.search_sql import statement
 from plimsoll_memory.adapters.tenancy import working_for
 from plimsoll_memory.domain.document import Collection, Draft, Wanted
@@ -122,6 +122,56 @@ async def test_what_is_stored_while_another_embedder_is_filled_is_embedded_too(p
     async with working_for(pool, ACME) as connection:
         rows = await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
     assert [(row["embedder"], row["count"]) for row in rows] == [("fake-2", 41)]
+
+
+async def test_what_is_stored_among_passages_that_are_filled_is_embedded_too(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
+    await library.store(ACME, hashed(*texts(40), document_id="doc_2", target=""))
+    await library.configure(ACME, "help", Wanted(embedder="fake-2"))
+    early = [hashed("early kettle", source="early.md", document_id="doc_1")]
+
+    class Meddling(PostgresWorkshop):
+        """Somebody stores a document with the first ids when the last are filled."""
+
+        async def switch(self, chore: Chore, embedder: str) -> bool:
+            while early:
+                await library.store(ACME, early.pop())
+            return await super().switch(chore, embedder)
+
+    one = replace(upkeep(pool, FakeEmbedder(name="fake-2")), workshop=Meddling(pool))
+    await one.tend_next(GO)
+    async with working_for(pool, ACME) as connection:
+        rows = await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
+    assert [(row["embedder"], row["count"]) for row in rows] == [("fake-2", 41)]
+
+
+async def test_filling_never_comes_back_to_what_is_filled(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
+    await library.store(ACME, hashed(*texts(600), target="fake-2"))
+    ways: list[tuple[str, str, str]] = []
+
+    class Watched(PostgresWorkshop):
+        """Keeps from where to where each batch went."""
+
+        async def missing(self, chore: Chore, embedder: str, *, after: str, limit: int) -> Sequence[tuple[str, str]]:
+            found = await super().missing(chore, embedder, after=after, limit=limit)
+            ids = [chunk_id for chunk_id, _ in found]
+            ways.append((after, min(ids, default=""), max(ids, default="")))
+            return found
+
+    await replace(upkeep(pool, FakeEmbedder(name="fake-2")), workshop=Watched(pool)).tend_next(GO)
+    assert [after for after, _, _ in ways] == ["", *[last for _, _, last in ways[:-1]]]
+    assert all(after < first for after, first, _ in ways[:-1])
+    assert (len(ways), ways[-1][1]) == (4, "")
+
+
+async def test_what_is_missing_is_looked_up_whatever_the_statistics_say(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
+    """Those of a table that is being filled lag behind: a join planned by them reads all vectors again for each passage."""
+    await library.store(ACME, hashed(*texts(600)))
+    await pool.execute("analyze")
+    async with working_for(pool, ACME) as connection:
+        rows = await connection.fetch("explain " + MISSING, ACME, "help", "new-1", "", 256)
+    told = "\n".join(row[0] for row in rows)
+    assert "Join" not in told
+    assert "embeddings_pkey" in told
 
 
 async def test_a_collection_learns_anew_when_it_has_doubled(pool: asyncpg.Pool, library: PostgresLibrary) -> None:

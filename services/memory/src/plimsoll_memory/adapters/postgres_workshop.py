@@ -74,12 +74,13 @@ _LEARNED = """
     update collections set next_embedder = $3, generation = generation + 1, learned_from = chunks
     where tenant = $1 and name = $2 and next_embedder = ''
 """
-_MISSING = """
+# Each passage is looked up by itself (`offset 0`): joined, the plan would hang on statistics that are never those of a table being filled.
+MISSING = """
     select chunk_id, context, body from chunks
-    where tenant = $1 and collection = $2
+    where tenant = $1 and collection = $2 and chunk_id > $4
       and not exists (select from embeddings as one
-                      where one.tenant = $1 and one.collection = $2 and one.embedder = $3 and one.chunk_id = chunks.chunk_id)
-    limit $4
+                      where one.tenant = $1 and one.collection = $2 and one.embedder = $3 and one.chunk_id = chunks.chunk_id offset 0)
+    order by chunk_id limit $5
 """
 _PUT_VECTORS = """
     insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
@@ -158,9 +159,9 @@ class PostgresWorkshop:
         async with working_for(self._pool, chore.tenant) as connection:
             await connection.execute(_BEGIN, chore.tenant, chore.collection, embedder)
 
-    async def missing(self, chore: Chore, embedder: str, limit: int) -> Sequence[tuple[str, str]]:
+    async def missing(self, chore: Chore, embedder: str, *, after: str, limit: int) -> Sequence[tuple[str, str]]:
         async with working_for(self._pool, chore.tenant) as connection:
-            rows = await connection.fetch(_MISSING, chore.tenant, chore.collection, embedder, limit, timeout=_STATEMENT_CAP_S)
+            rows = await connection.fetch(MISSING, chore.tenant, chore.collection, embedder, after, limit, timeout=_STATEMENT_CAP_S)
         return [(row["chunk_id"], f"{row['context']}\n{row['body']}") for row in rows]
 
     async def put_vectors(self, chore: Chore, embedder: str, chunk_ids: Sequence[str], vectors: Sequence[Vector]) -> None:
@@ -176,7 +177,9 @@ class PostgresWorkshop:
         """Holds the collection's row: who stores a document at this moment finds that another embedder serves, and begins anew."""
         key = (chore.tenant, chore.collection)
         async with filling_for(self._pool, chore.tenant) as connection:
-            if await connection.fetchval(_LOCK, *key) != embedder or await connection.fetchrow(_MISSING, *key, embedder, 1):
+            if await connection.fetchval(_LOCK, *key) != embedder:
+                return False
+            if await connection.fetchrow(MISSING, *key, embedder, "", 1, timeout=_STATEMENT_CAP_S):
                 return False
             await connection.execute(_SWITCH, *key)
             await connection.execute(_NOT_SERVING, *key, embedder, timeout=_STATEMENT_CAP_S)

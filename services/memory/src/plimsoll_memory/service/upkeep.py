@@ -95,13 +95,15 @@ class Upkeep:
         return await self.workshop.put_learned(chore, embedder, await self.learner.learn(corpus))
 
     async def _fill(self, chore: Chore, embedder: str, stop: asyncio.Event) -> bool:
-        """Embed what is missing, then let it serve; documents that come meanwhile are found missing, too."""
+        """Embed what is missing, then let it serve; with what came meanwhile among passages that were passed already, it does not yet."""
+        after = ""
         while not stop.is_set():
             await self.workshop.hold(chore, _LEASE_S)
-            missing = await self.workshop.missing(chore, embedder, _FILL_BATCH)
+            missing = await self.workshop.missing(chore, embedder, after=after, limit=_FILL_BATCH)
             if not missing:
                 return await self.workshop.switch(chore, embedder) or not stop.is_set()
             ids = [chunk_id for chunk_id, _ in missing]
+            after = ids[-1]
             if is_learned(embedder):
                 await self.workshop.project(chore, embedder, ids)
             elif embedder in self.embedders:
