@@ -4,6 +4,7 @@ from typing import Protocol
 
 import pytest
 from memory_samples import ACME, EAST, NOON, NORTH, NORTH_EAST, TEN, UMBRELLA, draft, question
+from plimsoll_memory.domain.document import Settled
 from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.search import Candidates
 from plimsoll_memory.errors import CollectionChanged
@@ -19,6 +20,7 @@ class LibraryBehaviour:
 
     async def test_nothing_is_there_at_first(self, shelf: Shelf) -> None:
         assert await shelf.find_collection(ACME, "help") is None
+        assert await shelf.settled(ACME, "help") is None
         assert await shelf.find_document(ACME, "help", "a.md") is None
         assert await shelf.list_collections(ACME) == []
         assert await shelf.list_documents(ACME, "help", TEN) == []
@@ -44,6 +46,7 @@ class LibraryBehaviour:
         assert (collection.documents, collection.chunks) == (2, 3)
         assert (collection.embedder, collection.language, collection.created_at) == ("compass-1", "english", NOON)
         assert await shelf.list_collections(ACME) == [collection]
+        assert await shelf.settled(ACME, "help") == Settled(name="help", language="english", embedder="compass-1")
 
     async def test_with_a_document_its_parts_are_forgotten(self, shelf: Shelf) -> None:
         await self._store_in_parts(shelf)

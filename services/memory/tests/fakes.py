@@ -11,7 +11,7 @@ from math import log, sqrt
 from memory_fake_quality import FakeQuality
 from memory_fake_threads import FakeThreads
 from plimsoll_memory.domain.chunking import ChunkPlan
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
+from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Vector, Wanted, context_of, passage_metadata
 from plimsoll_memory.domain.hashing import HashingSpace
 from plimsoll_memory.domain.media import Format
 from plimsoll_memory.domain.paging import PageRequest
@@ -54,6 +54,12 @@ class FakeLibrary:
             return None
         documents = [document for document, _ in self._of(tenant, name)]
         return replace(settled, documents=len(documents), chunks=sum(one.chunks for one in documents))
+
+    async def settled(self, tenant: str, name: str) -> Settled | None:
+        one = self._collections.get((tenant, name))
+        if one is None:
+            return None
+        return Settled(name=name, language=one.language, embedder=one.embedder, exact=one.exact, reranker=one.reranker)
 
     async def list_collections(self, tenant: str) -> Sequence[Collection]:
         found = [await self.find_collection(owner, name) for owner, name in sorted(self._collections) if owner == tenant]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from plimsoll_memory.domain.conversation import Claim, Fact, Forgotten, Remembered, Remembering, Summary, ThreadHead, Turn
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted
+from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Vector, Wanted
 from plimsoll_memory.domain.embedding import Corpus, Projections
 from plimsoll_memory.domain.media import Format
 from plimsoll_memory.domain.paging import PageRequest
@@ -27,7 +27,11 @@ class Library(Protocol):
     """
 
     async def find_collection(self, tenant: str, name: str) -> Collection | None:
-        """The collection, if there is one."""
+        """The collection, if there is one, with what is counted of it."""
+        ...
+
+    async def settled(self, tenant: str, name: str) -> Settled | None:
+        """What every document and every search must know of a collection: reads one row."""
         ...
 
     async def list_collections(self, tenant: str) -> Sequence[Collection]:

@@ -1,13 +1,17 @@
 """Writers that meet, and writers that fail."""
 
 import asyncio
+from dataclasses import replace
 
 import asyncpg
 import pytest
-from memory_samples import ACME, NORTH, draft
+from memory_fakes import Desk
+from memory_samples import ACME, NORTH, draft, incoming
 from plimsoll_memory.adapters.postgres_library import PostgresLibrary
 from plimsoll_memory.adapters.tenancy import working_for
 from plimsoll_runtime.errors import PlimsollError
+from plimsoll_testkit.clock import FakeClock
+from plimsoll_testkit.ids import FakeIds
 
 
 @pytest.fixture
@@ -77,6 +81,19 @@ async def test_a_document_that_fails_halfway_leaves_what_was_there(library: Post
     assert document is not None
     assert (document.version, document.chunks) == (1, 1)
     assert await words_are_counted_right(pool)
+
+
+async def test_no_document_reads_the_vectors_of_its_collection(library: PostgresLibrary, pool: asyncpg.Pool) -> None:
+    """Counting them would make every document of a large collection slow while another embedder is filled."""
+    memory = replace(Desk(clock=FakeClock(), ids=FakeIds()).memory(), library=library)
+    first = await memory.ingest(ACME, incoming())
+    async with working_for(pool, ACME) as connection:
+        await connection.execute("update collections set next_embedder = 'another'")
+    await pool.execute("revoke select on embeddings from current_user")
+    second = await memory.ingest(ACME, incoming("# Other\n\nText.", source="other.md"))
+    assert (first.changed, second.changed) == (True, True)
+    with pytest.raises(PlimsollError):
+        await library.find_collection(ACME, "help")
 
 
 async def test_a_large_document_is_stored_whole(library: PostgresLibrary, pool: asyncpg.Pool) -> None:

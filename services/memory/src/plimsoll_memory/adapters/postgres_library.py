@@ -9,7 +9,7 @@ from plimsoll_runtime.json_types import dump_json
 from plimsoll_memory.adapters.halfvec import halfvec_text
 from plimsoll_memory.adapters.tenancy import filling_for, working_for
 from plimsoll_memory.domain.chunking import Chunk
-from plimsoll_memory.domain.document import Collection, Document, Draft, Stored, Vector, Wanted, context_of, passage_metadata
+from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Vector, Wanted, context_of, passage_metadata
 from plimsoll_memory.domain.embedding import is_learned
 from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.upload import UploadKey
@@ -25,7 +25,7 @@ _COLLECTION = """
                          where one.tenant = collections.tenant and one.collection = name and one.embedder = next_embedder) end as reembedded
     from collections where tenant = $1
 """
-_SETTLED = "select number, language, embedder from collections where tenant = $1 and name = $2"
+_SETTLED = "select name, number, language, embedder, indexed, reranker from collections where tenant = $1 and name = $2"
 _FIND = f"select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source = $3"
 _PAGE = f"""
     select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source > $3 order by source limit $4
@@ -169,6 +169,11 @@ class PostgresLibrary:
         async with working_for(self._pool, tenant) as connection:
             row = await connection.fetchrow(f"{_COLLECTION} and name = $2", tenant, name)
         return _collection(row) if row else None
+
+    async def settled(self, tenant: str, name: str) -> Settled | None:
+        async with working_for(self._pool, tenant) as connection:
+            row = await connection.fetchrow(_SETTLED, tenant, name)
+        return _settled(row) if row else None
 
     async def list_collections(self, tenant: str) -> Sequence[Collection]:
         async with working_for(self._pool, tenant) as connection:
@@ -351,6 +356,16 @@ class _Part:
     @property
     def vectors(self) -> Sequence[Vector]:
         return self.draft.vectors[self.start : self.start + _BATCH]
+
+
+def _settled(row: asyncpg.Record) -> Settled:
+    return Settled(
+        name=row["name"],
+        language=row["language"],
+        embedder=row["embedder"],
+        exact=row["indexed"] != row["embedder"],
+        reranker=row["reranker"],
+    )
 
 
 def _collection(row: asyncpg.Record) -> Collection:

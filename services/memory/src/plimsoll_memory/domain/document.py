@@ -57,6 +57,17 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How a collection's passages are stored and found, without any count of them."""
+
+    name: str
+    language: str
+    embedder: str
+    exact: bool = True
+    reranker: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """Attributes:
     digest       SHA-256 of the content, hex

@@ -12,6 +12,7 @@ from plimsoll_memory.domain.document import (
     Document,
     Draft,
     Incoming,
+    Settled,
     Stored,
     Vector,
     Wanted,
@@ -77,8 +78,8 @@ class Memory:
         attempt = 0
         while True:
             attempt += 1
-            collection = await self.library.find_collection(tenant, incoming.collection)
-            embedder = self._embedder_of(collection)
+            settled = await self.library.settled(tenant, incoming.collection)
+            embedder = self._embedder_of(settled)
             texts = [f"{context_of(title, chunk)}\n{chunk.text}" for chunk in reading.chunks]
             draft = Draft(
                 document_id=document_id,
@@ -88,7 +89,7 @@ class Memory:
                 chunks=reading.chunks,
                 vectors=() if is_learned(embedder) else await embed_all(self._embedder(embedder), texts),
                 embedder=embedder,
-                language=collection.language if collection else self.defaults.language,
+                language=settled.language if settled else self.defaults.language,
                 made_at=self.clock.now(),
                 target=self.defaults.embedder,
                 upload=upload,
@@ -135,14 +136,14 @@ class Memory:
         if problems:
             raise RequestRefused(problems=problems)
         wanted = Wanted(embedder=embedder or None, reranker=("" if reranker == NO_RERANKER else reranker) if reranker else None)
-        if not await self.library.configure(tenant, name, wanted):
-            raise CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")
-        return await known_collection(self.library, tenant, name)
+        if await self.library.configure(tenant, name, wanted) and (collection := await self.library.find_collection(tenant, name)):
+            return collection
+        raise _unknown(name)
 
-    def _embedder_of(self, collection: Collection | None) -> str:
+    def _embedder_of(self, settled: Settled | None) -> str:
         """A collection keeps its embedder until another one is ready; what is learned begins with the hashing one."""
-        if collection:
-            return collection.embedder
+        if settled:
+            return settled.embedder
         return HASHING if self.defaults.embedder == LATENT else self.defaults.embedder
 
     def _embedder(self, name: str) -> Embedder:
@@ -151,12 +152,12 @@ class Memory:
         return self.embedders[name]
 
 
-async def known_collection(library: Library, tenant: str, name: str) -> Collection:
-    """The collection. Raises CollectionNotFound."""
-    collection = await library.find_collection(tenant, name)
-    if collection is None:
-        raise CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")
-    return collection
+async def known_collection(library: Library, tenant: str, name: str) -> Settled:
+    """How the collection is settled. Raises CollectionNotFound."""
+    settled = await library.settled(tenant, name)
+    if settled is None:
+        raise _unknown(name)
+    return settled
 
 
 async def embed_all(embedder: Embedder, texts: Sequence[str]) -> tuple[Vector, ...]:
@@ -165,3 +166,7 @@ async def embed_all(embedder: Embedder, texts: Sequence[str]) -> tuple[Vector, .
     for at in range(0, len(texts), _EMBED_BATCH):
         vectors += await embedder.embed_passages(texts[at : at + _EMBED_BATCH])
     return tuple(vectors)
+
+
+def _unknown(name: str) -> CollectionNotFound:
+    return CollectionNotFound(f"there is no collection {name!r}", remedy="ingest a document into it first")

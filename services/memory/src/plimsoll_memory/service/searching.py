@@ -11,7 +11,7 @@ from plimsoll_runtime.failures import failure_from_error
 from plimsoll_runtime.ids import Ids
 
 from plimsoll_memory.domain import ranking
-from plimsoll_memory.domain.document import Collection
+from plimsoll_memory.domain.document import Settled
 from plimsoll_memory.domain.embedding import LATENT_FLOOR, LATENT_WEIGHT, is_learned
 from plimsoll_memory.domain.ranking import Passage, Weights
 from plimsoll_memory.domain.search import Answer, Candidates, Question, Receipt, SearchCompleted, SearchRequest, VectorQuestion, check
@@ -105,7 +105,7 @@ class Searching:
             passages, receipt, skipped = await self._rerank(reranker, request, passages, receipt, skipped)
         return _answered(passages[: request.limit], receipt, skipped)
 
-    def _weights(self, collection: Collection, request: SearchRequest) -> Weights:
+    def _weights(self, collection: Settled, request: SearchRequest) -> Weights:
         configuration = request.configuration
         embedder = self.embedders.get(collection.embedder)
         default = LATENT_WEIGHT if is_learned(collection.embedder) else embedder.weight if embedder else 1.0
@@ -114,7 +114,7 @@ class Searching:
             vector=default if configuration.vector_weight is None else configuration.vector_weight,
         )
 
-    async def _ask_vector(self, collection: Collection, request: SearchRequest) -> tuple[VectorQuestion | None, tuple[str, ...]]:
+    async def _ask_vector(self, collection: Settled, request: SearchRequest) -> tuple[VectorQuestion | None, tuple[str, ...]]:
         """The query as a vector, or why there is none: search goes on with full text alone, and says so."""
         if is_learned(collection.embedder):
             return VectorQuestion(embedder=collection.embedder, vector=None, floor=LATENT_FLOOR, exact=collection.exact), ()
@@ -129,7 +129,7 @@ class Searching:
             return None, ("vector: the query has no word to embed",)
         return VectorQuestion(embedder=embedder.name, vector=vector, floor=embedder.floor, exact=collection.exact), ()
 
-    def _reranker(self, collection: Collection, request: SearchRequest) -> str:
+    def _reranker(self, collection: Settled, request: SearchRequest) -> str:
         """The collection's; where it has none and the request wants one, the first that is configured."""
         match request.configuration.rerank:
             case False:
