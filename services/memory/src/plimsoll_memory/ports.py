@@ -183,7 +183,11 @@ class Workshop(Protocol):
         ...
 
     async def switch(self, chore: Chore, embedder: str) -> bool:
-        """Let it serve and forget the vectors of all others. Returns False while a passage has no vector of it."""
+        """Let it serve, then forget the vectors of all others. Returns False while a passage has no vector of it."""
+        ...
+
+    async def tidy(self, chore: Chore) -> None:
+        """Forget what is left of embedders that serve no more, also when somebody died over it."""
         ...
 
     async def index(self, chore: Chore, embedder: str) -> None:

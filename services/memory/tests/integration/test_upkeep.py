@@ -24,6 +24,7 @@ from plimsoll_memory.errors import CollectionChanged
 from plimsoll_memory.ports import Embedder
 from plimsoll_memory.service.upkeep import Upkeep
 from plimsoll_runtime import logs
+from plimsoll_runtime.errors import Unavailable
 
 SUBJECTS = {
     "sea": "harbour ship anchor sail captain crew deck storm tide wharf",
@@ -94,9 +95,7 @@ async def test_vectors_of_the_old_embedder_are_gone_and_new_documents_get_the_ne
         await library.store(ACME, hashed("a kettle", source="b.md", document_id="doc_2"))
     late = replace(draft("kettle and oven", source="b.md", document_id="doc_2", embedder=learned), vectors=())
     await library.store(ACME, late)
-    async with working_for(pool, ACME) as connection:
-        kinds = await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
-    assert [(row["embedder"], row["count"]) for row in kinds] == [(learned, 301)]
+    assert await vectors_by_embedder(pool) == {learned: 301}
     found = await PostgresPassageIndex(pool).candidates(ACME, by_meaning("kettle", learned))
     assert "kettle and oven" in {one.text for one in found.passages}
 
@@ -119,9 +118,7 @@ async def test_what_is_stored_while_another_embedder_is_filled_is_embedded_too(p
     await upkeep(pool, Meddling(name="fake-2")).tend_next(GO)
     assert [(one.embedder, one.next_embedder) for one in during] == [("hashing-384-v1", "fake-2")] * 2, "the old one served meanwhile"
     assert (await collection(library)).embedder == "fake-2"
-    async with working_for(pool, ACME) as connection:
-        rows = await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
-    assert [(row["embedder"], row["count"]) for row in rows] == [("fake-2", 41)]
+    assert await vectors_by_embedder(pool) == {"fake-2": 41}
 
 
 async def test_what_is_stored_among_passages_that_are_filled_is_embedded_too(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
@@ -139,9 +136,36 @@ async def test_what_is_stored_among_passages_that_are_filled_is_embedded_too(poo
 
     one = replace(upkeep(pool, FakeEmbedder(name="fake-2")), workshop=Meddling(pool))
     await one.tend_next(GO)
+    assert await vectors_by_embedder(pool) == {"fake-2": 41}
+
+
+async def test_the_old_vectors_are_forgotten_after_the_switch_and_by_others_when_somebody_dies_over_it(
+    pool: asyncpg.Pool, library: PostgresLibrary
+) -> None:
+    """Not in the switch itself: nobody could store a document in the collection meanwhile."""
+    await library.store(ACME, hashed(*texts(40), target="fake-2"))
+
+    class Dying(PostgresWorkshop):
+        """Is at its end when the new embedder serves."""
+
+        async def tidy(self, chore: Chore) -> None:
+            if (await collection(library)).embedder == "fake-2":
+                raise Unavailable("died")
+
+    embedder = FakeEmbedder(name="fake-2")
+    await replace(upkeep(pool, embedder), workshop=Dying(pool)).tend_next(GO)
+    assert await vectors_by_embedder(pool) == {"fake-2": 40, "hashing-384-v1": 40}
     async with working_for(pool, ACME) as connection:
-        rows = await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
-    assert [(row["embedder"], row["count"]) for row in rows] == [("fake-2", 41)]
+        await connection.execute("update chores set due_at = now()")
+    await upkeep(pool, embedder).tend_next(GO)
+    assert await vectors_by_embedder(pool) == {"fake-2": 40}
+
+
+async def vectors_by_embedder(pool: asyncpg.Pool) -> dict[str, int]:
+    async with working_for(pool, ACME) as connection:
+        return {
+            row["embedder"]: row["count"] for row in await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
+        }
 
 
 async def test_filling_never_comes_back_to_what_is_filled(pool: asyncpg.Pool, library: PostgresLibrary) -> None:

@@ -89,12 +89,25 @@ _PUT_VECTORS = """
     join chunks on chunks.tenant = $1 and chunks.chunk_id = one.chunk_id
     on conflict do nothing
 """
+_SERVING = "select embedder from collections where tenant = $1 and name = $2"
 _LOCK = "select next_embedder from collections where tenant = $1 and name = $2 for update"
 _SWITCH = """
     update collections set embedder = next_embedder, next_embedder = '' where tenant = $1 and name = $2
 """
-_NOT_SERVING = "delete from embeddings where tenant = $1 and collection = $2 and embedder <> $3"
-_UNLEARN = "delete from projections where tenant = $1 and collection = $2 and space <> $3"
+_NOT_SERVING = """
+    select distinct one.embedder from embeddings as one join collections on collections.tenant = one.tenant and name = one.collection
+    where one.tenant = $1 and one.collection = $2 and one.embedder not in (collections.embedder, next_embedder)
+"""
+_FORGET_VECTORS = """
+    delete from embeddings where tenant = $1 and collection = $2 and embedder = $3 and chunk_id = any (array(
+        select chunk_id from embeddings where tenant = $1 and collection = $2 and embedder = $3 limit $4
+    ))
+"""
+_UNLEARN = """
+    delete from projections using collections
+    where projections.tenant = $1 and projections.collection = $2 and collections.tenant = $1 and name = $2
+      and space not in (embedder, next_embedder)
+"""
 _INDEXED = "update collections set indexed = $3 where tenant = $1 and name = $2 and embedder = $4"
 _INDEXES = """
     select index.relname as name, pg_index.indisvalid as valid from pg_class as index join pg_index on indexrelid = index.oid
@@ -182,11 +195,28 @@ class PostgresWorkshop:
             if await connection.fetchrow(MISSING, *key, embedder, "", 1, timeout=_STATEMENT_CAP_S):
                 return False
             await connection.execute(_SWITCH, *key)
-            await connection.execute(_NOT_SERVING, *key, embedder, timeout=_STATEMENT_CAP_S)
-            await connection.execute(_UNLEARN, *key, embedder, timeout=_STATEMENT_CAP_S)
-        await self._drop_indexes(chore, keep=_index_name(chore, embedder))
+        await self.tidy(chore)
         await self._analyse()
         return True
+
+    async def tidy(self, chore: Chore) -> None:
+        key = (chore.tenant, chore.collection)
+        async with working_for(self._pool, chore.tenant) as connection:
+            serving = await connection.fetchval(_SERVING, *key)
+            left = await connection.fetch(_NOT_SERVING, *key, timeout=_STATEMENT_CAP_S)
+        if serving is not None:
+            await self._drop_indexes(chore, keep=_index_name(chore, serving))
+        for row in left:
+            while await self._forget_vectors(chore, row["embedder"]):
+                pass
+        async with filling_for(self._pool, chore.tenant) as connection:
+            await connection.execute(_UNLEARN, *key, timeout=_STATEMENT_CAP_S)
+
+    async def _forget_vectors(self, chore: Chore, embedder: str) -> bool:
+        """A batch of them; returns whether there was one."""
+        async with filling_for(self._pool, chore.tenant) as connection:
+            gone = await connection.execute(_FORGET_VECTORS, chore.tenant, chore.collection, embedder, _BATCH, timeout=_STATEMENT_CAP_S)
+        return bool(gone != "DELETE 0")
 
     async def index(self, chore: Chore, embedder: str) -> None:
         """Beside the work of others. One that an earlier attempt left unfinished is dropped first."""

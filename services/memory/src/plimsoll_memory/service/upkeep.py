@@ -54,6 +54,7 @@ class Upkeep:
 
     async def _tend(self, chore: Chore, stop: asyncio.Event) -> float | None:
         """Step by step until all is as it should be; returns in how many seconds to look again, None for when something changes."""
+        await self.workshop.tidy(chore)
         while not stop.is_set():
             state = await self.workshop.state(chore)
             if state is None:
