@@ -1,18 +1,21 @@
 """Memory's own memory while a document of a gigabyte comes in as a stream: the service as a process, and its readers and learners beside it.
 
-PLIMSOLL_BENCH_INGEST_MB sets another size. The text is made up, each passage once; upkeep learns and indexes meanwhile, as it would.
+PLIMSOLL_BENCH_INGEST_MB sets another size, from about 20 on. The slope is that of the second half: learners and pools have come up by then.
+The text is made up, each passage once; upkeep learns and indexes meanwhile, as it would.
 """
 
 import asyncio
 import os
 import random
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from memory_corpus import Corpus
 from plimsoll.memory.v1 import memory_service_pb2 as pb
@@ -33,7 +36,7 @@ _CAP_S = 3 * 3600.0
 
 
 async def measure_memory(servers: Servers) -> list[Row]:
-    """Resident MiB of the service after each step: flat when the last third is like the first. Its children end with their work."""
+    """Resident MiB of the service along the way: flat when the last third is like the first. Its children end with their work."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{place.getsockname()[1]}"
@@ -58,7 +61,7 @@ async def measure_memory(servers: Servers) -> list[Row]:
 
 
 async def _stream(address: str, pid: int) -> list[Row]:
-    resident: list[float] = []
+    seen: list[_Sample] = []
     started = time.perf_counter()
     async with open_channel(address, TlsSettings(), "memory") as channel:
         stub = rpc.MemoryServiceStub(channel)
@@ -69,21 +72,34 @@ async def _stream(address: str, pid: int) -> list[Row]:
                 if answer.HasField("failure"):
                     raise RuntimeError(answer.failure.message)
                 mark = answer.stored if answer.HasField("stored") else answer.progress
-                if mark.offset // (STEP * 1_000_000) > len(resident):
-                    own, children = _resident_mib(pid)
-                    resident.append(own)
-                    rate = mark.chunks / (time.perf_counter() - started)
-                    passages = f"{mark.chunks} passages, {rate:.0f}/s"
-                    print(
-                        f"  {mark.offset / 1e6:6.0f} MB, {passages}: {own:.0f} MiB, and {children:.0f} MiB in readers and learners",
-                        flush=True,
-                    )
+                own, children = _resident_mib(pid)
+                megabytes = mark.offset / 1e6
+                if seen and megabytes // STEP > seen[-1].megabytes // STEP:
+                    passages = f"{mark.chunks} passages, {mark.chunks / (time.perf_counter() - started):.0f}/s"
+                    print(f"  {megabytes:6.0f} MB, {passages}: {own:.0f} MiB, and {children:.0f} MiB in readers and learners", flush=True)
+                seen.append(_Sample(megabytes, own))
+    return _judged(seen)
+
+
+def _judged(seen: "list[_Sample]") -> list[Row]:
+    resident = [one.resident for one in seen]
     third = max(1, len(resident) // 3)
     growth = max(resident[-third:]) - max(resident[:third])
+    later = seen[len(seen) // 2 :]
+    slope, _ = statistics.linear_regression([one.megabytes / 100 for one in later], [one.resident for one in later])
     return [
         Row(name="ingest-resident", value=max(resident), unit="MiB", target=""),
         Row(name="ingest-resident-growth", value=growth, unit="MiB", target=f"<= {_MOST_GROWTH_MIB}", passed=growth <= _MOST_GROWTH_MIB),
+        Row(name="ingest-resident-slope", value=slope, unit="MiB/100 MB", target=""),
     ]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What was stored when the service had so many MiB resident."""
+
+    megabytes: float
+    resident: float
 
 
 async def _ready(stub: "rpc.MemoryServiceAsyncStub") -> None:
