@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from plimsoll_client.learning import (
     DatasetDraft,
@@ -27,6 +28,17 @@ from plimsoll_devstack.audit.runs import WAIT_S, Subject, becomes, marks, one
 from plimsoll_devstack.files import write_private
 from plimsoll_devstack.state import MeshFiles
 
+SORTER = Path(__file__).parent / "bundles" / "audit-sorter"
+"""The agent that `mended` and `refused` are about."""
+
+LEARNS = {
+    "PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS": "production",  # as in production; on a machine of one's own nothing is protected
+    "PLIMSOLL_FEEDBACK_SELECT_EVERY_S": "0.5",
+}
+"""Settings of a mesh in which they can be tried."""
+
+_MENDED = "a kind of question that goes wrong is flagged, labelled, evaluated and mended"
+_REFUSED = "a worse version is refused"
 _SORTER, _PROMPT, _DATASET = "audit-sorter", "audit-sort", "audit-sorting"
 _QUESTIONS = 180  # three in ten are held out, and a verdict asks for thirty of those
 _AT_ONCE = 12
@@ -58,12 +70,12 @@ _BREAKS = dump_json(
 async def learning(subject: Subject) -> list[Check]:
     """What answers the third question."""
     checks = [await _failure(subject), await _verdict(subject)]
-    what = "a kind of question that goes wrong is flagged, labelled, evaluated and mended", "a worse version is refused"
     if subject.workshop is None:
         remedy = "Run `plimsoll audit` without --data, or make a dataset with `plimsoll dataset`, then `plimsoll improve`"
-        checks += [unmeasured(one, why="takes the audit's own prompt, which a running mesh lacks", remedy=remedy) for one in what]
+        why = "takes the audit's own prompt, which a running mesh lacks"
+        checks += [unmeasured(one, why=why, remedy=remedy) for one in (_MENDED, _REFUSED)]
     else:
-        checks += [await _mended(subject.client, what[0]), await _refused(subject.client, what[1])]
+        checks += [await mended(subject.client), await refused(subject.client)]
     return checks
 
 
@@ -130,7 +142,7 @@ async def told(client: Client, run_id: str, *, failed_only: bool = False) -> boo
     return await becomes(known)
 
 
-async def _mended(client: Client, what: str) -> Check:
+async def mended(client: Client) -> Check:
     """Questions of a kind that the prompt was never shown; the audit plays the person who labels, and nothing else."""
     asked = _questions(_QUESTIONS, random.Random("asked"))  # noqa: S311 - repeatable, not secret
     draft = DatasetDraft(name=_DATASET, prompt=_PROMPT, rules=(LowConfidence(0.6), Sampled(1.0)), description="of an audit")
@@ -145,10 +157,10 @@ async def _mended(client: Client, what: str) -> Check:
         f"{'' if ended.state is ImprovementState.PROMOTED else f' ({ended.reason})'}; {after:.0%} of fresh ones right afterwards"
     )
     kept = ended.state is ImprovementState.PROMOTED and after > before
-    return judged(what, kept=kept, evidence=evidence, remedy="See `plimsoll improve list` and the log of feedback")
+    return judged(_MENDED, kept=kept, evidence=evidence, remedy="See `plimsoll improve list` and the log of feedback")
 
 
-async def _refused(client: Client, what: str) -> Check:
+async def refused(client: Client) -> Check:
     """A version whose every example is wrong is evaluated, and then asked to go to production in spite of that."""
     production = await client.prompts.get(_PROMPT)
     kinds = list(_KINDS)
@@ -167,7 +179,7 @@ async def _refused(client: Client, what: str) -> Check:
     stays = (await client.prompts.get(_PROMPT)).digest == production.digest
     kept = evaluation.verdict is EvaluationVerdict.FAILED and stays
     evidence = f"evaluated against {production.digest[:8]}: {evaluation.verdict.value}; {door}"
-    return judged(what, kept=kept, evidence=evidence, remedy="Protect the label: PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS=production")
+    return judged(_REFUSED, kept=kept, evidence=evidence, remedy="Protect the label: PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS=production")
 
 
 def _questions(count: int, dice: random.Random) -> list[tuple[str, str]]:

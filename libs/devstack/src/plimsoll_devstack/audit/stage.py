@@ -16,6 +16,7 @@ from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.json_types import JsonObject, parse_object
 
 from plimsoll_devstack.audit.grading import Audit
+from plimsoll_devstack.audit.learning import LEARNS
 from plimsoll_devstack.audit.probes import OWN_AGENT, answers
 from plimsoll_devstack.audit.report import as_object, as_page, as_text
 from plimsoll_devstack.audit.runs import Subject, Workshop
@@ -23,10 +24,6 @@ from plimsoll_devstack.mesh import Mesh
 from plimsoll_devstack.plan import Wanted
 
 _SEED = 1
-_OWN = {
-    "PLIMSOLL_MODEL_ROUTER_PROTECTED_LABELS": "production",  # as in production; on a machine of one's own nothing is protected
-    "PLIMSOLL_FEEDBACK_SELECT_EVERY_S": "0.5",
-}
 _BUNDLES = Path(__file__).parent / "bundles"
 
 
@@ -113,7 +110,7 @@ async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Workshop | None]]:
         shutil.copytree(_BUNDLES, root / "agents")
         if asked.agents is not None:
             shutil.copytree(asked.agents, root / "agents", dirs_exist_ok=True)
-        environ = {**_OWN, **asked.environ}
+        environ = {**LEARNS, **asked.environ}
         wanted = Wanted(data=root / "data", agents=root / "agents", workers=2, faults=True, environ=environ)
         async with Mesh(wanted) as own:
             yield own, Workshop(mesh=own, tools=root / "tools", agents=root / "agents", environ=environ, another=partial(_another, root))

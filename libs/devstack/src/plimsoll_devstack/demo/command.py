@@ -18,7 +18,7 @@ def demo(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the mesh up and its data in place, to look around")] = False,
 ) -> None:
-    """Show the whole mesh at work. Three agents on all their samples: answers, approvals, costs, accuracy, errors.
+    """Show the whole mesh at work. Three agents on all their samples: answers, approvals, costs, accuracy, errors; then what one learns.
 
     Exits 0 only if everything went as promised.
     """

@@ -18,6 +18,7 @@ from plimsoll_client.location import data_directory, data_option
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.ids import RandomIds
 
+from plimsoll_devstack.audit.learning import LEARNS
 from plimsoll_devstack.demo.display import Display
 from plimsoll_devstack.demo.story import Promise, Story
 from plimsoll_devstack.mesh import Mesh
@@ -29,9 +30,10 @@ async def perform(agents: Path, data: Path | None, *, keep: bool, environ: Mappi
     """Everything from start to stop, with the agents in an absolute folder. True when every promise was kept."""
     began, display = time.monotonic(), Display()
     bundles = read_bundles(agents)
+    learns = data is None and not keep  # what is learned changes a mesh, and one that stays is the user's
     with _directory(data, keep=keep, environ=environ) as place:
-        mesh = Mesh(Wanted(data=place.path, agents=agents, environ=environ))
-        promises = await _play(mesh, bundles, display, keep=keep)
+        mesh = Mesh(Wanted(data=place.path, agents=agents, environ={**LEARNS, **environ} if learns else environ))
+        promises = await _play(mesh, bundles, display, keep=keep, learns=learns)
         place.stays = place.stays or not all(promise.kept for promise in promises)
     running_at = data_option(place.path, environ, cwd=Path.cwd(), home=Path.home()) if keep else None
     _show_promises(display, promises)
@@ -40,10 +42,12 @@ async def perform(agents: Path, data: Path | None, *, keep: bool, environ: Mappi
     return all(promise.kept for promise in promises)
 
 
-async def _play(mesh: Mesh, bundles: Sequence[Bundle], display: Display, *, keep: bool) -> list[Promise]:
+async def _play(mesh: Mesh, bundles: Sequence[Bundle], display: Display, *, keep: bool, learns: bool) -> list[Promise]:
     async with _up(mesh, display, keep=keep) as processes, connect(address=mesh.grpc_address, api_key=mesh.api_key) as client:
         story = Story(client, bundles, display, RandomIds())
         await story.tell()
+        if learns:
+            await story.learn()
     if not keep:
         left = [process.pid for process in processes if find(process) is not None]
         story.promise(f"nothing is left running ({len(processes)} processes ended)", kept=not left)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plimsoll_client.bundles import Bundle, apply
+from plimsoll_client.bundles import Bundle, apply, read_bundles
 from plimsoll_client.cli.answer import REHEARSAL, answer_lines, answer_of, cost_line
 from plimsoll_client.cli.output import one_line, seconds, table, visible
 from plimsoll_client.files import GivenFile
@@ -14,6 +14,8 @@ from plimsoll_client.models import RunStatus
 from plimsoll_client.observations import OperationKind
 from plimsoll_runtime.ids import Ids
 
+from plimsoll_devstack.audit.grading import Outcome
+from plimsoll_devstack.audit.learning import SORTER, mended, refused
 from plimsoll_devstack.demo.accuracy import met, tallies
 from plimsoll_devstack.demo.display import Display
 from plimsoll_devstack.demo.samples import Sample, read_samples
@@ -55,6 +57,18 @@ class Story:
         self._show_costs(finished)
         self._show_accuracy(finished)
         await self._show_failures(finished, began)
+
+    async def learn(self) -> None:
+        """The learning loop, once round. Only with the rehearsal model: it takes hundreds of calls, and a provider's cost money."""
+        if not all(model.rehearsal for model in await self._mesh.models.list()):
+            return
+        self._display.title("Learning: an agent that was never shown one kind of question, and people who say what is right")
+        for bundle in read_bundles(SORTER):
+            await apply(self._mesh, bundle)
+        for part in (mended, refused):
+            check = await part(self._mesh)
+            self._display.line(f"  {check.evidence}")
+            self.promise(check.what, kept=check.outcome is Outcome.KEPT)
 
     def promise(self, text: str, *, kept: bool) -> None:
         """Claim something."""
