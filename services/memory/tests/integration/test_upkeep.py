@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -323,3 +324,16 @@ async def test_what_somebody_died_over_is_taken_over_when_the_time_is_up(pool: a
 async def test_a_learner_that_fails_says_so() -> None:
     with pytest.raises(LearnerCrashed):
         await ProcessLearner(logs.get("memory")).learn(Corpus(lexemes=["a"], rarities=[1.0], passages=[b"\xff\xff\xff\x7f"]))
+
+
+async def test_a_learner_is_told_the_sample_piece_by_piece() -> None:
+    """The pieces are one and the same object here: whatever is allocated is a copy."""
+    pieces = [b"\xff\xff\xff\x7f" * 1_000] * 2_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(LearnerCrashed):
+            await ProcessLearner(logs.get("memory")).learn(Corpus(lexemes=["a"], rarities=[1.0], passages=pieces))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < sum(map(len, pieces)) / 4

@@ -4,6 +4,8 @@ import asyncio
 import struct
 import sys
 from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import accumulate
 from subprocess import PIPE, Popen
 
@@ -37,7 +39,7 @@ class ProcessLearner:
         child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT)
         try:
             async with asyncio.timeout(_CAP_S):
-                rows, complaint = await asyncio.to_thread(child.communicate, _packed(corpus))
+                rows, complaint = await asyncio.to_thread(_converse, child, _packed(corpus))
         except TimeoutError as error:
             raise LearnerCrashed from error
         finally:
@@ -51,8 +53,17 @@ class ProcessLearner:
         return Projections(lexemes=corpus.lexemes, rows=rows)
 
 
-def _packed(corpus: Corpus) -> bytes:
+def _converse(child: "Popen[bytes]", pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Say it piece by piece, so that the sample is not in memory twice; then hear the answer."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it ended in the middle: its complaint says why
+        child.stdin.writelines(pieces)
+    return child.communicate()
+
+
+def _packed(corpus: Corpus) -> Iterator[bytes]:
     number = array("i").itemsize
-    ends = array("i", accumulate(len(passage) // number for passage in corpus.passages))
-    head = struct.pack("<2i", len(corpus.rarities), len(corpus.passages))
-    return b"".join([head, array("f", corpus.rarities).tobytes(), ends.tobytes(), *corpus.passages])
+    yield struct.pack("<2i", len(corpus.rarities), len(corpus.passages))
+    yield array("f", corpus.rarities).tobytes()
+    yield array("i", accumulate(len(passage) // number for passage in corpus.passages)).tobytes()
+    yield from corpus.passages

@@ -7,7 +7,7 @@ from plimsoll_runtime import logs
 from plimsoll_runtime.errors import ErrorKind, PlimsollError
 from plimsoll_runtime.retry import pause
 
-from plimsoll_memory.domain.embedding import is_learned
+from plimsoll_memory.domain.embedding import Projections, is_learned
 from plimsoll_memory.domain.upkeep import Begin, Chore, Fill, Index, Learn, Rest, Rules, Step, Unindex, next_step
 from plimsoll_memory.ports import Embedders, Learner, Workshop
 
@@ -90,10 +90,13 @@ class Upkeep:
         return True
 
     async def _learn(self, chore: Chore, embedder: str) -> bool:
+        projections = await self._projections(chore)
+        return projections is not None and await self.workshop.put_learned(chore, embedder, projections)
+
+    async def _projections(self, chore: Chore) -> Projections | None:
+        """What a sample teaches; the sample itself is let go of. None when no word occurs twice."""
         corpus = await self.workshop.corpus(chore, most_words=_MOST_WORDS, most_passages=_MOST_PASSAGES)
-        if not corpus.passages or not corpus.lexemes:
-            return False  # no word occurs twice
-        return await self.workshop.put_learned(chore, embedder, await self.learner.learn(corpus))
+        return await self.learner.learn(corpus) if corpus.passages and corpus.lexemes else None
 
     async def _fill(self, chore: Chore, embedder: str, stop: asyncio.Event) -> bool:
         """Embed what is missing, then let it serve; with what came meanwhile among passages that were passed already, it does not yet."""
