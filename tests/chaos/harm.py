@@ -66,9 +66,13 @@ def family(mesh: Mesh, part: str) -> list[psutil.Process]:
         found = [process, *process.children(recursive=True)] if process is not None else []
     except psutil.NoSuchProcess:
         found = []
-    if not found:
+    members = []
+    for process in found:
+        with suppress(psutil.NoSuchProcess):  # it may have ended since
+            members.append(_Tolerant(process.pid))
+    if not members:
         raise NoSuchPart(f"part {part} does not run now", remedy="Wait until it is ready again")
-    return [_Tolerant(process.pid) for process in found]
+    return members
 
 
 class _Tolerant(psutil.Process):
