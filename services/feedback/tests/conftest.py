@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for _name in ("samples", "learning_samples", "learning_fakes", "fakes", "behaviour", "trace_behaviour", "running", "gate"):
+for _name in ("samples", "learning_samples", "learning_fakes", "learning_desk", "fakes", "behaviour", "trace_behaviour", "running", "gate"):
     _spec = importlib.util.spec_from_file_location(f"feedback_{_name}", Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None
