@@ -13,6 +13,7 @@ for _name in (
     "cases",
     "feedback_cases",
     "learning_cases",
+    "memory_cases",
     "registry_cases",
     "tool_cases",
     "issuer",

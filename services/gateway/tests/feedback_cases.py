@@ -1,8 +1,8 @@
-"""What feedback is asked beyond operations and single signals: one case per method."""
+"""What feedback is asked of runs, signals and monitors: one case per method."""
 
-from gateway_cases import Case
+from gateway_cases import ACTOR, Case
 from plimsoll.feedback.v1 import feedback_service_pb2 as pb
-from plimsoll.feedback.v1 import monitor_pb2, trace_pb2
+from plimsoll.feedback.v1 import monitor_pb2, operation_pb2, signal_pb2, trace_pb2
 from plimsoll.feedback.v1 import monitor_service_pb2 as monitor_service
 
 TRACE = trace_pb2.Trace(run_id="run_1", agent="a", status=trace_pb2.TRACE_STATUS_FAILED, steps=3, tags=["vip"])
@@ -10,6 +10,53 @@ ALERT = monitor_pb2.Alert(alert_id="alr_1", measure=monitor_pb2.MEASURE_DOUBT, s
 MONITOR = monitor_pb2.Monitor(monitor_id="mon_1", phase=monitor_pb2.MONITOR_PHASE_LEARNING, alpha=0.5)
 
 FEEDBACK = [
+    Case(
+        method="ListOperations",
+        http="GET",
+        path="/v1/operations?runId=r&agent=a&kind=OPERATION_KIND_TOOL_CALL&category=FAILURE_CATEGORY_TIMEOUT&failedOnly=true&pageSize=2&pageToken=t",
+        service="feedback",
+        heard=pb.ListOperationsRequest(
+            run_id="r",
+            agent="a",
+            kind=operation_pb2.OPERATION_KIND_TOOL_CALL,
+            category="FAILURE_CATEGORY_TIMEOUT",
+            failed_only=True,
+            page_size=2,
+            page_token="t",
+        ),
+        answer=pb.ListOperationsResponse(operations=[{"operation_id": "op_1"}], next_page_token="u"),
+        shows={"operations.0.operationId": "op_1", "nextPageToken": "u"},
+    ),
+    Case(
+        method="CountFailures",
+        http="GET",
+        path="/v1/failures:count?agent=a&afterTime=1970-01-01T00:00:01Z&beforeTime=1970-01-01T00:00:02Z",
+        service="feedback",
+        heard=pb.CountFailuresRequest(agent="a", after_time={"seconds": 1}, before_time={"seconds": 2}),
+        answer=pb.CountFailuresResponse(counts=[{"count": 7}], operations=9),
+        shows={"counts.0.count": "7", "operations": "9"},
+    ),
+    Case(
+        method="RecordSignal",
+        http="POST",
+        path="/v1/runs/run_1/signals?idempotencyKey=k",
+        body={"verdict": "VERDICT_GOOD", "comment": "helped"},
+        service="feedback",
+        heard=pb.RecordSignalRequest(
+            signal={"run_id": "run_1", "verdict": signal_pb2.VERDICT_GOOD, "comment": "helped", "source": ACTOR}, idempotency_key="k"
+        ),
+        answer=pb.RecordSignalResponse(signal={"signal_id": "sig_1"}),
+        shows={"signal.signalId": "sig_1"},
+    ),
+    Case(
+        method="ListSignals",
+        http="GET",
+        path="/v1/runs/run_1/signals?pageSize=2&pageToken=t",
+        service="feedback",
+        heard=pb.ListSignalsRequest(run_id="run_1", page_size=2, page_token="t"),
+        answer=pb.ListSignalsResponse(signals=[{"signal_id": "sig_1"}], next_page_token="u"),
+        shows={"signals.0.signalId": "sig_1", "nextPageToken": "u"},
+    ),
     Case(
         method="ListTraces",
         http="GET",

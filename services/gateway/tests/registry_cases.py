@@ -1,4 +1,4 @@
-"""What the registry of the router is asked: one case per method."""
+"""What the router is asked of its registry: one case per method."""
 
 from gateway_cases import Case
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
@@ -8,6 +8,45 @@ PROMPT = registry_pb2.ENTRY_KIND_PROMPT
 MOVE = registry_pb2.LabelMove(kind=PROMPT, name="answer", label="production", to_version=2, grounds=registry_pb2.MOVE_GROUNDS_REPORT)
 
 REGISTRY = [
+    Case(
+        method="RegisterPrompt",
+        http="POST",
+        path="/v1/prompts",
+        body={"prompt": {"name": "p", "examples": [{"user": "u", "assistant": {"a": 1}}]}, "labels": ["production"]},
+        service="model_router",
+        heard=pb.RegisterPromptRequest(
+            prompt={"name": "p", "examples": [{"user": "u", "assistant": {"text": '{"a":1}'}}]}, labels=["production"]
+        ),
+        answer=pb.RegisterPromptResponse(prompt={"name": "p"}, created=True),
+        shows={"created": True},
+    ),
+    Case(
+        method="GetPrompt",
+        http="GET",
+        path="/v1/prompts/p",
+        service="model_router",
+        heard=pb.GetPromptRequest(reference={"name": "p", "label": "production"}),
+        answer=pb.GetPromptResponse(prompt={"name": "p"}),
+        shows={"prompt.name": "p"},
+    ),
+    Case(
+        method="ListPrompts",
+        http="GET",
+        path="/v1/prompts?pageSize=2&pageToken=t",
+        service="model_router",
+        heard=pb.ListPromptsRequest(page_size=2, page_token="t"),
+        answer=pb.ListPromptsResponse(prompts=[{"name": "p"}], next_page_token="u"),
+        shows={"prompts.0.name": "p", "nextPageToken": "u"},
+    ),
+    Case(
+        method="ListModels",
+        http="GET",
+        path="/v1/models",
+        service="model_router",
+        heard=pb.ListModelsRequest(),
+        answer=pb.ListModelsResponse(models=[{"name": "rehearsal", "rehearsal": True}]),
+        shows={"models.0.rehearsal": True},
+    ),
     Case(
         method="ListEntries",
         http="GET",
