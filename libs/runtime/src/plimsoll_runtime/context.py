@@ -38,6 +38,11 @@ def present_tenant() -> str:
     return "" if caller is None else caller.tenant
 
 
+def work_for(caller: Caller) -> None:
+    """Work for the caller from now on: for a task that is one request's own."""
+    _caller.set(caller)
+
+
 @contextmanager
 def acting_for(tenant: str, principal: str = "", *, service: str = "") -> Iterator[None]:
     """Work for `tenant` inside the block: every RPC made there carries it."""

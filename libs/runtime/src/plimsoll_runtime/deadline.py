@@ -27,19 +27,25 @@ def budget_s(cap_s: float) -> float:
     return min(cap_s, left)
 
 
+def expire(in_s: float) -> None:
+    """Set the deadline that calls inherit from now on, without enforcing it here: for a task that is one request's own."""
+    at = time.monotonic() + in_s
+    outer = _expires_at.get()
+    _expires_at.set(at if outer is None else min(at, outer))
+
+
 @contextmanager
 def expiring(in_s: float | None) -> Iterator[None]:
     """Set the deadline that calls inside the block inherit, without enforcing it here."""
     if in_s is None:
         yield
         return
-    at = time.monotonic() + in_s
     outer = _expires_at.get()
-    token = _expires_at.set(at if outer is None else min(at, outer))
+    expire(in_s)
     try:
         yield
     finally:
-        _expires_at.reset(token)
+        _expires_at.set(outer)
 
 
 @asynccontextmanager

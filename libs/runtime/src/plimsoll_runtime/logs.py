@@ -67,16 +67,13 @@ def bound(fields: Mapping[str, Field]) -> Iterator[None]:
         _bound.reset(token)
 
 
-@contextmanager
-def line(fields: dict[str, Field], *, alone: str) -> Iterator[None]:
-    """The line that will be written about a request: all but `alone` of its fields are on every line written inside the block."""
-    noted = _line.set(fields)
-    token = _bound.set({**_bound.get(), **{name: value for name, value in fields.items() if name != alone}})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
-        _line.reset(noted)
+def begin_line(fields: dict[str, Field], *, alone: str) -> None:
+    """The line that will be written about a request: from now on, all but `alone` of its fields are on every line that its task writes.
+
+    For a task that is the request's own.
+    """
+    _line.set(fields)
+    _bound.set({**_bound.get(), **{name: value for name, value in fields.items() if name != alone}})
 
 
 def note(fields: Mapping[str, Field]) -> None:

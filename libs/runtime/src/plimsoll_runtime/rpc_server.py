@@ -1,10 +1,11 @@
-"""The gRPC server: mutual TLS, one interceptor for caller, deadline, trace, errors and the log line, health and reflection."""
+"""The gRPC server: mutual TLS, one frame around every call for caller, deadline, trace, errors and the log line, health and reflection."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -16,8 +17,8 @@ from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind
 
 from plimsoll_runtime import logs, names, telemetry, tls
-from plimsoll_runtime.context import acting_for
-from plimsoll_runtime.deadline import budget_s, expiring
+from plimsoll_runtime.context import Caller, work_for
+from plimsoll_runtime.deadline import budget_s, expire
 from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, PlimsollError, Unauthenticated
 from plimsoll_runtime.faults import Edge, Fault, FaultKind, fault_at
 from plimsoll_runtime.metrics import Metrics
@@ -25,7 +26,8 @@ from plimsoll_runtime.settings import ServerSettings
 from plimsoll_runtime.status import code_name, cut_off, known, status_of, unreachable
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; its stubs lack abort_with_status
-Message: TypeAlias = Any  # a protobuf message; the interceptor never looks inside
+Message: TypeAlias = Any  # a protobuf message; the frame never looks inside
+Behaviour: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 
 _PUBLIC = ("/grpc.health.v1.", "/grpc.reflection.")
 _STREAMING_CAP_S = 24 * 3600.0
@@ -72,10 +74,10 @@ class PeerCertificates:
             raise Unauthenticated("no client certificate", reason="NO_CERTIFICATE")
         if not self._insecure and not self._allows(service, method):
             raise Denied(f"{service} may not call {method}", reason="CALLER_NOT_ALLOWED")
-        tenant = unquote(str(metadata.get(names.TENANT_KEY, "")))
+        tenant = _unquoted(str(metadata.get(names.TENANT_KEY, "")))
         if not tenant:
             raise Denied("the call names no tenant", reason="NO_TENANT")
-        return Identity(service=service or "insecure", tenant=tenant, principal=unquote(str(metadata.get(names.PRINCIPAL_KEY, ""))))
+        return Identity(service=service or "insecure", tenant=tenant, principal=_unquoted(str(metadata.get(names.PRINCIPAL_KEY, ""))))
 
     def _allows(self, service: str, method: str) -> bool:
         allowed = self._callers.get(service, frozenset())
@@ -100,7 +102,7 @@ class RpcServer:
         self._credentials = None if plaintext or not settings.tls.enabled else tls.server_credentials(settings.tls)
         self._services = services
         cap = settings.max_message_mib * 1024 * 1024
-        self._interceptor = _Edge(authenticate, settings.request_cap_s, metrics, log)
+        self._edge = _Edge(authenticate, settings.request_cap_s, metrics, log)
         self._options = [
             ("grpc.max_receive_message_length", cap),
             ("grpc.max_send_message_length", cap),
@@ -114,12 +116,13 @@ class RpcServer:
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError when the address is taken."""
-        server = grpc.aio.server(interceptors=[self._interceptor], options=self._options)
-        named: Any = _ByName(server)
+        server = grpc.aio.server(options=self._options)
+        served: Any = _Served(self._edge)
         for service in self._services:
-            service.register(named)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
-        reflection.enable_server_reflection([s.full_name for s in self._services] + [health.SERVICE_NAME, reflection.SERVICE_NAME], named)
+            service.register(served)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, served)
+        reflection.enable_server_reflection([s.full_name for s in self._services] + [health.SERVICE_NAME, reflection.SERVICE_NAME], served)
+        server.add_generic_rpc_handlers((served,))
         try:
             self.port = (
                 server.add_secure_port(self._listen, self._credentials) if self._credentials else server.add_insecure_port(self._listen)
@@ -141,21 +144,37 @@ class RpcServer:
             await self._server.stop(grace_s)
 
 
-class _ByName:
-    """A server to which methods are added by their names alone. It would wait for the next call of each registered method by itself, and
-    turn to all of them at every call: with twenty methods that costs a short call a twentieth of its time."""
+class _Served(grpc.GenericRpcHandler):  # type: ignore[type-arg] # the stub is generic, the class is not
+    """All methods of a server, each in the frame of the edge, found by their names alone.
 
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
+    An interceptor would be asked about every call anew, which costs a short one a fiftieth of its time. A server to which methods are
+    registered one by one would wait for the next call of each by itself, and turn to all of them at every call.
+    """
+
+    def __init__(self, edge: "_Edge") -> None:
+        self._edge = edge
+        self._handlers: list[Any] = []
+        self._framed: dict[str, Any] = {}  # what a method is served by never changes
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self._server.add_generic_rpc_handlers(tuple(handlers))
+        self._handlers += handlers
 
     def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, Any]) -> None:
         """They are among the generic ones already."""
 
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """What serves the method; None when nothing does."""
+        method = handler_call_details.method
+        framed = self._framed.get(method)
+        if framed is None:
+            found = next(filter(None, (handler.service(handler_call_details) for handler in self._handlers)), None)
+            if found is None:
+                return None
+            framed = self._framed[method] = found if method.startswith(_PUBLIC) else self._edge.framed(method, found)
+        return framed
 
-class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is generic, the class is not
+
+class _Edge:
     """Who calls, until when, in which trace; what went wrong; one line in the log."""
 
     def __init__(self, authenticate: Authenticate, cap_s: float, metrics: Metrics, log: logs.Log) -> None:
@@ -163,70 +182,28 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
         self._cap_s = cap_s
         self._metrics = metrics
         self._log = log
-        self._served: dict[str, Any] = {}  # what a method is served by never changes
 
-    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        served = self._served.get(details.method)
-        if served is not None:
-            return served
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(_PUBLIC):
-            return handler
+    def framed(self, method: str, handler: Any) -> Any:
+        """A handler that works as the given one, inside the frame."""
         match handler.request_streaming, handler.response_streaming:
             case False, False:
-                serve, method_handler = self._unary(details.method, handler.unary_unary), grpc.unary_unary_rpc_method_handler
+                serve, method_handler = partial(self._serve, method, handler.unary_unary, self._cap_s), grpc.unary_unary_rpc_method_handler
             case False, True:
-                serve, method_handler = self._stream(details.method, handler.unary_stream), grpc.unary_stream_rpc_method_handler
+                told = _told_one_by_one(handler.unary_stream)
+                serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.unary_stream_rpc_method_handler
             case True, True:
-                serve, method_handler = self._stream(details.method, handler.stream_stream), grpc.stream_stream_rpc_method_handler
+                told = _told_one_by_one(handler.stream_stream)
+                serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.stream_stream_rpc_method_handler
             case _:  # no contract of ours has one; served unseen it would pass the authentication by
                 return grpc.stream_unary_rpc_method_handler(_not_served)
-        self._served[details.method] = method_handler(serve, handler.request_deserializer, handler.response_serializer)
-        return self._served[details.method]
+        return method_handler(serve, handler.request_deserializer, handler.response_serializer)
 
-    def _unary(self, method: str, behaviour: Callable[[Message, Context], Awaitable[Message]]) -> Any:
-        async def answer(request: Message, context: Context) -> Message:
-            async with self._call(method, context, self._cap_s):
-                return await behaviour(request, context)
-
-        return answer
-
-    def _stream(self, method: str, behaviour: Callable[[Message, Context], AsyncGenerator[Message, None]]) -> Any:
-        # Writes instead of yielding: a client that leaves then cancels this coroutine, which closes the behaviour in its own task.
-        # grpc would leave a cancelled generator to the garbage collector, and its clean-up to another task.
-        async def answer(request: Message, context: Context) -> None:
-            async with self._call(method, context, _STREAMING_CAP_S), aclosing(behaviour(request, context)) as messages:
-                async for message in messages:
-                    await _told(context.write(message))
-
-        return answer
-
-    @asynccontextmanager
-    async def _call(self, method: str, context: Context, cap_s: float) -> AsyncIterator[None]:
-        """The frame around one call. Leaves with an abort of the call when the block fails."""
+    async def _serve(self, method: str, behaviour: Behaviour, cap_s: float, request: Message, context: Context) -> Message:
+        """One call. Aborts it when the behaviour fails."""
         started = time.perf_counter()
-        left = context.time_remaining()
-        seconds = cap_s if left is None else left
-        traceparent = str(dict(context.invocation_metadata() or ()).get(names.TRACE_KEY, ""))
         fields: dict[str, logs.Field] = {"method": method}
         try:
-            with telemetry.span(method.lstrip("/"), SpanKind.SERVER, traceparent) as trace_id:
-                if trace_id:
-                    fields[names.TRACE_ID] = trace_id
-                async with asyncio.timeout(seconds):
-                    identity = await self._authenticate(method, context)
-                    fields[names.TENANT] = identity.tenant
-                    with (
-                        acting_for(identity.tenant, identity.principal, service=identity.service),
-                        expiring(seconds),
-                        logs.line(fields, alone="method"),
-                    ):
-                        fault = fault_at(Edge.RPC_SERVER, method.lstrip("/"))
-                        if fault is not None:
-                            await _before(fault, method)
-                        yield
-                        if fault is not None:
-                            await _after(fault, method)
+            answer = await self._answered(method, behaviour, cap_s, request, context, fields)
         except asyncio.CancelledError:  # the transport's doing: the client left, its time is up, or the server ends
             self._finish(started, fields, DeadlineExpired() if _expired(context) else Cancelled())
             raise
@@ -239,6 +216,32 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
             await _abort(context, ours)
         else:
             self._finish(started, fields, None)
+            return answer
+
+    async def _answered(
+        self, method: str, behaviour: Behaviour, cap_s: float, request: Message, context: Context, fields: dict[str, logs.Field]
+    ) -> Message:
+        """What the behaviour answers, for whom it is asked and in the time that there is. The task is this call's own: what is set for its
+        rest ends with it."""
+        left = context.time_remaining()
+        seconds = cap_s if left is None else left
+        operation = method.lstrip("/")
+        with telemetry.span(operation, SpanKind.SERVER, _traceparent(context)) as trace_id:
+            if trace_id:
+                fields[names.TRACE_ID] = trace_id
+            async with asyncio.timeout(seconds):
+                identity = await self._authenticate(method, context)
+                fields[names.TENANT] = identity.tenant
+                work_for(Caller(service=identity.service, tenant=identity.tenant, principal=identity.principal))
+                expire(seconds)
+                logs.begin_line(fields, alone="method")
+                fault = fault_at(Edge.RPC_SERVER, operation)
+                if fault is not None:
+                    await _before(fault, method)
+                answer = await behaviour(request, context)
+                if fault is not None:
+                    await _after(fault, method)
+                return answer
 
     def _finish(self, started: float, fields: Mapping[str, logs.Field], error: PlimsollError | None) -> None:
         seconds = time.perf_counter() - started
@@ -247,6 +250,25 @@ class _Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # the stub is
             ending["reason"] = error.reason
         self._metrics.rpc_seconds.labels(fields["method"], ending["code"]).observe(seconds)
         self._log.info("rpc.answered", {**fields, **ending})
+
+
+def _told_one_by_one(behaviour: Callable[[Message, Context], AsyncGenerator[Message, None]]) -> Behaviour:
+    """Writes instead of yielding: a client that leaves then cancels this coroutine, which closes the behaviour in its own task.
+    grpc would leave a cancelled generator to the garbage collector, and its clean-up to another task."""
+
+    async def answer(request: Message, context: Context) -> None:
+        async with aclosing(behaviour(request, context)) as messages:
+            async for message in messages:
+                await _told(context.write(message))
+
+    return answer
+
+
+def _traceparent(context: Context) -> str:
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == names.TRACE_KEY), "")
+
+
+_unquoted = lru_cache(4096)(unquote)  # tenant and principal of every call, of a few
 
 
 async def _abort(context: Context, error: PlimsollError) -> None:

@@ -1,16 +1,14 @@
 """Traces: OpenTelemetry, exported over OTLP where an endpoint is configured, carried along in every case."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes
 
 from plimsoll_runtime.errors import PlimsollError, unwrap
 from plimsoll_runtime.names import TRACE_KEY
@@ -22,9 +20,13 @@ _W3C = TraceContextTextMapPropagator()
 def configure(service: str, otlp_endpoint: str) -> None:
     """Set up tracing for the process; called once, in main. Without an endpoint spans only carry their ids, for the logs."""
     if not otlp_endpoint:
-        trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_OFF))
+        trace.set_tracer_provider(_CarryingProvider())
         return
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 20 MiB that an idle service need not hold
+    # 20 MiB that an idle service need not hold
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(
@@ -83,3 +85,35 @@ def span(
 
 def _parent(traceparent: str) -> Context:
     return _W3C.extract({TRACE_KEY: traceparent}, context=Context())
+
+
+class _CarryingProvider(trace.NoOpTracerProvider):  # type: ignore[misc] # the library is untyped
+    """Of tracers for a process that exports nothing. The SDK's own would ask samplers and make ready to record, at every call, for nobody."""
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> trace.Tracer:
+        return _CarryingTracer()
+
+
+class _CarryingTracer(trace.NoOpTracer):  # type: ignore[misc] # the library is untyped
+    """Makes spans that only carry their ids: for the logs, and for those who are called next."""
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        above = trace.get_current_span(context).get_span_context()
+        trace_id = above.trace_id if above.is_valid else random.getrandbits(128)
+        return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64), is_remote=False))

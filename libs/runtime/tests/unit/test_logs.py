@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import orjson
 import pytest
@@ -189,7 +190,12 @@ def test_on_a_terminal_a_line_is_for_people(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_noted_about_a_request_is_on_the_line_at_its_end_and_on_no_other() -> None:
     fields: dict[str, logs.Field] = {"method": "Dispatch", "tenant": "acme"}
     logs.note({"lost": True})  # nobody writes a line
-    with logs.line(fields, alone="method"):
+
+    def request() -> None:
+        logs.begin_line(fields, alone="method")
         logs.note({"tool": "find_account"})
         assert dict(logs._bound.get()) == {"tenant": "acme"}
+
+    copy_context().run(request)  # as a task does
     assert fields == {"method": "Dispatch", "tenant": "acme", "tool": "find_account"}
+    assert dict(logs._bound.get()) == {}
