@@ -1,7 +1,9 @@
 """A failover over fakes, as several tests need it."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from model_router_fakes import FakeGate, FakeUpstream
 from model_router_samples import INTENTS, failure, question
@@ -60,6 +62,19 @@ class Wallet:
 
     def free(self, number: int) -> None:
         self.freed.append(number)
+
+
+@dataclass(slots=True)
+class Told:
+    """What was told on the way to an outcome; the caller leaves once it heard `enough`."""
+
+    steps: list[Progress] = field(default_factory=list)
+    enough: Callable[[Progress], bool] = lambda _: False
+
+    async def note(self, step: Progress) -> None:
+        self.steps.append(step)
+        if self.enough(step):
+            raise asyncio.CancelledError  # as a write to somebody who left does
 
 
 @dataclass
@@ -125,8 +140,9 @@ class Desk:
             refusal_moves_on=refusal_moves_on,
         )
         self.course = Course()
-        running = self.failover.run(inquiry, self.course)
-        return [step async for step in (buffered(running) if delivery is Delivery.BUFFERED else running)]
+        running, told_to_us = partial(self.failover.run, inquiry, self.course), Told()
+        outcome = await (buffered(running, told_to_us.note) if delivery is Delivery.BUFFERED else running(told_to_us.note))
+        return [*told_to_us.steps, outcome]
 
     async def outcome(
         self, *, schema: bool = False, max_cost: int = 0, asked: Question | None = None, refusal_moves_on: bool = False

@@ -1,7 +1,7 @@
 """In-memory forms of the ports."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -11,7 +11,7 @@ from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetSco
 from plimsoll_model_router.domain.calls import Body, Busy, CompletedCall, KeptBody, KeptCall, Opened, Opening, Opens, OverBudget
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
 from plimsoll_model_router.domain.entries import Content, Entry, Kind
-from plimsoll_model_router.domain.generation import Answer, Chunk, Finished, Purpose, Reply, TextDelta, Unanswered
+from plimsoll_model_router.domain.generation import Answer, Hear, Purpose, Reply, TextDelta, Unanswered
 from plimsoll_model_router.domain.labels import NOWHERE, EntryReference, Move
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion
 from plimsoll_model_router.domain.rehearsal.model import pieces
@@ -51,10 +51,9 @@ class FakeUpstream:
     def models_asked(self) -> list[str]:
         return [ask.endpoint.model for ask in self.asked]
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
         model = ask.endpoint.model
         self.asked.append(ask)
-        finished = False
         try:
             if model in self.silent:
                 await asyncio.sleep(ask.timers.total_s)
@@ -63,16 +62,14 @@ class FakeUpstream:
             step = steps.pop(0) if len(steps) > 1 else steps[0]
             if isinstance(step, ProviderError):
                 if ask.streaming:
-                    yield TextDelta(text="half an ans")
+                    await hear(TextDelta(text="half an ans"))
                 raise step
             for piece in pieces(step.message.text, 1) if ask.streaming else ():
-                yield TextDelta(text=piece)
-            finished = True
-            yield Finished(reply=step)
-        except (GeneratorExit, asyncio.CancelledError):
-            if not finished:
-                self.given_up.append(model)
+                await hear(TextDelta(text=piece))
+        except asyncio.CancelledError:
+            self.given_up.append(model)
             raise
+        return step
 
     async def embed(self, ask: EmbeddingAsk) -> Embeddings:
         step = self._steps[ask.endpoint.model][0]

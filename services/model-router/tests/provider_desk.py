@@ -1,8 +1,8 @@
 """A caller before a failover whose providers are the scripted upstream: what it hears, and what the upstream saw."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from model_router_asks import ALL, endpoint
@@ -112,18 +112,17 @@ class Desk:
             purse=Open(),
             delivery=delivery,
         )
-        running = self.failover.run(inquiry, Course())
-        pieces: dict[int, str] = {}
-        async with aclosing(running), aclosing(buffered(running) if delivery is Delivery.BUFFERED else running) as steps:
-            async for step in steps:
-                if not isinstance(step, Progress):
-                    return Heard(outcome=step, pieces=pieces)
-                if isinstance(step.delta, Began):
-                    assert step.attempt not in pieces
-                    assert not pieces or step.attempt > max(pieces)
-                    pieces[step.attempt] = ""
-                pieces[step.attempt] += step.text
-        raise AssertionError("a call always ends with its outcome")
+        running, pieces = partial(self.failover.run, inquiry, Course()), dict[int, str]()
+
+        async def note(step: Progress) -> None:
+            if isinstance(step.delta, Began):
+                assert step.attempt not in pieces
+                assert not pieces or step.attempt > max(pieces)
+                pieces[step.attempt] = ""
+            pieces[step.attempt] += step.text
+
+        outcome = await (buffered(running, note) if delivery is Delivery.BUFFERED else running(note))
+        return Heard(outcome=outcome, pieces=pieces)
 
     def seen(self, model: str) -> list[Seen]:
         return [outcome for name, outcome in self.served.outcomes() if name == model]

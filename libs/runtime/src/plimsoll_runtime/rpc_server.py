@@ -1,12 +1,13 @@
 """The gRPC server: mutual TLS, one frame around every call for caller, deadline, trace, errors and the log line, health and reflection."""
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import unquote
 
 import grpc
@@ -189,10 +190,10 @@ class _Edge:
             case False, False:
                 serve, method_handler = partial(self._serve, method, handler.unary_unary, self._cap_s), grpc.unary_unary_rpc_method_handler
             case False, True:
-                told = _told_one_by_one(handler.unary_stream)
+                told = _written(handler.unary_stream)
                 serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.unary_stream_rpc_method_handler
             case True, True:
-                told = _told_one_by_one(handler.stream_stream)
+                told = _written(handler.stream_stream)
                 serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.stream_stream_rpc_method_handler
             case _:  # no contract of ours has one; served unseen it would pass the authentication by
                 return grpc.stream_unary_rpc_method_handler(_not_served)
@@ -252,16 +253,23 @@ class _Edge:
         self._log.info("rpc.answered", {**fields, **ending})
 
 
-def _told_one_by_one(behaviour: Callable[[Message, Context], AsyncGenerator[Message, None]]) -> Behaviour:
+def _written(behaviour: Any) -> Behaviour:
     """Writes instead of yielding: a client that leaves then cancels this coroutine, which closes the behaviour in its own task.
     grpc would leave a cancelled generator to the garbage collector, and its clean-up to another task."""
+    if inspect.iscoroutinefunction(behaviour):  # it writes by itself
+        return cast("Behaviour", behaviour)
 
     async def answer(request: Message, context: Context) -> None:
         async with aclosing(behaviour(request, context)) as messages:
             async for message in messages:
-                await _told(context.write(message))
+                await write(context, message)
 
     return answer
+
+
+async def write(context: Context, message: Message) -> None:
+    """Send one message of a stream; for methods that write instead of yielding."""
+    await _told(context.write(message))
 
 
 def _traceparent(context: Context) -> str:

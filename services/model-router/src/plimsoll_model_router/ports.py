@@ -1,6 +1,6 @@
 """What the service needs from outside."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetSco
 from plimsoll_model_router.domain.calls import CompletedCall, KeptCall, Opening, Opens, OverBudget
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
 from plimsoll_model_router.domain.entries import Content, Entry, Kind
-from plimsoll_model_router.domain.generation import Answer, Chunk
+from plimsoll_model_router.domain.generation import Answer, Hear, Reply
 from plimsoll_model_router.domain.labels import EntryReference, Move
 from plimsoll_model_router.domain.reports import Report
 
@@ -21,11 +21,10 @@ class Upstream(Protocol):
     """One try at one endpoint, in its dialect. It keeps to the ask's timers, never retries, never changes the endpoint, never waits for
     a limit."""
 
-    def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
-        """Deltas as they come, none when the ask is not streaming, and last the one Finished.
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
+        """The reply at its verified end; until then its deltas are heard as they come, none when the ask is not streaming.
 
-        Raises ProviderError, classified, for everything else: an end without Finished does not exist. Closing the generator
-        drops the connection.
+        Raises ProviderError, classified, for everything else. Who is cancelled drops the connection.
         """
         ...
 

@@ -14,7 +14,7 @@ from plimsoll_model_router.adapters.providers.dialects import upstreams
 from plimsoll_model_router.adapters.providers.http import HttpTransport
 from plimsoll_model_router.domain.conversion import ConversionKind
 from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Feature, Timers
-from plimsoll_model_router.domain.generation import Chunk, Finished, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Delta, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
 from plimsoll_model_router.domain.messages import Effort, Reasoning, Refusal, StopReason, ToolResult, assistant, results, user
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.errors import ProviderError, Remedy
@@ -61,13 +61,16 @@ def asking(dialect: Dialect, served: ScriptedUpstream) -> Asking:
     return made
 
 
-async def chunks_of(upstream: Upstream, ask: Ask) -> tuple[list[Chunk], Reply]:
-    """The deltas, and the reply at the verified end, which is always the last chunk and the only one of its kind."""
-    *deltas, last = [chunk async for chunk in upstream.ask(ask)]
-    assert isinstance(last, Finished)
-    assert not any(isinstance(chunk, Finished) for chunk in deltas)
+async def chunks_of(upstream: Upstream, ask: Ask) -> tuple[list[Delta], Reply]:
+    """The deltas, and the reply at the verified end."""
+    deltas: list[Delta] = []
+
+    async def hear(delta: Delta) -> None:
+        deltas.append(delta)
+
+    reply = await upstream.ask(ask, hear)
     assert ask.streaming or not deltas
-    return deltas, last.reply
+    return deltas, reply
 
 
 async def reply_of(upstream: Upstream, ask: Ask) -> Reply:
@@ -80,7 +83,7 @@ async def failing(upstream: Upstream, ask: Ask) -> ProviderError:
     return caught.value
 
 
-def text_in(chunks: list[Chunk]) -> str:
+def text_in(chunks: list[Delta]) -> str:
     return "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta))
 
 
@@ -284,20 +287,25 @@ async def test_a_consumer_that_takes_its_time_is_not_taken_for_a_silent_provider
     asked: Upstream, asking: Asking, served: ScriptedUpstream
 ) -> None:
     timers = replace(PATIENT, silence_s=0.05, first_token_s=0.3)
-    spoken = ""
-    async for chunk in asked.ask(asking("fine", timers=timers, streaming=True)):
-        if isinstance(chunk, TextDelta) and not spoken:
+    spoken: list[Delta] = []
+
+    async def hear(delta: Delta) -> None:
+        if not spoken:
             await eventually(lambda: served.attempts[0].outcome is Outcome.ANSWERED)
             with pytest.raises(AssertionError):
                 await eventually(lambda: False, within_s=0.1)
-        spoken += chunk.text if isinstance(chunk, TextDelta) else ""
-    assert spoken == ANSWER
+        spoken.append(delta)
+
+    await asked.ask(asking("fine", timers=timers, streaming=True), hear)
+    assert text_in(spoken) == ANSWER
 
 
 async def test_a_caller_that_goes_away_drops_the_connection(asked: Upstream, asking: Asking, served: ScriptedUpstream) -> None:
-    stream = asked.ask(asking("fine-paced", streaming=True))
-    await anext(stream)
-    await stream.aclose()
+    async def leave(_: Delta) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked.ask(asking("fine-paced", streaming=True), leave)
     await eventually(lambda: served.attempts[0].outcome is Outcome.ABANDONED)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from model_router_desks import PRICE, Desk, desk, refused
+from model_router_desks import PRICE, Desk, Told, desk, refused
 from model_router_fakes import FakeUpstream
 from model_router_samples import question, reply
 from plimsoll_model_router.domain.generation import Answer, Progress, Unanswered
@@ -165,11 +165,8 @@ async def test_what_was_said_is_owed_when_the_caller_leaves(clock: FakeClock) ->
         purse=room.wallet,
         delivery=Delivery.RETRACTABLE,
     )
-    running = room.failover.run(inquiry, room.course)
-    async for step in running:
-        if step.text if isinstance(step, Progress) else False:
-            break
-    await running.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await room.failover.run(inquiry, room.course, Told(enough=lambda step: bool(step.text)).note)
     [attempt] = room.course.attempts
     assert attempt.failure is not None
     assert (attempt.failure.reason, attempt.usage.input_tokens, attempt.usage.output_tokens) == ("ABANDONED", question_tokens(told), 1)

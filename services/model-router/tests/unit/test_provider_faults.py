@@ -11,7 +11,7 @@ from model_router_misfortunes import Misfortunes
 from plimsoll_model_router.adapters.providers.faulty import FaultyUpstream
 from plimsoll_model_router.adapters.providers.rehearsal import RehearsalUpstream
 from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Timers
-from plimsoll_model_router.domain.generation import Chunk, Finished, Question, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Chunk, Delta, Finished, Question, TextDelta, ToolCallDelta
 from plimsoll_model_router.domain.messages import user
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.errors import ProviderError, Remedy
@@ -42,11 +42,14 @@ class Heard:
     async def listen(self, what: Question, *, streaming: bool, timers: Timers = AMPLE) -> "Heard":
         upstream = FaultyUpstream(RehearsalUpstream(Fits()))
         try:
-            async for chunk in upstream.ask(Ask(question=what, endpoint=WHERE, timers=timers, streaming=streaming)):
-                self.chunks.append(chunk)
+            reply = await upstream.ask(Ask(question=what, endpoint=WHERE, timers=timers, streaming=streaming), self.hear)
+            self.chunks.append(Finished(reply=reply))
         except ProviderError as error:
             self.error = error
         return self
+
+    async def hear(self, delta: Delta) -> None:
+        self.chunks.append(delta)
 
     @property
     def text(self) -> str:

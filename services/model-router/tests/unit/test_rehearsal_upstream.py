@@ -7,7 +7,7 @@ from model_router_asks import endpoint
 from model_router_conversations import LOOKUP, PICTURE, question
 from plimsoll_model_router.adapters.providers.rehearsal import FAULTS, RehearsalUpstream
 from plimsoll_model_router.domain.endpoints import Ask, Dialect, EmbeddingAsk, Timers
-from plimsoll_model_router.domain.generation import Chunk, Finished, Question, Reply, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Chunk, Delta, Finished, Question, Reply, TextDelta, ToolCallDelta
 from plimsoll_model_router.domain.messages import Effort, Message, Role, Sampling, StopReason, Text, ToolChoice, assistant, user
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.domain.rehearsal.model import pieces
@@ -21,7 +21,13 @@ BOTH = pytest.mark.parametrize("streaming", [False, True])
 
 async def chunks_of(what: Question = ASKED, model: str = "rehearsal", *, streaming: bool = True, timers: Timers = HASTY) -> list[Chunk]:
     ask = Ask(question=what, endpoint=endpoint(Dialect.REHEARSAL, model), streaming=streaming, timers=timers)
-    return [chunk async for chunk in RehearsalUpstream(Fits()).ask(ask)]
+    chunks: list[Chunk] = []
+
+    async def hear(delta: Delta) -> None:
+        chunks.append(delta)
+
+    reply = await RehearsalUpstream(Fits()).ask(ask, hear)
+    return [*chunks, Finished(reply=reply)]
 
 
 async def reply_of(what: Question = ASKED, model: str = "rehearsal") -> Reply:
@@ -84,13 +90,12 @@ async def test_a_cut_stream_breaks_off_in_the_middle() -> None:
     told, whole = list[str](), await reply_of()
     ask = Ask(question=ASKED, endpoint=endpoint(Dialect.REHEARSAL, "rehearsal-cut"), streaming=True)
 
-    async def listen() -> None:
-        async for chunk in RehearsalUpstream(Fits()).ask(ask):
-            assert isinstance(chunk, TextDelta)
-            told.append(chunk.text)
+    async def hear(delta: Delta) -> None:
+        assert isinstance(delta, TextDelta)
+        told.append(delta.text)
 
     with pytest.raises(ProviderError):
-        await listen()
+        await RehearsalUpstream(Fits()).ask(ask, hear)
     assert 0 < len("".join(told)) < len(whole.message.text)
 
 

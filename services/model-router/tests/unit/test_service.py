@@ -1,15 +1,15 @@
 """The verbs: prompts resolved and rendered, models chosen, answers recorded and remembered."""
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from model_router_desks import Told
 from model_router_offices import ASKER, CHEAP, FAILED, OTHER, Room, model
 from model_router_samples import ACME, INTENTS, LOOKUP, MODEL, REFERENCE, TEMPLATE, generation, reply
 from plimsoll_model_router.domain.budgets import Budget, BudgetPeriod, BudgetScope
 from plimsoll_model_router.domain.endpoints import USUAL, Feature
-from plimsoll_model_router.domain.generation import Answer, CachePolicy, CacheScope, Generation, Progress, Unanswered
+from plimsoll_model_router.domain.generation import Answer, CachePolicy, CacheScope, Generation, Unanswered
 from plimsoll_model_router.domain.messages import Media, Message, Role, ToolCall, ToolResult, assistant, results, user
 from plimsoll_model_router.domain.routes import CheapOrStrong, Route, RouteCandidate
 from plimsoll_model_router.errors import (
@@ -127,19 +127,19 @@ async def test_a_request_key_belongs_to_one_question_of_one_tenant(room: Room) -
 
 
 async def test_a_stream_ends_with_its_outcome_and_a_repeat_is_the_outcome_alone(room: Room) -> None:
-    steps = [step async for step in room.router.generate_stream(ASKER, generation(key="k"))]
-    assert "".join(step.text for step in steps if isinstance(step, Progress)) == "It is here."
-    assert isinstance(steps[-1], Answer)
-    assert [step async for step in room.router.generate_stream(ASKER, generation(key="k"))] == [replace(steps[-1], recorded=True)]
+    told, again = Told(), Told()
+    answer = await room.router.generate_stream(ASKER, generation(key="k"), told.note)
+    assert "".join(step.text for step in told.steps) == "It is here."
+    assert isinstance(answer, Answer)
+    assert await room.router.generate_stream(ASKER, generation(key="k"), again.note) == replace(answer, recorded=True)
+    assert again.steps == []
 
 
 async def test_what_a_caller_left_behind_is_recorded_and_its_key_free_again(clock: FakeClock) -> None:
     room = Room(clock, reply())
     await room.budgets.put(ACME, Budget(scope=BudgetScope.TENANT, period=BudgetPeriod.DAY, max_tokens=100_000))
-    async with aclosing(room.router.generate_stream(ASKER, generation(key="k"))) as steps:
-        async for step in steps:
-            if isinstance(step, Progress) and step.text:
-                break
+    with pytest.raises(asyncio.CancelledError):
+        await room.router.generate_stream(ASKER, generation(key="k"), Told(enough=lambda step: bool(step.text)).note)
     [call] = room.ledger.calls
     assert isinstance(call.outcome, Unanswered)
     assert (call.outcome.failure.reason, call.outcome.usage.output_tokens) == ("ABANDONED", 1)

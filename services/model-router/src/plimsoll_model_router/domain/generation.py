@@ -1,5 +1,6 @@
 """A question to a model and the answer to it, at both levels: what a caller asks the router, and what the router asks a provider."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -173,6 +174,8 @@ class Finished:
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
 Chunk: TypeAlias = Delta | Finished
+Hear: TypeAlias = Callable[[Delta], Awaitable[None]]
+"""Whoever hears the pieces of a reply; the provider is not listened to while one is taken in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,3 +265,11 @@ class Progress:
     def text(self) -> str:
         """The piece of the answer's text; empty for pieces of another kind."""
         return self.delta.text if isinstance(self.delta, TextDelta) else ""
+
+
+Tell: TypeAlias = Callable[[Progress], Awaitable[None]]
+"""Whoever is told how an answer comes about; the same holds for it."""
+
+
+async def unheard(_: Delta | Progress) -> None:
+    """For those who wait for the whole."""

@@ -1,8 +1,7 @@
 """One attempt: let through by breaker and limits, covered by the purse, asked, checked, and counted whatever becomes of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -19,7 +18,7 @@ from plimsoll_model_router.domain import budgets, outputs, pricing, tokens
 from plimsoll_model_router.domain.budgets import USUAL_OUTPUT
 from plimsoll_model_router.domain.conversion import Conversion
 from plimsoll_model_router.domain.endpoints import Ask, Credential, Dialect, Feature, Timers
-from plimsoll_model_router.domain.generation import Delta, Finished, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Delta, Hear, Question, ReasoningDelta, Reply, TextDelta, ToolCallDelta
 from plimsoll_model_router.domain.pace import Pace
 from plimsoll_model_router.domain.routing import Candidate
 from plimsoll_model_router.errors import ProviderError, Remedy
@@ -75,25 +74,15 @@ class Attempts:
         """Whether the breaker of a model was open when it was asked last, and still is."""
         return self._open_until.get(model, 0.0) > self._clock.monotonic()
 
-    async def make(self, one: Try, inquiry: Inquiry, course: Course) -> AsyncGenerator[Delta | Ending, None]:
-        """The pieces while they come, then the checked reply with its output. Raises ProviderError; counts the attempt in every case."""
-        started, said = self._clock.monotonic(), _Said(one)
+    async def make(self, one: Try, inquiry: Inquiry, course: Course, hear: Hear) -> Ending:
+        """The checked reply with its output; its pieces are heard while they come. Raises ProviderError; counts the attempt in every case."""
+        started, said = self._clock.monotonic(), _Said(hear)
         entered: Entered | None = None
         try:
             question = await self._afforded(one, inquiry, course)
             entered = await self._enter(one, question, inquiry)
             ask = self._ask(one, question, inquiry, course)
-            reply: Reply | None = None
-            async with aclosing(self._upstreams[ask.endpoint.dialect].ask(ask)) as pieces:
-                while reply is None:
-                    piece = await anext(pieces, None)
-                    if piece is None:
-                        raise failed(Category.MODEL_MALFORMED, "ANSWER_CUT", "ended without its end", one.where, Remedy.RETRY)
-                    if isinstance(piece, Finished):
-                        reply = outputs.checked(piece.reply, one.where)
-                    else:
-                        said.hear(piece)
-                        yield piece
+            reply = outputs.checked(await self._upstreams[ask.endpoint.dialect].ask(ask, said.hear), one.where)
             schema = inquiry.schema if is_final(reply) else None
             output = outputs.output_of(reply, schema, one.where) if schema is not None else None
         except ProviderError as error:
@@ -101,7 +90,7 @@ class Attempts:
             _end(one, inquiry, course, seconds, error.usage, error.failure)
             await self._judge(one, entered, error, seconds, counts=inquiry.in_production)
             raise
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             usage = said.usage(inquiry) if entered is not None else Usage()
             _end(one, inquiry, course, self._clock.monotonic() - started, usage, _abandoned(one))
             raise
@@ -110,7 +99,7 @@ class Attempts:
         if inquiry.in_production:
             self._pace.note(one.where, seconds)
         await self._gate.report(entered, Verdict.SUCCEEDED)
-        yield reply, output
+        return reply, output
 
     async def _afforded(self, one: Try, inquiry: Inquiry, course: Course) -> Question:
         """The question, its answer limited to what may be paid for it; what it may cost is reserved then."""
@@ -181,14 +170,15 @@ class Attempts:
 class _Said:
     """What an attempt has said so far, for what it owes when it is given up."""
 
-    def __init__(self, one: Try) -> None:
-        self._one = one
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
         self._bytes = 0
 
-    def hear(self, piece: Delta) -> None:
+    async def hear(self, piece: Delta) -> None:
         match piece:
             case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
                 self._bytes += len(text.encode())
+        await self._hear(piece)
 
     def usage(self, inquiry: Inquiry) -> Usage:
         return Usage(input_tokens=inquiry.input_tokens, output_tokens=tokens.tokens_of_bytes(self._bytes))

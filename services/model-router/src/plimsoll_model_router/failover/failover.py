@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from plimsoll_runtime.clock import Clock
@@ -13,13 +13,13 @@ from plimsoll_runtime.failures import Category, Failure
 from plimsoll_runtime.retry import RetryBudget, RetryPolicy
 
 from plimsoll_model_router.domain.endpoints import NO_CREDENTIAL, Credential
-from plimsoll_model_router.domain.generation import Answer, Began, Outcome, Progress, Unanswered
+from plimsoll_model_router.domain.generation import Answer, Began, Delta, Hear, Outcome, Progress, Tell, Unanswered, unheard
 from plimsoll_model_router.domain.routing import Candidate
 from plimsoll_model_router.errors import ProviderError, Remedy
 from plimsoll_model_router.failover.attempts import Attempts, Ending, Try, is_final
 from plimsoll_model_router.failover.credentials import Cooling, Credentials
 from plimsoll_model_router.failover.inquiry import Course, Delivery, Inquiry, attempt_of, failed
-from plimsoll_model_router.failover.race import Racer, raced
+from plimsoll_model_router.failover.race import Race, Racer
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
@@ -32,11 +32,12 @@ _MOST_BUDGETS = 1000
 
 @dataclass(slots=True, kw_only=True)
 class _Stand:
-    """One candidate and how it goes there."""
+    """One candidate and how it goes there; `used` is the credential of the present try."""
 
     candidate: Candidate
     tries: int
     last: bool
+    used: Credential = NO_CREDENTIAL
     replay_reasoning: bool = True
     made: int = 0
     switches: int = 0
@@ -54,8 +55,8 @@ class Failover:
         self._sleep = sleep
         self._budgets: dict[str, RetryBudget] = {}
 
-    async def run(self, inquiry: Inquiry, course: Course) -> AsyncGenerator[Progress | Outcome, None]:
-        """Pieces while they come, unless only the whole is wanted, and last the outcome. Pieces of a failed attempt are void."""
+    async def run(self, inquiry: Inquiry, course: Course, tell: Tell) -> Outcome:
+        """The outcome; pieces are told while they come, unless only the whole is wanted. Pieces of a failed attempt are void."""
         course.ends_at = self._clock.monotonic() + self._time_left()
         for at, candidate in enumerate(inquiry.candidates):
             if self._is_over(course, inquiry):
@@ -64,13 +65,11 @@ class Failover:
             if candidate.full_name in course.hedged or 0 < candidate.model.context_tokens <= course.too_small:
                 continue
             stand = _Stand(candidate=candidate, tries=_TRIES + (not behind), last=not behind)
-            async with aclosing(self._ask(stand, behind[0] if behind else None, inquiry, course)) as steps:
-                async for step in steps:
-                    yield step
-                    if isinstance(step, Answer):
-                        return
+            answer = await self._ask(stand, behind[0] if behind else None, inquiry, course, tell)
+            if answer is not None:
+                return answer
         failure = course.last or _no_time()
-        yield Unanswered(
+        return Unanswered(
             failure=failure,
             attempts=course.attempts,
             prompt_digest=inquiry.prompt_digest,
@@ -78,59 +77,60 @@ class Failover:
             priced=not course.unpriced,
         )
 
-    async def _ask(
-        self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course
-    ) -> AsyncGenerator[Progress | Answer, None]:
+    async def _ask(self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course, tell: Tell) -> Answer | None:
         """Tries at one candidate until it answered, or another one should be asked. The next one may be asked beside it, as a hedge."""
-        streaming = inquiry.delivery is not Delivery.WHOLE
         while stand.made < stand.tries:
             stand.made += 1
-            used = NO_CREDENTIAL
+            stand.used = NO_CREDENTIAL
             try:
-                racer = await self._started(stand, next_one, inquiry, course)
-                one, used = racer.one, racer.one.credential
-                if streaming:
-                    yield _began(one)
-                async with aclosing(racer.all()) as steps:
-                    async for step in steps:
-                        if isinstance(step, tuple):
-                            yield _answer(inquiry, one.candidate, step, course)
-                        elif streaming:
-                            course.spoken = True
-                            yield Progress(attempt=one.number, delta=step)
-                return
+                ending = await self._made(stand, next_one, inquiry, course, tell)
+                return _answer(inquiry, stand.candidate, ending, course)
             except ProviderError as broken:
                 error = broken
-            self._credentials.note(stand.candidate.model.provider, used, error)
+            self._credentials.note(stand.candidate.model.provider, stand.used, error)
             course.note(error, stand.candidate, refusal_moves_on=inquiry.refusal_moves_on)
-            if self._is_over(course, inquiry) or not await self._again(stand, used, error, course):
-                return
+            if self._is_over(course, inquiry) or not await self._again(stand, error, course):
+                return None
+        return None
 
-    async def _started(self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course) -> Racer:
-        """The next attempt, after the race with its hedge where there is one. Raises ProviderError when no credential may be used."""
+    async def _made(self, stand: _Stand, next_one: Candidate | None, inquiry: Inquiry, course: Course, tell: Tell) -> Ending:
+        """The next attempt, with its hedge where there is one. Raises ProviderError, also when no credential may be used."""
         one = self._next_try(stand, inquiry, course)
         if isinstance(one, ProviderError):
             course.end(course.begin(), attempt_of(stand.candidate, "", 0.0, one.usage, one.failure), stand.candidate)
             raise one
-        racer = Racer(one=one, steps=self._attempts.make(one, inquiry, course))
         if inquiry.hedge_after_s and next_one is not None and stand.made == 1:
-            racer = await self._raced(racer, next_one, inquiry, course)
-            stand.candidate = racer.one.candidate
-        return racer
+            return await self._raced(stand, one, next_one, inquiry, course, tell)
+        stand.used = one.credential
+        hear: Hear = unheard
+        if inquiry.delivery is not Delivery.WHOLE:
+            await tell(_began(one))
+            hear = _heard(one, course, tell)
+        return await self._attempts.make(one, inquiry, course, hear)
 
-    async def _raced(self, first: Racer, hedge: Candidate, inquiry: Inquiry, course: Course) -> Racer:
-        """Whoever speaks first."""
+    async def _raced(self, stand: _Stand, first: Try, hedge: Candidate, inquiry: Inquiry, course: Course, tell: Tell) -> Ending:
+        """As whoever speaks first; the stand is its."""
+        streaming = inquiry.delivery is not Delivery.WHOLE
+
+        def racer(one: Try) -> Racer:
+            hear = _heard(one, course, tell) if streaming else unheard
+            return Racer(one=one, make=partial(self._attempts.make, one, inquiry, course), hear=hear)
 
         def start() -> Racer | None:
             course.hedged.add(hedge.full_name)
             one = self._next_try(_Stand(candidate=hedge, tries=1, last=True), inquiry, course)
-            return Racer(one=one, steps=self._attempts.make(one, inquiry, course)) if isinstance(one, Try) else None
+            return racer(one) if isinstance(one, Try) else None
 
-        def lost(racer: Racer, error: ProviderError) -> None:
-            self._credentials.note(racer.one.candidate.model.provider, racer.one.credential, error)
-            course.note(error, racer.one.candidate, refusal_moves_on=inquiry.refusal_moves_on)
+        async def won(leader: Racer) -> None:
+            stand.candidate, stand.used = leader.one.candidate, leader.one.credential
+            if streaming:
+                await tell(_began(leader.one))
 
-        return await raced(first, start, inquiry.hedge_after_s, lost)
+        def lost(behind: Racer, error: ProviderError) -> None:
+            self._credentials.note(behind.one.candidate.model.provider, behind.one.credential, error)
+            course.note(error, behind.one.candidate, refusal_moves_on=inquiry.refusal_moves_on)
+
+        return await Race(won, lost).run(racer(first), start, inquiry.hedge_after_s)
 
     def _next_try(self, stand: _Stand, inquiry: Inquiry, course: Course) -> Try | ProviderError:
         provider = stand.candidate.model.provider
@@ -141,9 +141,9 @@ class Failover:
         question = inquiry.question if stand.replay_reasoning else replace(inquiry.question, replay_reasoning=False)
         return Try(number=course.begin(), candidate=stand.candidate, credential=credential, question=question, last=stand.last)
 
-    async def _again(self, stand: _Stand, used: Credential, error: ProviderError, course: Course) -> bool:
+    async def _again(self, stand: _Stand, error: ProviderError, course: Course) -> bool:
         """Whether to try the same candidate again; waits for it where that helps."""
-        provider = stand.candidate.model.provider
+        provider, used = stand.candidate.model.provider, stand.used
         if error.remedy is Remedy.WITHOUT_REASONING and stand.replay_reasoning:
             stand.replay_reasoning = False
             return self._switched(stand)
@@ -191,6 +191,16 @@ class Failover:
         """The caller's time, less a little, so that the caller hears of a failure before its own deadline passes."""
         left = remaining_s()
         return self._cap_s if left is None else min(self._cap_s, left - min(0.5, 0.05 * left))
+
+
+def _heard(one: Try, course: Course, tell: Tell) -> Hear:
+    """Who hears the pieces of an attempt tells them under its number."""
+
+    async def hear(delta: Delta) -> None:
+        course.spoken = True
+        await tell(Progress(attempt=one.number, delta=delta))
+
+    return hear
 
 
 def _began(one: Try) -> Progress:

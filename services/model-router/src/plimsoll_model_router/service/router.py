@@ -3,10 +3,10 @@
 import asyncio
 import random
 import zlib
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeAlias
 
 from plimsoll_runtime.clock import Clock
@@ -19,7 +19,7 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_model_router.domain import plain, questions
 from plimsoll_model_router.domain.calls import Busy, CompletedCall, KeptCall, Opened, Opening, OverBudget
 from plimsoll_model_router.domain.choice import Standing
-from plimsoll_model_router.domain.generation import Answer, Generation, Outcome, Progress, Purpose, Unanswered
+from plimsoll_model_router.domain.generation import Answer, Generation, Outcome, Purpose, Tell, Unanswered, unheard
 from plimsoll_model_router.domain.routing import Model
 from plimsoll_model_router.errors import RequestKeyBusy
 from plimsoll_model_router.failover.delivery import buffered
@@ -59,17 +59,11 @@ class ModelRouter:
 
     async def generate(self, asker: Asker, generation: Generation) -> Outcome:
         """The answer, or why there is none. Raises what the errors module lists for questions that cannot be asked."""
-        async with aclosing(self._answered(asker, generation, Delivery.WHOLE)) as steps:
-            async for step in steps:
-                if not isinstance(step, Progress):
-                    return step
-        raise AssertionError("a generation always ends with its outcome")
+        return await self._answered(asker, generation, Delivery.WHOLE, unheard)
 
-    def generate_stream(
-        self, asker: Asker, generation: Generation, delivery: Delivery = Delivery.RETRACTABLE
-    ) -> AsyncGenerator[Progress | Outcome, None]:
-        """The same, with its pieces while they come; the outcome is the last event."""
-        return self._answered(asker, generation, delivery)
+    async def generate_stream(self, asker: Asker, generation: Generation, tell: Tell, delivery: Delivery = Delivery.RETRACTABLE) -> Outcome:
+        """The same, with its pieces told while they come."""
+        return await self._answered(asker, generation, delivery, tell)
 
     async def list_models(self, tenant: str) -> Sequence[tuple[Model, Standing]]:
         """The models that can answer, in the order of preference, with how they do here at present."""
@@ -79,7 +73,7 @@ class ModelRouter:
         """What is kept of a call. Raises UnknownCall."""
         return await self._ledger.get(tenant, call_id)
 
-    async def _answered(self, asker: Asker, generation: Generation, delivery: Delivery) -> AsyncGenerator[Progress | Outcome, None]:
+    async def _answered(self, asker: Asker, generation: Generation, delivery: Delivery, tell: Tell) -> Outcome:
         questions.checked(generation)
         fingerprint = plain.fingerprint(generation) if generation.request_key else ""
         try:
@@ -88,26 +82,20 @@ class ModelRouter:
             known = await self._recalled(asker, generation, fingerprint)
             if known is None:
                 raise
-            yield known
-            return
+            return known
         call = _Call(call_id=self._ids.new("call"), asker=asker, generation=generation, plan=plan, course=Course())
         kept = await self._from_cache(call)
         if kept is not None:
-            yield kept
-            return
+            return kept
         opens = await self._opened(call, fingerprint)
-        if isinstance(opens, Answer):
-            yield opens
-            return
-        async with aclosing(self._made(call, opens, fingerprint, delivery)) as steps:
-            async for step in steps:
-                yield step
+        return opens if isinstance(opens, Answer) else await self._made(call, opens, fingerprint, delivery, tell)
 
     async def _made(
-        self, call: _Call, opens: "tuple[Opening, Opened] | OverBudget", fingerprint: str, delivery: Delivery
-    ) -> AsyncGenerator[Progress | Outcome, None]:
+        self, call: _Call, opens: "tuple[Opening, Opened] | OverBudget", fingerprint: str, delivery: Delivery, tell: Tell
+    ) -> Outcome:
         """The call itself; the ledger gets it whatever becomes of it, also when nobody waits for it any more."""
-        started_at, started, outcome = self._clock.now(), self._clock.monotonic(), None
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        outcome: Outcome | None = None
 
         def completed(result: Outcome) -> CompletedCall:
             return CompletedCall(
@@ -126,32 +114,24 @@ class ModelRouter:
             )
 
         try:
-            async with aclosing(self._steps(call, opens, delivery)) as steps:
-                async for step in steps:
-                    if isinstance(step, Progress):
-                        yield step
-                    else:
-                        outcome = step
-            assert outcome is not None
+            outcome = await self._asked(call, opens, delivery, tell)
             for model in call.course.unpriced:
                 self._unpriced(model)
             final = await self._recorded(completed(outcome))
             call.settled = True
-            yield final
+            return final
         finally:
             if not call.settled:
                 self._ledger.post(completed(outcome or _abandoned(call)))
 
-    def _steps(
-        self, call: _Call, opens: "tuple[Opening, Opened] | OverBudget", delivery: Delivery
-    ) -> AsyncGenerator[Progress | Outcome, None]:
+    async def _asked(self, call: _Call, opens: "tuple[Opening, Opened] | OverBudget", delivery: Delivery, tell: Tell) -> Outcome:
         if isinstance(opens, OverBudget):
-            return _only(_unasked(call, over_budget(opens)))
+            return _unasked(call, over_budget(opens))
         opening, opened = opens
         plan = self._planner.under_caps(call.plan, opened) if opened.caps_money and call.plan.asks_unpriced else call.plan
         call.plan = plan
         if not plan.choice.eligible:
-            return _only(_unasked(call, plan.refusal()))
+            return _unasked(call, plan.refusal())
         inquiry = Inquiry(
             call_id=call.call_id,
             question=plan.question,
@@ -167,8 +147,8 @@ class ModelRouter:
             refusal_moves_on=plan.refusal_moves_on,
             in_production=call.generation.purpose is Purpose.PRODUCTION,
         )
-        running = self._failover.run(inquiry, call.course)
-        return buffered(running) if delivery is Delivery.BUFFERED else running
+        running = partial(self._failover.run, inquiry, call.course)
+        return await (buffered(running, tell) if delivery is Delivery.BUFFERED else running(tell))
 
     async def _opened(self, call: _Call, fingerprint: str) -> "tuple[Opening, Opened] | Answer | OverBudget":
         """The call under its request key and its budgets. Another call under the key is waited for: its answer will be this one's."""
@@ -251,10 +231,6 @@ class ModelRouter:
         if work.run_id:
             return zlib.crc32(f"{work.run_id}\0{work.node}".encode()) / 2**32
         return random.random()  # noqa: S311 - a share of the traffic, not a secret
-
-
-async def _only(outcome: Outcome) -> AsyncGenerator[Progress | Outcome, None]:
-    yield outcome
 
 
 def _unasked(call: _Call, failure: Failure) -> Unanswered:

@@ -1,8 +1,6 @@
 """The gRPC servicer: requests to verbs, results to responses."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +8,10 @@ from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
 from plimsoll_runtime.context import current_caller
 from plimsoll_runtime.errors import FieldProblem, Invalid
+from plimsoll_runtime.rpc_server import write
 
 from plimsoll_model_router.domain.entries import Kind
-from plimsoll_model_router.domain.generation import Generation, Purpose
+from plimsoll_model_router.domain.generation import Generation, Outcome, Progress, Purpose
 from plimsoll_model_router.errors import EvaluationDenied, OverrideDenied
 from plimsoll_model_router.service.asker import Asker
 from plimsoll_model_router.service.budgets import Budgets
@@ -49,11 +48,13 @@ class ModelRouterServicer(rpc.ModelRouterServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         return codec.outcome_to_proto(await self._router.generate(_asker(), generation_of(request.generation)))
 
-    async def GenerateStream(self, request: pb.GenerateStreamRequest, context: Any) -> AsyncIterator[pb.GenerateStreamResponse]:
+    async def GenerateStream(self, request: pb.GenerateStreamRequest, context: Any) -> None:  # type: ignore[override] # it writes by itself
         generation, delivery = generation_of(request.generation), codec.delivery_from_proto(request.delivery)
-        async with aclosing(self._router.generate_stream(_asker(), generation, delivery)) as steps:
-            async for step in steps:
-                yield codec.step_to_proto(step)
+
+        async def tell(step: Progress | Outcome) -> None:
+            await write(context, codec.step_to_proto(step))
+
+        await tell(await self._router.generate_stream(_asker(), generation, tell, delivery))
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         return codec.embedded_to_proto(await self._embedder.embed(_asker(), codec.embedding_from_proto(request)))

@@ -1,8 +1,6 @@
 """The fault point before every provider, the built-in one too: what a fault plan asks for, told as truly as a real one would be."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 
 from plimsoll_runtime.faults import Edge, Fault, FaultKind, fault_at
@@ -11,7 +9,7 @@ from plimsoll_runtime.usage import Usage
 from plimsoll_model_router.adapters.providers import failures
 from plimsoll_model_router.adapters.providers.http import Patience
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
-from plimsoll_model_router.domain.generation import Chunk, Delta, Finished, ReasoningDelta, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Delta, Hear, ReasoningDelta, Reply, TextDelta, ToolCallDelta
 from plimsoll_model_router.errors import ProviderError
 from plimsoll_model_router.ports import Upstream
 
@@ -22,10 +20,10 @@ class FaultyUpstream:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
         """As every upstream does. Raises ProviderError."""
         fault = fault_at(Edge.PROVIDER, ask.endpoint.provider)
-        return self._upstream.ask(ask) if fault is None else _asked(fault, self._upstream, ask)
+        return await (self._upstream.ask(ask, hear) if fault is None else _asked(fault, self._upstream, ask, hear))
 
     async def embed(self, ask: EmbeddingAsk) -> Embeddings:
         """As every upstream does. Raises ProviderError."""
@@ -42,35 +40,36 @@ class FaultyUpstream:
         return made
 
 
-async def _asked(fault: Fault, upstream: Upstream, ask: Ask) -> AsyncGenerator[Chunk, None]:
-    where = ask.endpoint.full_name
+async def _asked(fault: Fault, upstream: Upstream, ask: Ask, hear: Hear) -> Reply:
+    where, spoken = ask.endpoint.full_name, False
     patience = Patience(ask.timers, where)
     if ask.streaming:
         patience.expect_words()
     await _before(fault, patience, where)
-    async with aclosing(upstream.ask(ask)) as chunks:
-        if fault.kind in {FaultKind.CUT, FaultKind.MALFORMED}:
-            async with aclosing(_broken(fault, chunks, where)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
-        late = fault.kind is FaultKind.SLOW
-        async for chunk in chunks:
-            if late:
-                await patience.wait(asyncio.sleep(fault.seconds))
-                late = False
-            yield chunk
 
-
-async def _broken(fault: Fault, chunks: AsyncGenerator[Chunk, None], where: str) -> AsyncGenerator[Delta, None]:
-    """The beginning of an answer, never all of it. The rest was given, and will be billed, but nobody hears it."""
-    spoken = False
-    async for chunk in chunks:
-        if isinstance(chunk, Finished):
-            raise _lost(fault, where, chunk.reply.usage)
+    async def hear_half(delta: Delta) -> None:
+        nonlocal spoken
         if not spoken:
-            yield _half(chunk)
             spoken = True
+            await hear(_half(delta))
+
+    async def hear_late(delta: Delta) -> None:
+        nonlocal spoken
+        if not spoken:
+            spoken = True
+            await patience.wait(asyncio.sleep(fault.seconds))
+        await hear(delta)
+
+    match fault.kind:
+        case FaultKind.CUT | FaultKind.MALFORMED:  # the rest was given, and will be billed, but nobody hears it
+            raise _lost(fault, where, (await upstream.ask(ask, hear_half)).usage)
+        case FaultKind.SLOW:
+            reply = await upstream.ask(ask, hear_late)
+            if not spoken:
+                await patience.wait(asyncio.sleep(fault.seconds))
+            return reply
+        case _:
+            return await upstream.ask(ask, hear)
 
 
 async def _before(fault: Fault, patience: Patience, where: str) -> None:

@@ -1,6 +1,6 @@
 """Providers behind HTTP: one try at one endpoint, in any dialect, on the shared transport."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,7 @@ from plimsoll_model_router.adapters.providers.wire import Codec, Decoder, WireRe
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings, Feature, Timers
 from plimsoll_model_router.domain.features import needed
-from plimsoll_model_router.domain.generation import Chunk, Finished, Question, Reply, TextDelta
+from plimsoll_model_router.domain.generation import Chunk, Finished, Hear, Question, Reply, TextDelta
 from plimsoll_model_router.domain.messages import Effort, Opaque, Reasoning
 from plimsoll_model_router.errors import ProviderError, Remedy
 
@@ -39,8 +39,8 @@ class HttpUpstream:
         self._codec = codec
         self._transport = transport
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
-        """Deltas as they come, none when the ask is not streaming, and last the one Finished. Raises ProviderError."""
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
+        """The reply; deltas are heard as they come, none when the ask is not streaming. Raises ProviderError."""
         one = _Try(_within_limits(ask))
         lacking = needed(ask.question) - ask.endpoint.features
         if lacking:
@@ -49,12 +49,8 @@ class HttpUpstream:
             one.report.approximated("max_output_tokens", f"the model writes {ask.endpoint.max_output_tokens} at the most")
         try:
             if ask.streaming and Feature.STREAMING in ask.endpoint.features:
-                async with aclosing(self._streamed(one)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            else:
-                for chunk in await self._whole(one):
-                    yield chunk
+                return await self._streamed(one, hear)
+            return await self._whole(one, hear)
         except ProviderRefused as refused:
             raise self._judged(refused.refusal, ask.question, one.where) from refused
         except ProviderError as error:
@@ -73,15 +69,15 @@ class HttpUpstream:
             raise self._judged(refused.refusal, None, where) from refused
         return self._codec.embeddings(body, ask)
 
-    async def _whole(self, one: _Try) -> list[Chunk]:
+    async def _whole(self, one: _Try, hear: Hear) -> Reply:
         """The answer at once. Where a stream was wanted, its text comes as one piece."""
         if one.ask.streaming:
             one.report.emulated("stream", "the provider answers at once")
         sent = replace(one.ask, streaming=False) if one.ask.streaming else one.ask
         body = await self._transport.answer(self._codec.request(sent, one.report), one.ask.timers, one.where)
-        return _at_once(self._codec.decode(body, sent, one.report), one)
+        return await _at_once(self._codec.decode(body, sent, one.report), one, hear)
 
-    async def _streamed(self, one: _Try) -> AsyncGenerator[Chunk, None]:
+    async def _streamed(self, one: _Try, hear: Hear) -> Reply:
         timers = _timers(one.ask)
         patience = Patience(timers, one.where)
         decoder = self._codec.decoder(one.ask, one.report)
@@ -91,16 +87,19 @@ class HttpUpstream:
                 async for batch in batches:
                     if isinstance(batch, dict):
                         one.report.emulated("stream", "the provider answers at once")
-                        for chunk in _at_once(self._codec.decode(batch, one.ask, one.report), one):
-                            yield chunk
-                        return
+                        return await _at_once(self._codec.decode(batch, one.ask, one.report), one, hear)
                     for chunk in _together(chunk for event in batch for chunk in decoder.feed(event)):
                         patience.heard()
-                        yield _conformed(chunk, one)
+                        if isinstance(chunk, Finished):
+                            return conform(chunk.reply, one.ask, one.report)
+                        await hear(chunk)
         except ProviderError as error:
             raise _with_usage(error, decoder) from error
         for chunk in decoder.end():
-            yield _conformed(chunk, one)
+            if isinstance(chunk, Finished):
+                return conform(chunk.reply, one.ask, one.report)
+            await hear(chunk)
+        raise failures.malformed(one.where, "it ended without its end", decoder.usage)
 
     def _judged(self, refusal: WireRefusal, question: Question | None, where: str) -> ProviderError:
         error = self._codec.refusal(refusal, where)
@@ -146,13 +145,10 @@ def _timers(ask: Ask) -> Timers:
     return replace(ask.timers, first_token_s=ask.timers.first_token_s * _THINKING, silence_s=ask.timers.silence_s * _THINKING)
 
 
-def _at_once(reply: Reply, one: _Try) -> list[Chunk]:
-    finished = Finished(reply=conform(reply, one.ask, one.report))
-    return [TextDelta(text=reply.message.text), finished] if one.ask.streaming and reply.message.text else [finished]
-
-
-def _conformed(chunk: Chunk, one: _Try) -> Chunk:
-    return Finished(reply=conform(chunk.reply, one.ask, one.report)) if isinstance(chunk, Finished) else chunk
+async def _at_once(reply: Reply, one: _Try, hear: Hear) -> Reply:
+    if one.ask.streaming and reply.message.text:
+        await hear(TextDelta(text=reply.message.text))
+    return conform(reply, one.ask, one.report)
 
 
 def _with_usage(error: ProviderError, decoder: Decoder) -> ProviderError:

@@ -1,7 +1,7 @@
 """The built-in rehearsal model as an upstream, with faults on demand under further model names."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ from plimsoll_model_router.adapters.providers.conversation import conform
 from plimsoll_model_router.adapters.providers.http import Patience
 from plimsoll_model_router.domain.conversion import Report
 from plimsoll_model_router.domain.endpoints import Ask, EmbeddingAsk, Embeddings
-from plimsoll_model_router.domain.generation import Chunk, Finished, Question, Reply, TextDelta, ToolCallDelta
+from plimsoll_model_router.domain.generation import Delta, Hear, Question, Reply, TextDelta, ToolCallDelta
 from plimsoll_model_router.domain.messages import Media, Message, Refusal, Role, StopReason, Text, ToolChoice
 from plimsoll_model_router.domain.rehearsal.fits import Fits
 from plimsoll_model_router.domain.rehearsal.model import NAME, RehearsalModel, pieces
@@ -63,7 +63,7 @@ class RehearsalUpstream:
     def __init__(self, fits: Fits) -> None:
         self._model = RehearsalModel(fits)
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
         """As every upstream does; its timers run as well. Raises ProviderError."""
         where, fault = ask.endpoint.full_name, FAULTS.get(ask.endpoint.model)
         if fault is None:
@@ -77,13 +77,13 @@ class RehearsalUpstream:
         reply = replace(reply, model=ask.endpoint.model)
         for delta in _deltas(reply, fault) if ask.streaming else ():
             patience.heard()
-            yield delta
+            await hear(delta)
             await patience.wait(asyncio.sleep(fault.pause_s / 10))
         if fault.stall:
             await patience.wait(asyncio.Event().wait())
         if fault.cut:
             raise failures.broken(where, reply.usage)
-        yield Finished(reply=reply)
+        return reply
 
     async def embed(self, ask: EmbeddingAsk) -> Embeddings:
         """Vectors of the words' pieces; texts that share many are near each other. Raises ProviderError."""
@@ -138,7 +138,7 @@ def _stopped(reply: Reply, stops: tuple[str, ...]) -> Reply:
     return replace(reply, message=replace(reply.message, parts=parts), stop_reason=StopReason.STOP_SEQUENCE)
 
 
-def _deltas(reply: Reply, fault: Fault) -> Iterator[Chunk]:
+def _deltas(reply: Reply, fault: Fault) -> Iterator[Delta]:
     spoken = pieces(reply.message.text) if reply.message.text else []
     for piece in spoken[: len(spoken) // 2] if fault.cut or fault.stall else spoken:
         yield TextDelta(text=piece)
