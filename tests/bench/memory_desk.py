@@ -29,6 +29,15 @@ class MemoryDesk:
     upkeep: Upkeep
     pool: asyncpg.Pool
 
+    @asynccontextmanager
+    async def tended(self) -> AsyncIterator[None]:
+        """With upkeep beside, as in the service: it learns, embeds anew and indexes while documents come."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.upkeep.run(stop))
+            yield
+            stop.set()
+
     async def tend(self) -> None:
         """Until every collection has learned what it can and has its index."""
         while await self.upkeep.tend_next(asyncio.Event()):

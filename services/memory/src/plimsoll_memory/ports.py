@@ -178,8 +178,8 @@ class Workshop(Protocol):
         """Keep vectors of passages; those that are gone are left out."""
         ...
 
-    async def project(self, chore: Chore, embedder: str, chunk_ids: Sequence[str]) -> None:
-        """Embed passages with what was learned."""
+    async def project(self, chore: Chore, embedder: str, *, after: str, limit: int) -> str:
+        """Embed the next passages behind `after` with what was learned; returns the id of the last one, '' when none is left."""
         ...
 
     async def switch(self, chore: Chore, embedder: str) -> bool:

@@ -1,21 +1,16 @@
 """Documents and their passages in PostgreSQL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import asyncpg
-from plimsoll_runtime.json_types import dump_json
 
-from plimsoll_memory.adapters.halfvec import halfvec_text
+from plimsoll_memory.adapters.passage_rows import embed_document, put_passages
 from plimsoll_memory.adapters.tenancy import filling_for, working_for
-from plimsoll_memory.domain.chunking import Chunk
-from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Vector, Wanted, context_of, passage_metadata
+from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Wanted
 from plimsoll_memory.domain.embedding import is_learned
 from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.upload import UploadKey
 from plimsoll_memory.errors import CollectionChanged, UploadSuperseded
-
-_BATCH = 500  # passages a statement
 
 _DOCUMENT = "document_id, collection, source, title, digest, fingerprint, version, chunks, size_bytes, metadata, updated_at, labels"
 
@@ -63,53 +58,6 @@ _PUT_DOCUMENT = f"""
     returning {_DOCUMENT}
 """
 
-# BM25 as an inner product, k1 = 1.5, b = 0.75: a passage stores what it contributes. Its length is held against 80 words instead of the
-# average: passages are cut to size, and weights must not change when other passages come and go. `offset 0` has a text analysed once.
-_PUT_CHUNKS = """
-    insert into chunks (tenant, chunk_id, collection, document_id, version, position, context, headings, body, span_start, span_end,
-                        metadata, lexemes, weights, often)
-    select $1, one.chunk_id, $2, $3, $4, one.position, one.context, array(select jsonb_array_elements_text(one.headings::jsonb)),
-           one.body, one.span_start, one.span_end, one.metadata,
-           array_to_tsvector(array(select $6::bigint || ':' || lexeme from unnest(analysed.lexemes))),
-           (select ('{' || string_agg(place || ':' || weight, ',') || '}/268435456')::sparsevec
-            from (select place, (sum(times) * 2.5 / (sum(times) + 1.5 * (0.25 + 0.75 * analysed.length / 80)))::float4 as weight
-                  from (select lexeme_place(lexeme) as place, cardinality(positions)::float8 as times
-                        from unnest(analysed.lexemes)) as words
-                  group by place) as weighted),
-           array(select lexeme from unnest(analysed.lexemes),
-                 generate_series(1, case when cardinality(positions) >= 4 then 2 when cardinality(positions) >= 2 then 1 else 0 end))
-    from unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::jsonb[])
-             as one (chunk_id, position, context, headings, body, span_start, span_end, metadata),
-         lateral (select lexemes, (select sum(cardinality(positions)) from unnest(lexemes))::float8 as length
-                  from (select to_tsvector($5::text::regconfig, one.context || E'\\n' || one.body) as lexemes offset 0) as said
-                  offset 0) as analysed
-"""
-
-_PUT_EMBEDDINGS = """
-    insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
-    select $1, $2, $3, one.chunk_id, one.metadata, one.embedding::halfvec
-    from unnest($4::text[], $5::jsonb[], $6::text[]) as one (chunk_id, metadata, embedding)
-"""
-
-# The middle of where its words point. A passage without any known word gets a row too: it has been looked at.
-PUT_LEARNED = """
-    insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
-    select $1, $2, $3, chunk.chunk_id, chunk.metadata, coalesce(pointing.embedding, array_fill(0, array[128])::vector::halfvec)
-    from chunks as chunk
-    left join (
-        select one.chunk_id, l2_normalize(avg(projection)) as embedding
-        from chunks as one,
-             lateral (select substr(word, strpos(word, ':') + 1) as lexeme from unnest(tsvector_to_array(one.lexemes)) as word
-                      union all select unnest(one.often)) as said,
-             projections
-        where one.tenant = $1 and one.chunk_id = any ($4::text[]) and projections.tenant = $1 and projections.collection = $2
-          and projections.space = $3 and projections.lexeme = said.lexeme
-        group by one.chunk_id
-    ) as pointing using (chunk_id)
-    where chunk.tenant = $1 and chunk.chunk_id = any ($4::text[])
-    on conflict do nothing
-"""
-
 # Holds the collection's row until the end: its words are counted under it, one document at a time. No row means that another embedder
 # serves by now.
 _COUNT_COLLECTION = """
@@ -120,7 +68,7 @@ _COUNT_COLLECTION = """
     update collections set documents = documents + $4, chunks = collections.chunks + change.chunks
     from change
     where tenant = $1 and name = $2 and ($6 = '' or embedder = $6)
-    returning collections.chunks, change.chunks as change
+    returning collections.chunks, change.chunks as change, next_embedder
 """
 _DUE = "update chores set due_at = now() where tenant = $1 and collection = $2"
 
@@ -200,8 +148,7 @@ class PostgresLibrary:
             if row is None:
                 return Stored(document=_document(await _find(connection, tenant, collection, source)), changed=False)
             document = _document(row)
-            for at in range(0, len(draft.chunks), _BATCH):
-                await _put_passages(connection, document, _Part(tenant=tenant, draft=draft, collection_number=number, start=at))
+            await put_passages(connection, tenant, number, document, draft)
             created = document.version == _FIRST
             await _count(connection, tenant, document, created=int(created), embedder=draft.embedder)
             if created:
@@ -300,62 +247,19 @@ async def _put_document(connection: asyncpg.Connection, tenant: str, draft: Draf
 
 
 async def _count(connection: asyncpg.Connection, tenant: str, document: Document, *, created: int, embedder: str) -> None:
-    """Count the document; whenever the number of passages doubles, upkeep has a look. Raises CollectionChanged."""
+    """Count the document; whenever the number of passages doubles, upkeep has a look. Raises CollectionChanged.
+
+    From here on nobody begins to fill another embedder or lets it serve: what is being filled gets this document, too.
+    """
     row = await connection.fetchrow(
         _COUNT_COLLECTION, tenant, document.collection, document.document_id, created, document.version, embedder
     )
     if row is None:
         raise CollectionChanged
+    if is_learned(row["next_embedder"]):
+        await embed_document(connection, tenant, document, row["next_embedder"])
     if row["chunks"].bit_length() > (row["chunks"] - row["change"]).bit_length():
         await connection.execute(_DUE, tenant, document.collection)
-
-
-async def _put_passages(connection: asyncpg.Connection, document: Document, part: "_Part") -> None:
-    """Write some of the draft's passages and their vectors."""
-    draft, chunks = part.draft, part.chunks
-    places = range(part.start, part.start + len(chunks))
-    ids = [f"{document.document_id}.{document.version}.{place}" for place in places]
-    metadata = [passage_metadata(document.metadata, chunk) for chunk in chunks]
-    await connection.execute(
-        _PUT_CHUNKS,
-        part.tenant,
-        document.collection,
-        document.document_id,
-        document.version,
-        draft.language,
-        part.collection_number,
-        ids,
-        list(places),
-        [context_of(draft.title, chunk) for chunk in chunks],
-        [dump_json(list(chunk.headings)) for chunk in chunks],  # as text: the driver takes a list of lists for one array
-        [chunk.text for chunk in chunks],
-        [chunk.start for chunk in chunks],
-        [chunk.end for chunk in chunks],
-        metadata,
-    )
-    if is_learned(draft.embedder):
-        await connection.execute(PUT_LEARNED, part.tenant, document.collection, draft.embedder, ids)
-        return
-    vectors = [halfvec_text(vector) for vector in part.vectors]
-    await connection.execute(_PUT_EMBEDDINGS, part.tenant, document.collection, draft.embedder, ids, metadata, vectors)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """The passages of a draft that one statement writes, from position `start`."""
-
-    tenant: str
-    draft: Draft
-    collection_number: int
-    start: int
-
-    @property
-    def chunks(self) -> Sequence[Chunk]:
-        return self.draft.chunks[self.start : self.start + _BATCH]
-
-    @property
-    def vectors(self) -> Sequence[Vector]:
-        return self.draft.vectors[self.start : self.start + _BATCH]
 
 
 def _settled(row: asyncpg.Record) -> Settled:

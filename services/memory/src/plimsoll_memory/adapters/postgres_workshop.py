@@ -4,17 +4,18 @@ import asyncio
 import hashlib
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
 import asyncpg
 from plimsoll_runtime.postgres import translating
 
 from plimsoll_memory.adapters.halfvec import halfvec_text, rows_of_halfvec
-from plimsoll_memory.adapters.postgres_library import PUT_LEARNED
+from plimsoll_memory.adapters.passage_rows import PUT_LEARNED
 from plimsoll_memory.adapters.search_sql import place_of
 from plimsoll_memory.adapters.tenancy import filling_for, working_for
 from plimsoll_memory.domain.document import Vector
-from plimsoll_memory.domain.embedding import LATENT_DIMENSIONS, Corpus, Projections
+from plimsoll_memory.domain.embedding import LATENT_DIMENSIONS, Corpus, Projections, is_learned
 from plimsoll_memory.domain.upkeep import Chore, CollectionState
 
 _ACQUIRE_CAP_S = 10.0
@@ -76,12 +77,13 @@ _LEARNED = """
 """
 # Each passage is looked up by itself (`offset 0`): joined, the plan would hang on statistics that are never those of a table being filled.
 MISSING = """
-    select chunk_id, context, body from chunks
+    select chunk_id from chunks
     where tenant = $1 and collection = $2 and chunk_id > $4
       and not exists (select from embeddings as one
                       where one.tenant = $1 and one.collection = $2 and one.embedder = $3 and one.chunk_id = chunks.chunk_id offset 0)
     order by chunk_id limit $5
 """
+_MISSING_TEXTS = MISSING.replace("chunk_id from", "chunk_id, context, body from", 1)
 _PUT_VECTORS = """
     insert into embeddings (tenant, collection, embedder, chunk_id, metadata, embedding)
     select $1, $2, $3, one.chunk_id, chunks.metadata, one.embedding::halfvec
@@ -174,7 +176,7 @@ class PostgresWorkshop:
 
     async def missing(self, chore: Chore, embedder: str, *, after: str, limit: int) -> Sequence[tuple[str, str]]:
         async with working_for(self._pool, chore.tenant) as connection:
-            rows = await connection.fetch(MISSING, chore.tenant, chore.collection, embedder, after, limit, timeout=_STATEMENT_CAP_S)
+            rows = await connection.fetch(_MISSING_TEXTS, chore.tenant, chore.collection, embedder, after, limit, timeout=_STATEMENT_CAP_S)
         return [(row["chunk_id"], f"{row['context']}\n{row['body']}") for row in rows]
 
     async def put_vectors(self, chore: Chore, embedder: str, chunk_ids: Sequence[str], vectors: Sequence[Vector]) -> None:
@@ -182,17 +184,27 @@ class PostgresWorkshop:
             texts = [halfvec_text(vector) for vector in vectors]
             await connection.execute(_PUT_VECTORS, chore.tenant, chore.collection, embedder, list(chunk_ids), texts)
 
-    async def project(self, chore: Chore, embedder: str, chunk_ids: Sequence[str]) -> None:
+    async def project(self, chore: Chore, embedder: str, *, after: str, limit: int) -> str:
+        key = (chore.tenant, chore.collection, embedder)
         async with filling_for(self._pool, chore.tenant) as connection:
-            await connection.execute(PUT_LEARNED, chore.tenant, chore.collection, embedder, list(chunk_ids), timeout=_STATEMENT_CAP_S)
+            rows = await connection.fetch(MISSING, *key, after, limit, timeout=_STATEMENT_CAP_S)
+            ids = [row["chunk_id"] for row in rows]
+            await connection.execute(PUT_LEARNED, *key, ids, timeout=_STATEMENT_CAP_S)
+        return ids[-1] if ids else ""
 
     async def switch(self, chore: Chore, embedder: str) -> bool:
-        """Holds the collection's row: who stores a document at this moment finds that another embedder serves, and begins anew."""
+        """Holds the collection's row: who stores a document at this moment finds that another embedder serves, and begins anew.
+
+        All is looked through once more. For a learned embedder before anybody has to wait: what is stored meanwhile has its vectors.
+        """
         key = (chore.tenant, chore.collection)
         async with filling_for(self._pool, chore.tenant) as connection:
+            is_missing = partial(connection.fetchrow, MISSING, *key, embedder, "", 1, timeout=_STATEMENT_CAP_S)
+            if is_learned(embedder) and await is_missing():
+                return False
             if await connection.fetchval(_LOCK, *key) != embedder:
                 return False
-            if await connection.fetchrow(MISSING, *key, embedder, "", 1, timeout=_STATEMENT_CAP_S):
+            if not is_learned(embedder) and await is_missing():
                 return False
             await connection.execute(_SWITCH, *key)
         await self.tidy(chore)

@@ -100,22 +100,27 @@ class Upkeep:
 
     async def _fill(self, chore: Chore, embedder: str, stop: asyncio.Event) -> bool:
         """Embed what is missing, then let it serve; with what came meanwhile among passages that were passed already, it does not yet."""
+        if not is_learned(embedder) and embedder not in self.embedders:
+            return False
         after = ""
         while not stop.is_set():
             await self.workshop.hold(chore, _LEASE_S)
-            missing = await self.workshop.missing(chore, embedder, after=after, limit=_FILL_BATCH)
-            if not missing:
+            after = await self._fill_some(chore, embedder, after)
+            if not after:
                 return await self.workshop.switch(chore, embedder) or not stop.is_set()
-            ids = [chunk_id for chunk_id, _ in missing]
-            after = ids[-1]
-            if is_learned(embedder):
-                await self.workshop.project(chore, embedder, ids)
-            elif embedder in self.embedders:
-                vectors = await self.embedders[embedder].embed_passages([text for _, text in missing])
-                await self.workshop.put_vectors(chore, embedder, ids, vectors)
-            else:
-                return False
         return True
+
+    async def _fill_some(self, chore: Chore, embedder: str, after: str) -> str:
+        """Embed some of what is missing behind `after`; returns the id of the last one, '' when nothing was left."""
+        if is_learned(embedder):
+            return await self.workshop.project(chore, embedder, after=after, limit=_FILL_BATCH)
+        missing = await self.workshop.missing(chore, embedder, after=after, limit=_FILL_BATCH)
+        if not missing:
+            return ""
+        ids = [chunk_id for chunk_id, _ in missing]
+        vectors = await self.embedders[embedder].embed_passages([text for _, text in missing])
+        await self.workshop.put_vectors(chore, embedder, ids, vectors)
+        return ids[-1]
 
     def _complain(self, error: PlimsollError) -> None:
         fault = error if error.kind is ErrorKind.INTERNAL else None
