@@ -8,7 +8,7 @@ from plimsoll_runtime.json_types import JsonValue, parse_json
 
 from plimsoll_model_router.domain import plain
 from plimsoll_model_router.domain.generation import Reply
-from plimsoll_model_router.domain.messages import Refusal, StopReason
+from plimsoll_model_router.domain.messages import Part, Refusal, StopReason, Text
 from plimsoll_model_router.domain.schemas import CompiledSchema
 from plimsoll_model_router.errors import ProviderError, Remedy
 
@@ -26,7 +26,7 @@ def checked(reply: Reply, where: str) -> Reply:
     if reply.message.tool_calls and reply.stop_reason is StopReason.MAX_TOKENS:
         message = "the answer was cut at max_output_tokens before its tool calls were complete"
         raise _failed(reply, where, Category.MODEL_MALFORMED, "OUTPUT_TRUNCATED", message, Remedy.NEVER)
-    if _unfit(plain.message_to_plain(reply.message), _DEPTH_CAP):
+    if any(_unfit_part(part) for part in reply.message.parts):
         message = f"the answer holds the character U+0000, or JSON nested deeper than {_DEPTH_CAP} levels"
         raise _failed(reply, where, Category.MODEL_MALFORMED, "UNFIT_ANSWER", message, Remedy.RETRY)
     return reply
@@ -52,6 +52,12 @@ def output_of(reply: Reply, schema: CompiledSchema, where: str) -> JsonValue:
         message = "the answer breaks its schema: " + "; ".join(map(str, problems))
         raise _failed(reply, where, Category.MODEL_MALFORMED, "OUTPUT_INVALID", message, Remedy.RETRY)
     return value
+
+
+def _unfit_part(part: Part) -> bool:
+    return (
+        "\x00" in part.text if isinstance(part, Text) else _unfit(plain.part_to_plain(part), _DEPTH_CAP - 2)
+    )  # it is kept two levels down
 
 
 def _unfit(value: JsonValue, levels: int) -> bool:

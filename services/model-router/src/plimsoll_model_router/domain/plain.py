@@ -56,7 +56,7 @@ def _manner(generation: Generation) -> JsonObject:
 
 
 def message_to_plain(message: Message) -> JsonObject:
-    return {"role": message.role.value, "parts": [_part_to_plain(part) for part in message.parts]}
+    return {"role": message.role.value, "parts": [part_to_plain(part) for part in message.parts]}
 
 
 def message_from_plain(value: JsonObject) -> Message:
@@ -114,7 +114,7 @@ def answer_from_plain(value: JsonObject) -> Answer:
     )
 
 
-def _part_to_plain(part: Part) -> JsonObject:
+def part_to_plain(part: Part) -> JsonObject:
     match part:
         case Text(text=text):
             return {"kind": "text", "text": text}

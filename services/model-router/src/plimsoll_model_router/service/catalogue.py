@@ -9,13 +9,14 @@ from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import DeadlineExpired, Unavailable
 
 from plimsoll_model_router.domain.entries import Entry, Kind, ModelEntry
+from plimsoll_model_router.domain.generation import Generation
 from plimsoll_model_router.domain.labels import EntryReference
 from plimsoll_model_router.domain.names import NAME
 from plimsoll_model_router.domain.prices import PriceTable
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, PromptReference, Selector
 from plimsoll_model_router.domain.registry_cache import Labelled, RegistryCache
 from plimsoll_model_router.domain.routes import DEFAULT, Route
-from plimsoll_model_router.domain.routing import Model, Supplier
+from plimsoll_model_router.domain.routing import Candidate, Model, Supplier, candidates
 from plimsoll_model_router.ports import RegistryStore
 
 _MOST_MADE = 2000
@@ -41,6 +42,16 @@ class Routed:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """The candidates of a question, and what they follow from: the registry's models, the day of the prices, the route."""
+
+    entries: Sequence[Entry]
+    day: date
+    route: Route | None
+    candidates: tuple[Candidate, ...]
+
+
 class Catalogue:
     """Answers from memory what cannot have changed; while the store is away, also what it said last."""
 
@@ -51,6 +62,7 @@ class Catalogue:
         self._clock = clock
         self._log = log
         self._made: dict[tuple[str, int, str, str, date], Model] = {}
+        self._listed: dict[tuple[str, str, str], _Listed] = {}
 
     async def prompt(self, tenant: str, reference: PromptReference) -> Entry:
         """Raises UnknownPrompt."""
@@ -85,6 +97,29 @@ class Catalogue:
         named = _reference(wanted)
         versions = [self._model(await self.entry(tenant, named), wanted)] if named is not None else []
         return [*versions, *(self._model(entry, entry.name) for entry in entries), *self.configured_models()]
+
+    async def candidates(self, tenant: str, generation: Generation, routed: Routed | None) -> tuple[Candidate, ...]:
+        """The models that a question may go to, in the order of preference. Raises UnknownModel, or UnknownEntry.
+
+        What was found once holds until the registry's models or the day are others.
+        """
+        wanted, digest = generation.model, generation.model_digest
+        if digest or _reference(wanted) is not None:
+            return candidates(await self.models(tenant, wanted, digest), None, wanted=wanted)
+        entries, day, route = (
+            await self._labelled(tenant, Kind.MODEL),
+            self._clock.now().date(),
+            routed.route if routed is not None else None,
+        )
+        key = (tenant, wanted, routed.digest or routed.route.name if routed is not None else "")
+        known = self._listed.get(key)
+        if known is not None and known.entries is entries and known.day == day and known.route is route:
+            return known.candidates
+        found = candidates(await self.models(tenant, wanted), route, wanted=wanted)
+        if len(self._listed) >= _MOST_MADE:
+            self._listed.clear()
+        self._listed[key] = _Listed(entries=entries, day=day, route=route, candidates=found)
+        return found
 
     def configured_models(self) -> Sequence[Model]:
         """Models of the configuration, with the prices that hold today."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from plimsoll_runtime.failures import Failure
 from plimsoll_runtime.json_types import JsonObject, digest
 
-from plimsoll_model_router.domain import budgets, plain, prompts, questions, routing, schemas
+from plimsoll_model_router.domain import budgets, plain, prompts, questions, schemas
 from plimsoll_model_router.domain.budgets import LEAST_OUTPUT, USUAL_OUTPUT, Estimate
 from plimsoll_model_router.domain.calls import Opened, OverBudget
 from plimsoll_model_router.domain.choice import Aim, Choice, Standing, choose, of_route
@@ -121,8 +121,7 @@ class Planner:
         )
         routed = None if generation.model else await self._catalogue.route(tenant, generation.task)
         route = routed.route if routed is not None else None
-        models = await self._catalogue.models(tenant, generation.model, generation.model_digest)
-        candidates = routing.candidates(models, route, wanted=generation.model)
+        candidates = await self._catalogue.candidates(tenant, generation, routed)
         kept = await self._kept(tenant, generation, candidates)
         choice = choose(candidates, route, aim, self._standings(candidates), kept=kept, draw=draw)
         if routed is not None:

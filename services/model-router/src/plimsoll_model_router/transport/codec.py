@@ -11,7 +11,7 @@ from plimsoll_runtime.failures import failure_to_proto
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_runtime.usage import usage_to_proto
 from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_to_proto, object_from_proto, timestamp_to_proto
-from plimsoll_runtime.work import work_from_proto, work_to_proto
+from plimsoll_runtime.work import WorkContext, work_from_proto, work_to_proto
 
 from plimsoll_model_router.domain import told
 from plimsoll_model_router.domain.calls import NO_BODY, Body, CompletedCall, KeptBody, KeptCall
@@ -27,6 +27,7 @@ from plimsoll_model_router.domain.generation import (
     Purpose,
     Unanswered,
 )
+from plimsoll_model_router.domain.messages import ANY_SAMPLING
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, PromptReference, Selector
 from plimsoll_model_router.errors import InvalidGeneration
 from plimsoll_model_router.failover.inquiry import Delivery
@@ -34,6 +35,7 @@ from plimsoll_model_router.transport import message_codec as messages
 from plimsoll_model_router.transport.registry_codec import template_from_proto
 
 _NO_CONFIDENCE = -1.0
+_NO_WORK = WorkContext()
 _SCOPES: Mapping[int, CacheScope] = MappingProxyType(
     {
         pb.CACHE_SCOPE_UNSPECIFIED: CacheScope.TENANT,
@@ -63,7 +65,7 @@ def generation_from_proto(message: pb.Generation) -> Generation:
     return Generation(
         request_key=message.request_key,
         prompt=reference_from_proto(message.prompt, "generation.prompt") if message.HasField("prompt") else None,
-        variables=object_from_proto(message.variables, "generation.variables"),
+        variables=object_from_proto(message.variables, "generation.variables") if message.HasField("variables") else {},
         messages=tuple(messages.message_from_proto(one, f"generation.messages[{at}]") for at, one in enumerate(message.messages)),
         tools=tuple(messages.tool_from_proto(tool, f"generation.tools[{at}]") for at, tool in enumerate(message.tools)),
         tool_choice=messages.choice_from_proto(message.tool_choice, "generation.tool_choice"),
@@ -72,13 +74,13 @@ def generation_from_proto(message: pb.Generation) -> Generation:
         model=message.model,
         max_output_tokens=message.max_output_tokens,
         max_cost_micros=message.max_cost_micros,
-        sampling=messages.sampling_from_proto(message.sampling),
+        sampling=messages.sampling_from_proto(message.sampling) if message.HasField("sampling") else ANY_SAMPLING,
         effort=messages.effort_from_proto(message.effort, "generation.effort"),
         tool_name=message.tool_choice_name,
         single_call=message.single_tool_call,
         cache_prefix=message.cache_prefix,
         cache=_cache_from_proto(message.cache) if message.HasField("cache") else None,
-        work=work_from_proto(message.work),
+        work=work_from_proto(message.work) if message.HasField("work") else _NO_WORK,
         purpose=_PURPOSES[message.purpose],
         candidate=template_from_proto(message.candidate_prompt) if message.HasField("candidate_prompt") else None,
         model_digest=message.model_digest,

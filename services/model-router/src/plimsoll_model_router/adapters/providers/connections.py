@@ -47,7 +47,7 @@ class _Connection(asyncio.Protocol):
         self._poller = select.poll()
         self._waiter: asyncio.Future[None] | None = None
         self._until = math.inf
-        self._timer: asyncio.TimerHandle | None = None  # set once for many waits: one for each would cost more than they do
+        self._timer: asyncio.TimerHandle | None = None  # set once for many waits and requests: one for each would cost more than they do
         self._due = math.inf
         self._error: Exception | None = None
         self._paused = False
@@ -151,7 +151,6 @@ class _Connection(asyncio.Protocol):
 
     def rest(self) -> bool:
         """Whether it is ready for another request: the response was whole, was read to its end, and leaves the connection open."""
-        self._end_timer()
         reader, self.reader = self.reader, None
         return reader is not None and reader.leaves_open and not reader.pieces and not self._paused
 
@@ -191,16 +190,20 @@ class Connections:
         self._idle: OrderedDict[_Address, list[_Connection]] = OrderedDict()
         self._targets: dict[str, tuple[_Address, bytes]] = {}
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float) -> Response:
-        """The response, once its head has come. Raises NotConnected, Unreachable, ConnectionBroke or BadResponse, and ValueError for what
-        no request may hold. It is sent once: what becomes of a question that a provider may have heard is not decided here."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float, until: float = math.inf) -> Response:
+        """The response, once its head has come. Raises NotConnected, Unreachable, ConnectionBroke or BadResponse, TimeoutError when no head
+        came by `until`, on the loop's clock, and ValueError for what no request may hold. It is sent once: what becomes of a question that a
+        provider may have heard is not decided here."""
         address, first = self._target(url)
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (first, _lines(headers), len(body), body)
-        connection = self._kept(address) or await self._connect(address, connect_s)
+        connection = self._kept(address)
+        if connection is None:
+            async with asyncio.timeout_at(until if until < math.inf else None):
+                connection = await self._connect(address, connect_s)
         try:
             reader = connection.send(request)
             while not reader.has_head:
-                await connection.more()
+                await connection.more(until)
             return Response(connection, reader, self, address)
         except BaseException:
             connection.close()

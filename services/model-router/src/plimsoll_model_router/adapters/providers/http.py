@@ -60,16 +60,10 @@ class Patience:
             async with asyncio.timeout_at(self.silent_at):
                 return await step
         except TimeoutError as error:
-            raise self._late() from error
+            raise self.late() from error
 
-    async def piece(self, response: Response) -> bytes:
-        """The next piece of a response, empty at its end. Raises as `wait` does."""
-        try:
-            return await response.piece(self.silent_at)
-        except TimeoutError as error:
-            raise self._late() from error
-
-    def _late(self) -> ProviderError:
+    def late(self) -> ProviderError:
+        """What it means that nothing came until `silent_at`."""
         if self.silent_at >= self.ends_at:
             return failures.late(self._where, "TOO_SLOW", "did not finish in the time that was left")
         if self._began:
@@ -86,13 +80,11 @@ class HttpTransport:
 
     async def answer(self, request: WireRequest, timers: Timers, where: str) -> JsonObject:
         """The JSON body of the answer. Raises ProviderError, or ProviderRefused for an error status."""
-        return await Patience(timers, where).wait(self._whole(request, timers, where))
-
-    async def _whole(self, request: WireRequest, timers: Timers, where: str) -> JsonObject:
-        with _told_apart(where):
-            response = await self._open(request, timers)
+        patience = Patience(timers, where)
+        with _told_apart(patience, where):
+            response = await self._open(request, timers, patience)
             try:
-                body = await _read(response, where)
+                body = await _read(response, patience, where)
             finally:
                 response.close()
         return _as_object(body, response, where)
@@ -106,14 +98,14 @@ class HttpTransport:
         """
         parser, size = SseParser(), 0
         patience.expect_words()
-        with _told_apart(where):
-            response = await patience.wait(self._open(request, timers))
+        with _told_apart(patience, where):
+            response = await self._open(request, timers, patience)
             try:
                 if "event-stream" not in response.content_type:
-                    whole = await patience.wait(_read(response, where))
+                    whole = await _read(response, patience, where)
                     yield _as_object(whole, response, where)
                     return
-                while piece := await patience.piece(response):
+                while piece := await response.piece(patience.silent_at):
                     size += len(piece)
                     if size > _BODY_CAP:
                         raise failures.malformed(where, "the answer is too large")
@@ -121,21 +113,21 @@ class HttpTransport:
             finally:
                 response.close()
 
-    async def _open(self, request: WireRequest, timers: Timers) -> Response:
+    async def _open(self, request: WireRequest, timers: Timers, patience: Patience) -> Response:
         """The answer, once it began. Raises ProviderRefused for an error status."""
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **request.headers}
         body = dump_json(request.body).encode()
-        response = await self._connections.post(request.url, headers, body, connect_s=timers.connect_s)
+        response = await self._connections.post(request.url, headers, body, connect_s=timers.connect_s, until=patience.silent_at)
         if response.status == 200:
             return response
         try:
-            raise ProviderRefused(await self._refusal(response))
+            raise ProviderRefused(await self._refusal(response, patience))
         finally:
             response.close()
 
-    async def _refusal(self, response: Response) -> WireRefusal:
+    async def _refusal(self, response: Response, patience: Patience) -> WireRefusal:
         body = b""
-        while len(body) < _REFUSAL_CAP and (piece := await response.piece()):
+        while len(body) < _REFUSAL_CAP and (piece := await response.piece(patience.silent_at)):
             body += piece
         try:
             told = parse_json(body)
@@ -148,12 +140,14 @@ class HttpTransport:
 
 
 @contextmanager
-def _told_apart(where: str) -> Iterator[None]:
+def _told_apart(patience: Patience, where: str) -> Iterator[None]:
     """The errors of connections as ours."""
     try:
         yield
     except (ProviderError, ProviderRefused):
         raise
+    except TimeoutError as error:
+        raise patience.late() from error
     except NotConnected as error:
         raise failures.not_connected(where) from error
     except Unreachable as error:
@@ -166,9 +160,9 @@ def _told_apart(where: str) -> Iterator[None]:
         raise failures.unsendable(where) from error
 
 
-async def _read(response: Response, where: str) -> bytes:
+async def _read(response: Response, patience: Patience, where: str) -> bytes:
     pieces, size = [], 0
-    while piece := await response.piece():
+    while piece := await response.piece(patience.silent_at):
         size += len(piece)
         if size > _BODY_CAP:
             raise failures.malformed(where, "the answer is too large")
