@@ -32,6 +32,7 @@ class Row:
     mail: int = 0
     gated: bool = False
     abandoned: tuple[str, ...] = ()
+    suspects: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

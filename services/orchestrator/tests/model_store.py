@@ -21,6 +21,7 @@ from plimsoll_orchestrator.domain.letters import (
     stop_in,
 )
 from plimsoll_orchestrator.domain.options import ThreadPolicy
+from plimsoll_orchestrator.domain.poison import SUSPECT, TOGETHER
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 from plimsoll_orchestrator.ports import (
@@ -55,16 +56,29 @@ class FakeClaimStore:
         return [run_id for _, run_id in sorted(waking)]
 
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
-        taken = [self.take(worker, run_id) for run_id in self.due()[:limit]]
+        due = [run_id for run_id in self.due() if self._losses(run_id) < SUSPECT]
+        taken = [self.take(worker, run_id) for run_id in due[:limit]]
         return [one for one in taken if one is not None]
 
-    def take(self, worker: str, run_id: str) -> Claimed | None:
+    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
+        suspects = [run_id for run_id in self.due() if self._losses(run_id) >= SUSPECT]
+        alike = [run_id for run_id in suspects if self._losses(run_id) == self._losses(suspects[0])]
+        tried = alike[: TOGETHER[min(self._losses(alike[0]) - SUSPECT, len(TOGETHER) - 1)]] if alike else []
+        taken = [self.take(worker, run_id, together=len(tried)) for run_id in tried]
+        return [one for one in taken if one is not None]
+
+    def _losses(self, run_id: str) -> int:
+        row = self._ledger.runs[run_id]
+        return len(row.abandoned) + (row.worker is not None)
+
+    def take(self, worker: str, run_id: str, together: int = 0) -> Claimed | None:
         """Claim one run that is due; None when its turn has not come."""
         if self._ledger.runs[run_id].gated and not self._may_go_on(run_id):
             return None
         row, now = self._ledger.runs[run_id], self._ledger.clock.now()
         if row.worker is not None:
             row.abandoned = (*row.abandoned, f"{row.worker} at {now:%H:%M:%S}")
+        beside, row.suspects = row.suspects, together
         row.epoch, row.worker, row.status = row.epoch + 1, worker, RunStatus.RUNNING
         row.wake_at, row.started_at = now + timedelta(seconds=LEASE_S), row.started_at or now
         seq, body = self._ledger.snapshots.get(run_id, (0, ""))
@@ -79,6 +93,7 @@ class FakeClaimStore:
             letters=self._letters(run_id, 0),
             mail=row.mail,
             abandoned=row.abandoned,
+            beside=beside,
         )
 
     def _may_go_on(self, run_id: str) -> bool:
@@ -101,10 +116,10 @@ class FakeClaimStore:
             row.wake_at = self._ledger.clock.now() + timedelta(seconds=LEASE_S)
         return [row.run_id for row in ours]
 
-    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
+    async def release(self, held: Mapping[str, int]) -> None:
         for row in (self._held(*one) for one in held.items()):
             if row is not None:
-                row.wake_at = self._ledger.clock.now() + timedelta(seconds=pause_s)
+                row.wake_at, row.suspects = self._ledger.clock.now(), 0
                 row.epoch, row.worker, row.status = row.epoch + 1, None, RunStatus.QUEUED
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
@@ -113,7 +128,7 @@ class FakeClaimStore:
             pause = timedelta(seconds=2 ** min(len(row.abandoned), 6))
             row.wake_at = None if unreadable else self._ledger.clock.now() + pause
             row.status = RunStatus.QUARANTINED if unreadable else RunStatus.QUEUED
-            row.epoch, row.worker, row.abandoned = row.epoch + 1, None, (*row.abandoned, fault)
+            row.epoch, row.worker, row.abandoned, row.suspects = row.epoch + 1, None, (*row.abandoned, fault), 1
 
     async def append(self, batch: Sequence[Append]) -> Committed:
         return self._ledger.append(batch)

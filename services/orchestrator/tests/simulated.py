@@ -102,11 +102,14 @@ class GatedStore:
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
         raise AssertionError("the simulation claims")
 
+    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
+        raise AssertionError("the simulation claims")
+
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
         raise AssertionError("the simulation renews")
 
-    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
-        await self.gate(f"release {held}", lambda: self.claims.release(held, pause_s=pause_s))
+    async def release(self, held: Mapping[str, int]) -> None:
+        await self.gate(f"release {held}", lambda: self.claims.release(held))
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
         raise AssertionError("the simulation sets aside")

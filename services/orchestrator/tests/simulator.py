@@ -248,7 +248,7 @@ class Fleet:
             await self._let(move, self._fault_now())
         else:
             worker = self._one_of(sorted(able, key=lambda one: len(one.held)))
-            claimed = self.claims.take(worker.name, move)
+            claimed = self.claims.take(worker.name, move, together=1)
             self.tell(f"{worker.name} claims {move}" + ("" if claimed else ", whose turn has not come"))
             if claimed is not None:
                 worker.take(claimed)

@@ -36,6 +36,7 @@ from plimsoll_orchestrator.domain.journal import (
 )
 from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, letters_of, stop_in
 from plimsoll_orchestrator.domain.plan import Plan, Stretch, plan_of
+from plimsoll_orchestrator.domain.poison import is_guilty
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.snapshot import encode_run, is_due
 from plimsoll_orchestrator.errors import JournalBroken
@@ -45,7 +46,6 @@ from plimsoll_orchestrator.steps.outcome import Ask, Outcome, Progressed
 from plimsoll_orchestrator.steps.perform import Performer
 
 _NAP_S = 2.0  # a pause shorter than this is sat out with the run held: parking and claiming again would cost more
-POISONED = 3  # a run that ended its worker, or broke the engine, so often without getting on is set aside
 
 FindGraph: TypeAlias = Callable[[str, str, str], Awaitable[Graph | None]]
 FindNewest: TypeAlias = Callable[[str, str], Awaitable[Graph | None]]
@@ -62,6 +62,7 @@ class Hold:
     following what comes next, where it was found out already
     planned   the commit that comes next, where it was worked out while the last one was under way
     abandoned what speaks against the run, until it gets on
+    beside    with how many suspects it was when that happened last
     is_over   nothing more is to be done here
     """
 
@@ -79,6 +80,7 @@ class Hold:
         self.following: Action | None = None
         self.planned: Plan | None = None
         self.abandoned = tuple(claimed.abandoned)
+        self.beside = claimed.beside
         self.is_over = False
 
     def receive(self, letters: Sequence[Received]) -> None:
@@ -134,7 +136,7 @@ class Engine:
     async def advance(self, hold: Hold) -> None:
         """Advance a run as far as it goes. Raises Unavailable when a commit's outcome is unknown: the run is then dropped,
         and whoever claims it next learns the truth from the journal."""
-        if len(hold.abandoned) >= POISONED and not hold.run.is_final:
+        if is_guilty(len(hold.abandoned), hold.beside) and not hold.run.is_final:
             await self._quarantine(hold)
         while not hold.is_over:
             await self._advance_once(hold)

@@ -14,14 +14,14 @@ from plimsoll_runtime.bus import Message
 from plimsoll_runtime.context import acting_for
 from plimsoll_runtime.errors import ErrorKind, PlimsollError
 
-from plimsoll_orchestrator.engine import POISONED, Engine, Hold
+from plimsoll_orchestrator.engine import Engine, Hold
 from plimsoll_orchestrator.ports import Claimed, ClaimStore
 
 _SWEEP_S = 1.0  # how often a worker looks for ready runs without having been told
 _RENEW_S = 4.0  # a lease is 15 s: three renewals may fail before it ends
 _CLAIM_BATCH = 128
 _ADDRESSED_CAP = 4096
-_SUSPECT_PAUSE_S = 0.5
+_TRIAL_LOOK_S = 0.1  # how often a worker looks whether the suspects that it tries have got on
 
 
 Beat: TypeAlias = Callable[[str, int, int, str], Awaitable[None]]
@@ -52,7 +52,7 @@ class Worker:
         self._held: dict[str, _Held] = {}
         self._hinted = asyncio.Event()
         self._freed = asyncio.Event()
-        self._suspect = ""
+        self._on_trial: Sequence[Claimed] = ()
         self._drained = asyncio.Event()
         self._addressed: asyncio.Queue[str] = asyncio.Queue(_ADDRESSED_CAP)
 
@@ -101,15 +101,36 @@ class Worker:
 
     async def _claim(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
+            trying = group.create_task(self._try_suspects(group, stop))
             while not stop.is_set():
                 taken = await self._take()
-                for claimed in taken:
-                    before = self._held.get(claimed.run_id)
-                    task = group.create_task(self._advance(claimed, before.task if before else None))
-                    self._held[claimed.run_id] = _Held(claimed.tenant, claimed.epoch, task)
+                self._begin(group, taken)
                 if len(taken) < _CLAIM_BATCH or len(self._held) >= self._slots:
                     await self._wait(stop)
+            await asyncio.wait([trying])
             await self._drain()
+
+    def _begin(self, group: asyncio.TaskGroup, taken: Sequence[Claimed]) -> None:
+        for claimed in taken:
+            before = self._held.get(claimed.run_id)
+            task = group.create_task(self._advance(claimed, before.task if before else None))
+            self._held[claimed.run_id] = _Held(claimed.tenant, claimed.epoch, task)
+
+    async def _try_suspects(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Runs that may end their workers: a few at once, the next ones when those have got on."""
+        while not stop.is_set():
+            self._on_trial = [claimed for claimed in self._on_trial if self._is_on_trial(claimed)]
+            if not self._on_trial and len(self._held) < self._slots:
+                with suppress(PlimsollError):  # the next look asks again
+                    self._on_trial = await self._store.claim_suspects(self._name)
+                self._begin(group, self._on_trial)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TRIAL_LOOK_S if self._on_trial else _SWEEP_S):
+                    await stop.wait()
+
+    def _is_on_trial(self, claimed: Claimed) -> bool:
+        held = self._held.get(claimed.run_id)
+        return held is not None and held.epoch == claimed.epoch and (held.hold is None or bool(held.hold.abandoned))
 
     async def _renew(self) -> None:
         """Keep the leases of all held runs, in one statement; drop at once what is no longer ours."""
@@ -156,27 +177,10 @@ class Worker:
             return ()
         try:
             tenants = Counter(one.tenant for one in self._held.values())
-            taken = await self._store.claim(self._name, min(free, _CLAIM_BATCH), tenants)
+            return await self._store.claim(self._name, min(free, _CLAIM_BATCH), tenants)
         except PlimsollError as error:
             self._log.warning("claim.failed", {"reason": error.reason})
             return ()
-        return await self._without_suspects(taken)
-
-    async def _without_suspects(self, taken: Sequence[Claimed]) -> Sequence[Claimed]:
-        """All but the runs of which each may be the one that ends its workers: of those, one at a time. So when a worker ends for the
-        last time, no other run that it held is blamed as well."""
-        innocent = [claimed for claimed in taken if len(claimed.abandoned) < POISONED - 1]
-        suspects = [claimed for claimed in taken if len(claimed.abandoned) >= POISONED - 1]
-        if not suspects:
-            return innocent
-        judged = suspects[:1] if self._suspect not in self._held else []
-        if judged:
-            self._suspect = judged[0].run_id
-        rest = {claimed.run_id: claimed.epoch for claimed in suspects[len(judged) :]}
-        if rest:
-            with suppress(PlimsollError):
-                await self._store.release(rest, pause_s=_SUSPECT_PAUSE_S)
-        return [*innocent, *judged]
 
     async def _advance(self, claimed: Claimed, before: "asyncio.Task[None] | None") -> None:
         """`before` had the run until now: let go of a moment ago, or lost because our own lease on it ended. It ends first."""

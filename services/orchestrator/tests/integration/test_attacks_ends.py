@@ -260,7 +260,7 @@ async def test_letters_do_not_clear_a_run_that_ends_its_workers(postgres_dsn: st
                     return run.step is not None and run.step.node == "b" and len(run.signals) == heard
 
                 await eventually(has)
-            await bench.pool.execute("update runs set worker = 'dead', wake_at = now() where run_id = $1", run_id)
+            await bench.pool.execute("update runs set worker = 'dead', suspects = 1, wake_at = now() where run_id = $1", run_id)
             await bench.control.signal_run(TENANT, run_id, f"tick {number}", {}, "", "ann")
         async with bench.working():
             await eventually(lambda: quarantined(bench, run_id))

@@ -19,6 +19,7 @@ from plimsoll_orchestrator.domain.journal import (
 )
 from plimsoll_orchestrator.domain.letters import Delivery
 from plimsoll_orchestrator.domain.options import RunOrigin
+from plimsoll_orchestrator.domain.poison import SUSPECT, is_guilty
 from plimsoll_orchestrator.domain.snapshot import encode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 
@@ -116,10 +117,64 @@ async def test_a_released_run_is_ready_and_its_holder_out(stores: Stores) -> Non
     assert not await stores.write(appending(first, STEP))
     again = await stores.take()
     assert again.abandoned == first.abandoned
-    await stores.claims.release({run_id: again.epoch}, pause_s=5)
-    assert await stores.claims.claim("w", 10, {}) == []
-    await stores.pass_time(6)
-    assert (await stores.take()).run_id == run_id
+
+
+async def lose(stores: Stores, times: int) -> None:
+    """All runs are taken by a worker that ends, so often."""
+    for _ in range(times):
+        assert await stores.claims.claim("victim", 100, {})
+        await stores.pass_time(16)
+
+
+async def test_suspects_are_taken_apart_from_others_and_fewer_together_each_time(stores: Stores) -> None:
+    for _ in range(40):
+        await stores.make()
+    await lose(stores, SUSPECT)
+    fresh = await stores.make()
+    assert [one.run_id for one in await stores.claims.claim("w", 100, {})] == [fresh]
+    first, second = await stores.claims.claim_suspects("a"), await stores.claims.claim_suspects("b")
+    assert (len(first), len(second), {one.beside for one in [*first, *second]}) == (32, 8, {0})
+    assert await stores.claims.claim_suspects("c") == []
+    await stores.pass_time(16)
+    fewer = await stores.claims.claim_suspects("c")
+    assert len(fewer) == 4
+    assert {one.beside for one in fewer} <= {32, 8}
+
+
+async def test_a_suspect_that_is_given_back_was_not_lost_alone(stores: Stores) -> None:
+    await stores.make()
+    await lose(stores, SUSPECT)
+    alone = await stores.take()
+    await stores.claims.release({alone.run_id: alone.epoch})
+    assert (await stores.take()).beside == 0
+    await stores.pass_time(16)
+    again = await stores.take()
+    assert is_guilty(len(again.abandoned), again.beside)
+
+
+async def test_the_run_that_ends_its_workers_is_told_from_those_beside_it(stores: Stores) -> None:
+    poison, *_ = [await stores.make() for _ in range(40)]
+    ended, guilty = 0, []
+    while not guilty and ended < 10:
+        taken = [*await stores.claims.claim("w", 100, {}), *await stores.claims.claim_suspects("w")]
+        guilty = [one.run_id for one in taken if is_guilty(len(one.abandoned), one.beside)]
+        if any(one.run_id == poison for one in taken):
+            ended += not guilty
+            await stores.pass_time(16)
+        else:
+            assert all([await stores.write(letting_go(one, RunStatus.WAITING, STEP)) for one in taken])
+    assert guilty == [poison]
+    assert ended == 5
+
+
+async def test_one_that_ends_its_workers_and_nobody_is_beside_is_found_the_third_time(stores: Stores) -> None:
+    await stores.make()
+    await lose(stores, SUSPECT)
+    third = await stores.take()
+    assert not is_guilty(len(third.abandoned), third.beside)
+    await stores.pass_time(16)
+    found = await stores.take()
+    assert is_guilty(len(found.abandoned), found.beside)
 
 
 async def test_a_run_set_aside_comes_back_later_and_later_until_it_gets_on(stores: Stores) -> None:
@@ -129,9 +184,10 @@ async def test_a_run_set_aside_comes_back_later_and_later_until_it_gets_on(store
         assert list(claimed.abandoned) == ["fault"] * times
         await stores.claims.set_aside(run_id, claimed.epoch, "fault")
         await stores.pass_time(pause - 0.5)
-        assert await stores.claims.claim("w", 10, {}) == []
+        assert [*await stores.claims.claim("w", 10, {}), *await stores.claims.claim_suspects("w")] == []
         await stores.pass_time(0.6)
     claimed = await stores.take()
+    assert is_guilty(len(claimed.abandoned), claimed.beside)
     assert await stores.write(appending(claimed, STEP))
     await stores.pass_time(16)
     assert len((await stores.take()).abandoned) == 1

@@ -49,15 +49,24 @@ class PostgresClaimStore:
 
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
         """Taking in turns between tenants costs more and matters only when there is more to take than room: when the last claim was full."""
+        if self._contended:
+            taken, claimed = await self._take(sql.CLAIM_FAIRLY, worker, limit, list(held), list(held.values()))
+        else:
+            taken, claimed = await self._take(sql.CLAIM, worker, limit)
+        self._contended = taken >= limit
+        return claimed
+
+    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
+        _, claimed = await self._take(sql.CLAIM_SUSPECTS, worker)
+        return claimed
+
+    async def _take(self, statement: str, *arguments: object) -> tuple[int, Sequence[Claimed]]:
+        """How many were taken, and those of them that may be advanced."""
         with translating():
             async with self._pool.acquire(timeout=ACQUIRE_CAP_S) as connection:
-                if self._contended:
-                    rows = await connection.fetch(sql.CLAIM_FAIRLY, worker, limit, list(held), list(held.values()))
-                else:
-                    rows = await connection.fetch(sql.CLAIM, worker, limit)
-                self._contended = len(rows) >= limit
+                rows = await connection.fetch(statement, *arguments)
                 if not rows:
-                    return []
+                    return 0, []
                 self._clock.set(rows[0]["at"])
                 later = await _read_on(connection, rows)
                 letters = await _letters(connection, [row["run_id"] for row in rows if row["mail"]])
@@ -70,7 +79,7 @@ class PostgresClaimStore:
                     readable.append(claimed)
             except JournalBroken as error:  # one journal that cannot be read must not keep all others from being claimed
                 await self.set_aside(row["run_id"], row["epoch"], f"{error.reason}: {error}", unreadable=True)
-        return readable
+        return len(rows), readable
 
     async def _may_go_on(self, claimed: Claimed, now: datetime) -> bool:
         """Whether a run that waits before a gate is let through now, or is to end: its deadline has passed, or it is told to stop."""
@@ -101,9 +110,9 @@ class PostgresClaimStore:
             rows = await persisting(lambda: self._pool.fetch(sql.RENEW, list(held), list(held.values())))
         return [row["run_id"] for row in rows]
 
-    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
+    async def release(self, held: Mapping[str, int]) -> None:
         with translating():
-            await persisting(lambda: self._pool.execute(sql.RELEASE, list(held), list(held.values()), pause_s))
+            await persisting(lambda: self._pool.execute(sql.RELEASE, list(held), list(held.values())))
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
         with translating():
@@ -186,6 +195,7 @@ def _claimed(row: asyncpg.Record, later: Sequence[JournalEntry], letters: Sequen
         letters=letters,
         mail=max([row["mail"], *(one.number for one in letters)]),  # some may have come since the claim
         abandoned=row["abandoned"],
+        beside=row["beside"],
     )
 
 

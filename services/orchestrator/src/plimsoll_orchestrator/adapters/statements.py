@@ -1,5 +1,7 @@
 """The statements of the run store, each one a whole transaction."""
 
+from plimsoll_orchestrator.domain.poison import SUSPECT, TOGETHER
+
 LEASE_S = 15
 
 ACCEPT = """
@@ -23,7 +25,7 @@ with made as (
 select run_id, now() as at from made
 """
 
-# Takes the due runs: `picked` says which. A worker that is named on one has left it without a word.
+# Takes the due runs: `picked` says which, and beside how many suspects. A worker that is named on one has left it without a word.
 # The journals are read by the same statement, as they were when it began: where a run moved on before its row was locked, they
 # end before `seq`, and the reader reads on.
 _TAKE = f"""
@@ -31,9 +33,10 @@ taken as (
     update runs r
     set epoch = r.epoch + 1, worker = $1, status = 'running', wake_at = now() + interval '{LEASE_S} seconds',
         started_at = coalesce(r.started_at, now()),
-        abandoned = case when r.worker is null then r.abandoned else r.abandoned || (r.worker || ' at ' || to_char(now(), 'HH24:MI:SS')) end
+        abandoned = case when r.worker is null then r.abandoned else r.abandoned || (r.worker || ' at ' || to_char(now(), 'HH24:MI:SS')) end,
+        suspects = picked.together
     from picked where r.run_id = picked.run_id
-    returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, r.seq, r.mail, r.abandoned, r.gated
+    returning r.run_id, r.tenant, r.agent, r.agent_digest, r.epoch, r.seq, r.mail, r.abandoned, r.gated, picked.beside
 )
 select t.*, now() as at, s.seq as snapshot_seq, s.body as snapshot, j.ats, j.epochs, j.entries
 from taken t
@@ -44,9 +47,29 @@ cross join lateral (
 ) j
 """
 
+_LOSSES = "cardinality(abandoned) + (worker is not null)::int"  # of a run that is due, the one included that nobody has noted yet
+
 CLAIM = f"""
 with picked as (
-    select run_id from runs where wake_at <= now() order by wake_at limit $2 for update skip locked
+    select run_id, 0 as together, 0 as beside from runs
+    where wake_at <= now() and {_LOSSES} < {SUSPECT} order by wake_at limit $2 for update skip locked
+), {_TAKE}
+"""
+
+# The suspect that waits longest, and as many of its kind as may be tried together.
+CLAIM_SUSPECTS = f"""
+with suspects as (
+    select run_id, suspects as beside, {_LOSSES} as losses, row_number() over (order by wake_at) as place from (
+        select * from runs where wake_at <= now() and abandoned <> '{{}}' and {_LOSSES} >= {SUSPECT}
+        order by wake_at limit {max(TOGETHER)} for update skip locked
+    ) due
+), tried as (
+    select s.run_id, s.beside from suspects s join suspects first on first.place = 1 and first.losses = s.losses
+    order by s.place limit (
+        select (array{list(TOGETHER)})[least(losses - {SUSPECT} + 1, {len(TOGETHER)})] from suspects where place = 1
+    )
+), picked as (
+    select run_id, beside, count(*) over () as together from tried
 ), {_TAKE}
 """
 
@@ -66,13 +89,14 @@ with recursive lanes as (
         coalesce(h.runs, 0) + row_number() over (partition by l.tenant order by d.wake_at + l.lane * interval '30 seconds') as turn
     from lanes l
     cross join lateral (
-        select run_id, wake_at from runs where tenant = l.tenant and lane = l.lane and wake_at <= now() order by wake_at limit $2
+        select run_id, wake_at from runs where tenant = l.tenant and lane = l.lane and wake_at <= now() and {_LOSSES} < {SUSPECT}
+        order by wake_at limit $2
     ) d
     left join unnest($3::text[], $4::bigint[]) as h (tenant, runs) on h.tenant = l.tenant
 ), first as (
     select * from due order by turn, aged limit 2 * $2
 ), picked as (
-    select r.run_id from first f join runs r using (run_id) where r.wake_at <= now()
+    select r.run_id, 0 as together, 0 as beside from first f join runs r using (run_id) where r.wake_at <= now() and {_LOSSES} < {SUSPECT}
     order by f.turn, f.aged limit $2 for update of r skip locked
 ), {_TAKE}
 """
@@ -85,7 +109,7 @@ returning r.run_id
 """
 
 RELEASE = """
-update runs r set wake_at = now() + $3 * interval '1 second', epoch = r.epoch + 1, worker = null, status = 'queued'
+update runs r set wake_at = now(), epoch = r.epoch + 1, worker = null, status = 'queued', suspects = 0
 from unnest($1::text[], $2::bigint[]) as held (run_id, epoch)
 where r.run_id = held.run_id and r.epoch = held.epoch and r.worker is not null
 """
@@ -94,7 +118,7 @@ where r.run_id = held.run_id and r.epoch = held.epoch and r.worker is not null
 SET_ASIDE = """
 update runs r set wake_at = case when $4 then null else now() + interval '1 second' * power(2, least(cardinality(r.abandoned), 6)) end,
     status = case when $4 then 'quarantined' else 'queued' end,
-    epoch = r.epoch + 1, worker = null, abandoned = r.abandoned || $3::text
+    epoch = r.epoch + 1, worker = null, abandoned = r.abandoned || $3::text, suspects = 1
 where r.run_id = $1 and r.epoch = $2 and r.worker is not null
 """
 

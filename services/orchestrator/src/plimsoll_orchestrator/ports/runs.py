@@ -46,6 +46,7 @@ class Claimed:
     letters    what it has not answered
     mail       how many letters were ever sent to it
     abandoned  the workers that it ended, or errors of the engine, since it last got on
+    beside     of how many suspects it was one when that happened last; 0: of all that its worker held
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class Claimed:
     letters: Sequence[Received] = ()
     mail: int = 0
     abandoned: Sequence[str] = ()
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,16 +279,20 @@ class ClaimStore(Protocol):
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
         """Take runs that are ready, due or abandoned; raises each one's epoch and sets its lease.
 
-        `held` is how many runs of each tenant this worker holds: those with fewer come first.
+        `held` is how many runs of each tenant this worker holds: those with fewer come first. Suspects are left out.
         """
+        ...
+
+    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
+        """Take runs that may be poison, as many as are tried together."""
         ...
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
         """Extend the leases of run id → epoch; returns the ids that are still ours."""
         ...
 
-    async def release(self, held: Mapping[str, int], *, pause_s: float = 0.0) -> None:
-        """Give runs back, ready for another worker after a pause."""
+    async def release(self, held: Mapping[str, int]) -> None:
+        """Give runs back, ready for another worker."""
         ...
 
     async def set_aside(self, run_id: str, epoch: int, fault: str, *, unreadable: bool = False) -> None:
