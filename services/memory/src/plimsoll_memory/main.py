@@ -15,6 +15,7 @@ from plimsoll_runtime.outbox import OUTBOX_MIGRATIONS, OutboxRelay
 from plimsoll_runtime.postgres import migrate, open_pool, ping, upgrade
 from plimsoll_runtime.rpc_server import EVERY_METHOD, PeerCertificates, RpcServer
 
+from plimsoll_memory.adapters.allocator import give_memory_back
 from plimsoll_memory.adapters.learner import ProcessLearner
 from plimsoll_memory.adapters.models import open_embedders, open_rerankers
 from plimsoll_memory.adapters.outbox_search_log import OutboxSearchLog
@@ -81,6 +82,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 def main() -> None:
     """Run until told to stop."""
     sys.setswitchinterval(THREAD_SWITCH_S)
+    give_memory_back()
     run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, NAME, TABLES))
 
 
