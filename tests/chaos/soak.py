@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import linear_regression, median
+from math import sqrt
+from statistics import fmean, linear_regression, median
 
 import asyncpg
 import psutil
@@ -15,11 +16,12 @@ from plimsoll_runtime.errors import PlimsollError
 
 _MIB = 2**20
 _PROBES = 5
+_FEWEST = 3  # points, for a line that has an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One look. `resident` and `descriptors` are by part of the mesh, of processes that have not been restarted since."""
+    """One look. `resident` and `descriptors` are by part of the mesh and process; `answer_s` is None where trouble kept the front door shut."""
 
     at_s: float
     resident: dict[tuple[str, int], int]
@@ -27,7 +29,21 @@ class Sample:
     connections: int
     database_bytes: int
     runs: int
-    submit_s: float
+    answer_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slope:
+    """How fast something grew: a least-squares line, and twice its standard error, within which 95 of 100 such lines would lie."""
+
+    what: str
+    value: float
+    error: float
+    unit: str
+
+    @property
+    def at_least(self) -> float:
+        return self.value - self.error
 
 
 @dataclass(slots=True)
@@ -39,7 +55,7 @@ class Soak:
     async def run(self, stop: asyncio.Event) -> None:
         began = time.monotonic()
         while not stop.is_set():
-            with suppress(PlimsollError, asyncpg.PostgresError, OSError):  # a look that trouble got in the way of is left out
+            with suppress(asyncpg.PostgresError, OSError):  # a look that trouble got in the way of is left out
                 self.samples.append(await self._look(time.monotonic() - began))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.every_s):
@@ -67,41 +83,51 @@ class Soak:
             connections=connections,
             database_bytes=size,
             runs=runs,
-            submit_s=await self._submit_s(),
+            answer_s=await self._answer_s(),
         )
 
-    async def _submit_s(self) -> float:
+    async def _answer_s(self) -> float | None:
         """How long it takes to have a question answered at the front door, median of a few."""
         times = []
         async with connect(address=self.mesh.grpc_address, api_key=self.mesh.api_key) as client:
             for _ in range(_PROBES):
                 began = time.perf_counter()
-                await client.runs.list(limit=10)
-                times.append(time.perf_counter() - began)
-        return median(times)
+                with suppress(PlimsollError):
+                    await client.runs.list(limit=10)
+                    times.append(time.perf_counter() - began)
+        return median(times) if times else None
 
 
-def slopes(samples: Sequence[Sample]) -> list[tuple[str, float, str]]:
-    """What grew how fast over the second half: (what, slope, unit). Only processes that lived through that half count."""
+def slopes(samples: Sequence[Sample]) -> list[Slope]:
+    """What grew how fast over the second half: the first is what fills once. Only processes that lived through all of that half count."""
     half = samples[len(samples) // 2 :]
     rows = []
     for what, scale, unit in (("resident", 3600 / _MIB, "MiB/h"), ("descriptors", 3600.0, "per h")):
-        for key in sorted(set.intersection(*(set(getattr(one, what)) for one in half))):
-            points = [(one.at_s, getattr(one, what)[key]) for one in half]
-            rows += [(f"{what} {key[0]}", _slope(points) * scale, unit)]
-    rows.append(("connections", _slope([(one.at_s, one.connections) for one in half]) * 3600, "per h"))
-    rows.append(("storage per run", _slope([(one.runs, one.database_bytes) for one in half]) / 1024, "KiB"))
-    rows.append(("latency of a list of runs", _slope([(one.at_s, one.submit_s * 1e3) for one in half]) * 3600, "ms/h"))
-    return rows
+        lasting = sorted(set.intersection(*(set(getattr(one, what)) for one in half)))
+        rows += [_slope(f"{what} {key[0]}", [(one.at_s, getattr(one, what)[key]) for one in half], scale, unit) for key in lasting]
+    answers = [(one.at_s, one.answer_s) for one in half if one.answer_s is not None]
+    return [
+        *rows,
+        _slope("connections", [(one.at_s, one.connections) for one in half], 3600.0, "per h"),
+        _slope("storage per run", [(one.runs, one.database_bytes) for one in half], 1 / 1024, "KiB"),
+        _slope("latency of a list of runs", answers, 3600e3, "ms/h"),
+    ]
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float:
-    xs, ys = zip(*points, strict=True)
-    return linear_regression(xs, ys).slope if len(set(xs)) > 1 else 0.0
+def _slope(what: str, points: Sequence[tuple[float, float]], scale: float, unit: str) -> Slope:
+    """The line through the points. Its error is that of the slope of a simple regression: sqrt(residuals² / (n - 2) / spread of x)."""
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    spread = sum((x - fmean(xs)) ** 2 for x in xs) if xs else 0.0
+    if len(points) < _FEWEST or not spread:
+        return Slope(what=what, value=0.0, error=float("inf"), unit=unit)
+    line = linear_regression(xs, ys)
+    residuals = sum((y - line.intercept - line.slope * x) ** 2 for x, y in points)
+    return Slope(what=what, value=line.slope * scale, error=2 * sqrt(residuals / (len(points) - 2) / spread) * scale, unit=unit)
 
 
 def grown(samples: Sequence[Sample]) -> str:
-    """The slopes as text."""
-    lines = [f"  {what:<32} {slope:>10.2f} {unit}" for what, slope, unit in slopes(samples)]
+    """The slopes as text, and what each process holds at the end."""
     last = samples[-1]
-    return "\n".join([f"\n{len(samples)} looks over {last.at_s:.0f} s, {last.runs} runs", *lines, ""])
+    ends = {f"resident {part}": f"  of {size / _MIB:.0f} MiB" for (part, _), size in last.resident.items()}
+    lines = [f"  {one.what:<32} {one.value:>10.2f} ± {one.error:<8.2f} {one.unit}{ends.get(one.what, '')}" for one in slopes(samples)]
+    return "\n".join([f"\n{len(samples)} looks over {last.at_s:.0f} s, {last.runs} runs; slopes of the second half", *lines, ""])
