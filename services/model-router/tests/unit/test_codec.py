@@ -8,6 +8,7 @@ from model_router_samples import JSON, LOOKUP, MESSAGES, MODEL, NOON, REFERENCE,
 from plimsoll.common.v1 import failure_pb2, json_pb2
 from plimsoll.model_router.v1 import message_pb2, model_events_pb2, prompt_pb2, routing_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
+from plimsoll_model_router.domain.calls import CompletedCall
 from plimsoll_model_router.domain.choice import Aim, Standing, choose, of_route
 from plimsoll_model_router.domain.endpoints import Feature
 from plimsoll_model_router.domain.entries import Content, Entry, digest_of
@@ -17,6 +18,7 @@ from plimsoll_model_router.domain.pricing import Price
 from plimsoll_model_router.domain.prompts import ByDigest, ByLabel, ByVersion, Example
 from plimsoll_model_router.domain.routes import Strategy
 from plimsoll_model_router.domain.routing import Candidate, Model
+from plimsoll_model_router.domain.told import choice_to_plain
 from plimsoll_model_router.failover.inquiry import Delivery
 from plimsoll_model_router.transport import codec, message_codec, registry_codec
 from plimsoll_runtime.errors import Invalid
@@ -124,12 +126,16 @@ def test_a_stream_names_its_attempt_in_every_event() -> None:
     assert codec.step_to_proto(unanswered()).WhichOneof("event") == "failure"
 
 
+def event_of(told: CompletedCall) -> model_events_pb2.ModelCallCompleted:
+    return model_events_pb2.ModelCallCompleted.FromString(codec.completed_to_bytes("e", told, choice_to_plain(told.choice)))
+
+
 def test_the_event_of_a_call_tells_what_feedback_needs() -> None:
-    event = model_events_pb2.ModelCallCompleted.FromString(codec.completed_to_bytes("e", call()))
+    event = event_of(call())
     assert (event.event_id, event.tenant, event.call_id, event.work.node) == ("e", "acme", "call_1", "classify")
     assert (event.provider, event.model, event.attempts, event.usage.cost_micros) == ("openai", "m-1", 2, 7)
     assert not event.HasField("failure")
-    failed = model_events_pb2.ModelCallCompleted.FromString(codec.completed_to_bytes("e", call(outcome=unanswered())))
+    failed = event_of(call(outcome=unanswered()))
     assert failed.failure.category == failure_pb2.FAILURE_CATEGORY_UPSTREAM_UNAVAILABLE
     assert failed.confidence == -1
 
@@ -172,6 +178,6 @@ def test_the_event_tells_the_choice_with_its_probabilities() -> None:
     candidates = [Candidate(model=Model(provider="p", name=name), ask_for=name) for name in "ab"]
     route = replace(ROUTE, strategy=Strategy.WEIGHTED, max_output_price_micros=0)
     choice = of_route(choose(candidates, route, Aim(), {"p/a": Standing(latency_s=0.5)}, draw=0.9), "classification", 4, "d")
-    event = model_events_pb2.ModelCallCompleted.FromString(codec.completed_to_bytes("e", replace(call(), choice=choice, key="key_1")))
+    event = event_of(replace(call(), choice=choice, key="key_1"))
     assert (event.choice.route, event.choice.route_digest, event.key, event.priced) == ("classification@4", "d", "key_1", True)
     assert [(one.model, one.probability, one.latency.nanos) for one in event.choice.candidates] == [("b", 0.5, 0), ("a", 0.5, 500_000_000)]

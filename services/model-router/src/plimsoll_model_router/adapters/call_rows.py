@@ -10,13 +10,13 @@ from plimsoll_runtime.json_types import JsonObject
 from plimsoll_runtime.usage import Usage
 from plimsoll_runtime.work import WorkContext
 
-from plimsoll_model_router.domain import plain, told
+from plimsoll_model_router.domain import plain
 from plimsoll_model_router.domain.calls import CompletedCall, KeptBody, KeptCall
 from plimsoll_model_router.domain.generation import Answer, Purpose, Unanswered
 
 
-def row_of(call: CompletedCall, remembered_until: datetime | None) -> JsonObject:
-    """Its columns by name. The answer is kept when there is a time to remember it until."""
+def row_of(call: CompletedCall, choice: JsonObject, remembered_until: datetime | None) -> JsonObject:
+    """Its columns by name, with the plain form of its choice. The answer is kept when there is a time to remember it until."""
     work, outcome, usage, generation = call.generation.work, call.outcome, call.outcome.usage, call.generation
     failure = outcome.failure if isinstance(outcome, Unanswered) else None
     keeps = remembered_until is not None and isinstance(outcome, Answer)
@@ -59,7 +59,7 @@ def row_of(call: CompletedCall, remembered_until: datetime | None) -> JsonObject
         "cached": isinstance(outcome, Answer) and outcome.cached,
         "cache_key": call.cache_key,
         "tried": plain.attempts_to_plain(outcome.attempts),
-        "choice": told.choice_to_plain(call.choice),
+        "choice": choice,
     }
 
 

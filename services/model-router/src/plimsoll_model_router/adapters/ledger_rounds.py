@@ -20,9 +20,9 @@ _REUSED, _FRESH = "the request key was used for another question", "use a fresh 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How calls cross the wire: as events, and as the bodies that are kept of them."""
+    """How calls cross the wire: as events, with the plain form of the choice, and as the bodies that are kept of them."""
 
-    event: Callable[[str, CompletedCall], bytes]
+    event: Callable[[str, CompletedCall, JsonObject], bytes]
     body: Callable[[CompletedCall], Body]
     answer: Callable[[Answer], bytes]
 

@@ -26,6 +26,7 @@ from plimsoll_model_router.domain import plain
 from plimsoll_model_router.domain.budgets import Estimate
 from plimsoll_model_router.domain.calls import NO_BODY, CompletedCall, KeptCall, Opened, Opening, Opens, OverBudget
 from plimsoll_model_router.domain.generation import Answer
+from plimsoll_model_router.domain.told import choice_to_plain
 from plimsoll_model_router.errors import UnknownCall
 
 COMPLETED = "plimsoll.v1.model_router.call.completed"
@@ -236,7 +237,8 @@ class PostgresCallLedger:
 
     def _settling(self, call: CompletedCall) -> Settling:
         event_id = f"{call.call_id}.completed"
-        row = row_of(call, self._remembered_until(call)) | {
+        choice = choice_to_plain(call.choice)
+        row = row_of(call, choice, self._remembered_until(call)) | {
             "event_id": event_id,
             "event_subject": COMPLETED,
             "keep_until": (self._clock.now() + self._remember).isoformat(),
@@ -245,7 +247,7 @@ class PostgresCallLedger:
         body = self._encode.body(call)
         if len(body.question) + len(body.answer) > _BODY_CAP:
             body = NO_BODY
-        return Settling(row, self._encode.event(event_id, call), telemetry.outgoing(), body)
+        return Settling(row, self._encode.event(event_id, call, choice), telemetry.outgoing(), body)
 
     def _settled(self, call: CompletedCall) -> None:
         self._mine.discard(call.call_id)

@@ -1,5 +1,6 @@
 """Limits taken in advance: what a fast limit allows within a moment is asked of the guard once, and handed out here call by call."""
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -33,16 +34,31 @@ class Tickets:
         self._gate = gate
         self._clock = clock
         self._books: OrderedDict[_Key, _Book] = OrderedDict()
+        self._taking: dict[_Key, asyncio.Event] = {}
 
     async def enter(self, upstream: Upstream, token: str) -> Decision:
         """Whether the attempt may go. No limit is exceeded: what is handed out here was taken from it before."""
         if not upstream.limits:
             return await self._gate.enter(upstream, token)
         key = _key(upstream)
-        book = self._books.get(key)
-        if book is not None and self._covers(book, upstream):
+        if self._covers(key, upstream):
             return Entered(upstream=upstream, token=token)
-        calls = self._calls(book, upstream)
+        taking = self._taking.get(key)
+        if taking is not None:  # somebody takes already, perhaps also for us
+            await taking.wait()
+            if self._covers(key, upstream):
+                return Entered(upstream=upstream, token=token)
+            return await self._take(key, upstream, token)
+        taking = self._taking[key] = asyncio.Event()
+        try:
+            return await self._take(key, upstream, token)
+        finally:
+            del self._taking[key]
+            taking.set()
+
+    async def _take(self, key: _Key, upstream: Upstream, token: str) -> Decision:
+        """Ask the guard: for this call, and for those that are expected after it."""
+        calls = self._calls(self._books.get(key), upstream)
         many = replace(upstream, limits=tuple(replace(limit, cost=limit.cost * calls) for limit in upstream.limits))
         decision = await self._gate.enter(many, token)
         if calls > 1 and not isinstance(decision, Entered):  # so many at once are too many; one may still fit
@@ -59,7 +75,10 @@ class Tickets:
             self._books.pop(_key(entered.upstream), None)
         await self._gate.report(entered, verdict)
 
-    def _covers(self, book: _Book, upstream: Upstream) -> bool:
+    def _covers(self, key: _Key, upstream: Upstream) -> bool:
+        book = self._books.get(key)
+        if book is None:
+            return False
         costs = [limit.cost for limit in upstream.limits]
         if self._clock.monotonic() >= book.until or any(left < cost for left, cost in zip(book.left, costs, strict=True)):
             return False

@@ -13,7 +13,6 @@ from plimsoll_runtime.usage import usage_to_proto
 from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_to_proto, object_from_proto, timestamp_to_proto
 from plimsoll_runtime.work import WorkContext, work_from_proto, work_to_proto
 
-from plimsoll_model_router.domain import told
 from plimsoll_model_router.domain.calls import NO_BODY, Body, CompletedCall, KeptBody, KeptCall
 from plimsoll_model_router.domain.embedding import Embedded, EmbeddingWish
 from plimsoll_model_router.domain.generation import (
@@ -182,8 +181,8 @@ def step_to_proto(step: Progress | Outcome) -> pb.GenerateStreamResponse:
             return pb.GenerateStreamResponse(attempt=len(step.attempts), failure=unanswered_to_proto(step))
 
 
-def completed_to_bytes(event_id: str, call: CompletedCall) -> bytes:
-    """The event that tells of a finished call."""
+def completed_to_bytes(event_id: str, call: CompletedCall, choice: JsonObject) -> bytes:
+    """The event that tells of a finished call, with the plain form of its choice."""
     outcome = call.outcome
     last = outcome.attempts[-1] if outcome.attempts else None
     answered = outcome if isinstance(outcome, Answer) else None
@@ -204,7 +203,7 @@ def completed_to_bytes(event_id: str, call: CompletedCall) -> bytes:
         duration=duration_to_proto(call.duration_s),
         confidence=answered.confidence if answered is not None and answered.confidence is not None else _NO_CONFIDENCE,
         attempts=len(outcome.attempts),
-        choice=choice_to_proto(told.choice_to_plain(call.choice)),
+        choice=choice_to_proto(choice),
         cached=answered is not None and answered.cached,
         priced=outcome.priced,
         key=call.key,
