@@ -1,4 +1,4 @@
-"""Model gateways as processes before one scripted upstream: ours with everything on, and LiteLLM's proxy with nothing but routing on."""
+"""Model gateways as processes before one scripted upstream: ours with everything on, and LiteLLM's proxy, bare or with its features on."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 from peers import ROOT, python_of
@@ -74,8 +75,12 @@ async def router(servers: Servers, upstream_url: str) -> AsyncIterator[Process]:
 
 
 @asynccontextmanager
-async def litellm(upstream_url: str) -> AsyncIterator[Process | None]:
-    """LiteLLM's proxy on one core, one worker, without a database; None, with a line that says so, when it cannot be installed."""
+async def litellm(upstream_url: str, redis_url: str = "") -> AsyncIterator[Process | None]:
+    """LiteLLM's proxy on one core, one worker, without a database; None, with a line that says so, when it cannot be installed.
+
+    With a Redis it has the features on that ours has and that it can have without a database: prices, limits of requests and tokens that
+    hold for all replicas, a budget of the provider in money. Bare it has routing alone.
+    """
     python = python_of("litellm", _LITELLM)
     if python is None:
         yield None
@@ -83,11 +88,7 @@ async def litellm(upstream_url: str) -> AsyncIterator[Process | None]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        models = "".join(
-            f"  - model_name: {name}\n    litellm_params: {{model: openai/{name}, api_base: {upstream_url}/v1, api_key: {KEY}}}\n"
-            for name in ("fine", "fine-paced")
-        )
-        config.write_text(f"model_list:\n{models}general_settings: {{master_key: {KEY}}}\nlitellm_settings: {{telemetry: false}}\n")
+        config.write_text(_litellm_settings(upstream_url, redis_url))
         command = [
             str(python.with_name("litellm")),
             "--config",
@@ -103,6 +104,25 @@ async def litellm(upstream_url: str) -> AsyncIterator[Process | None]:
         async with spawned(_pinned(command), environ, folder=folder) as process:
             await ready(f"http://127.0.0.1:{port}/health/liveliness", process)
             yield Process(f"http://127.0.0.1:{port}", process.pid)
+
+
+def _litellm_settings(upstream_url: str, redis_url: str) -> str:
+    """Limits and budget are far away, as ours are: what is measured is that they are kept."""
+    limits = ", rpm: 100000000, tpm: 1000000000000, input_cost_per_token: 0.000001, output_cost_per_token: 0.000002" if redis_url else ""
+    models = "".join(
+        f"  - model_name: {name}\n    litellm_params: {{model: openai/{name}, api_base: {upstream_url}/v1, api_key: {KEY}{limits}}}\n"
+        for name in ("fine", "fine-paced")
+    )
+    settings = f"model_list:\n{models}general_settings: {{master_key: {KEY}}}\nlitellm_settings: {{telemetry: false}}\n"
+    if not redis_url:
+        return settings
+    redis = urlsplit(redis_url)
+    return (
+        f"{settings}router_settings:\n  optional_pre_call_checks: [enforce_model_rate_limits]\n"
+        f"  provider_budget_config: {{openai: {{budget_limit: 100000000, time_period: 1d}}}}\n"
+        f"  redis_host: {redis.hostname}\n  redis_port: {redis.port}\n"
+        f"  redis_username: {redis.username}\n  redis_password: {redis.password}\n"
+    )
 
 
 def free_port() -> int:

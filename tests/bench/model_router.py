@@ -1,8 +1,9 @@
 """The model-router beside LiteLLM's proxy, both on one core before the same scripted upstream, in the same run.
 
-Ours has everything on: budgets reserved and settled in Postgres, limits and breakers in Redis, events through the outbox. LiteLLM runs
-without a database, so with less to do than ours. Added latency is gateway minus direct. Throughput is told twice: calls a second as the
-client saw them, and calls for each second of processor time of the gateway's process, which does not depend on what else runs here.
+Ours has everything on: budgets reserved and settled in Postgres, limits and breakers in Redis, events through the outbox. LiteLLM has its
+limits and a budget on, in the same Redis, and no database: no keys, no record of calls, so still less to do than ours. Beside it stands what
+it does bare, with routing alone. Added latency is gateway minus direct. Throughput is told twice: calls a second as the client saw them, and
+calls for each second of processor time of the gateway's process, which does not depend on what else runs here.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import grpc
@@ -20,6 +21,7 @@ from plimsoll.model_router.v1 import budget_pb2, message_pb2, routing_pb2
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import model_router_service_pb2_grpc as rpc
 from plimsoll_devstack.servers import Servers
+from plimsoll_devstack.servers.nats import OPERATOR
 from plimsoll_runtime import names
 from results import Row
 
@@ -28,7 +30,6 @@ CALLS, PEER_CALLS = 6000, 600
 STREAMS, PIECES = 256, 64
 MEMORY_CALLS = 100_000
 METADATA = ((names.TENANT_KEY, "bench"), (names.PRINCIPAL_KEY, "bench (key_1)"))
-PEER = "LiteLLM proxy"
 Call = Callable[[], Awaitable[None]]
 
 
@@ -44,47 +45,49 @@ class Gaps:
 
 
 async def measure_latency(servers: Servers) -> list[Row]:
+    rows = []
     async with upstream() as url, _direct(url) as direct:
         base = await _median(direct)
         async with router(servers, url) as process, _ours(process) as (call, _):
             ours = await _median(call) - base
-        async with litellm(url) as peer:
-            if peer is None:
-                return [Row(name="router-latency", value=ours, unit="ms", target="<= 0.1")]
-            async with _direct(peer.address, path="/chat/completions") as call:
-                theirs = await _median(call) - base
-    ratio = ours / theirs
-    return [
-        Row(
-            name="router-latency",
-            value=ours,
-            unit="ms added",
-            peer=PEER,
-            peer_value=theirs,
-            ratio=ratio,
-            target="<= 0.1",
-            passed=ratio <= 0.1,
-        )
-    ]
+        for name, redis_url in _peers(servers):
+            async with litellm(url, redis_url) as peer:
+                if peer is None:
+                    return [Row(name="router-latency", value=ours, unit="ms added", target="<= 0.1")]
+                async with _direct(peer.address, path="/chat/completions") as call:
+                    theirs = await _median(call) - base
+            target, passed = ("<= 0.1", ours <= 0.1 * theirs) if redis_url else ("", None)
+            row = Row(name="router-latency", value=ours, unit="ms added", peer=name, peer_value=theirs, ratio=ours / theirs, target=target)
+            rows.append(replace(row, passed=passed))
+    return rows
 
 
 async def measure_throughput(servers: Servers) -> list[Row]:
+    rows = []
     async with upstream() as url:
         async with router(servers, url) as process, _ours(process) as (call, _):
             await _rate(call, process, 300)
             wall, core = await _rate(call, process, CALLS)
-        async with litellm(url) as peer:
-            if peer is None:
-                return [Row(name="router-throughput", value=core, unit="calls/core-s", target=">= 15")]
-            async with _direct(peer.address, path="/chat/completions") as call:
-                await _rate(call, peer, 50)
-                peer_wall, peer_core = await _rate(call, peer, PEER_CALLS)
-    rows = []
-    for unit, value, other in (("calls/core-s", core, peer_core), ("calls/s", wall, peer_wall)):
-        ratio = value / other
-        name = "router-throughput" if unit == "calls/core-s" else "router-throughput-wall"
-        rows.append(Row(name=name, value=value, unit=unit, peer=PEER, peer_value=other, ratio=ratio, target=">= 15", passed=ratio >= 15))
+        for name, redis_url in _peers(servers):
+            async with litellm(url, redis_url) as peer:
+                if peer is None:
+                    return [Row(name="router-throughput", value=core, unit="calls/core-s", target=">= 15")]
+                async with _direct(peer.address, path="/chat/completions") as call:
+                    await _rate(call, peer, 50)
+                    peer_wall, peer_core = await _rate(call, peer, PEER_CALLS)
+            for row, value, unit, other in (
+                ("router-throughput", core, "calls/core-s", peer_core),
+                ("router-throughput-wall", wall, "calls/s", peer_wall),
+            ):
+                target, passed = (">= 15", value >= 15 * other) if redis_url else ("", None)
+                told = Row(name=row, value=value, unit=unit, peer=name, peer_value=other, ratio=value / other, target=target)
+                rows.append(replace(told, passed=passed))
     return rows
+
+
+def _peers(servers: Servers) -> tuple[tuple[str, str], ...]:
+    """LiteLLM with its features on, which is what ours is held against, and bare; each with the Redis that it gets."""
+    return ("LiteLLM proxy, limits and budget on", servers.redis.url(OPERATOR)), ("LiteLLM proxy, bare", "")
 
 
 async def measure_streams(servers: Servers) -> list[Row]:
