@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -174,3 +175,13 @@ async def test_a_trace_header_that_is_none_begins_a_new_trace(spans: InMemorySpa
         await asker.ask(b"", metadata=(("plimsoll-tenant", "acme"), ("traceparent", traceparent)))
     [span] = named(spans, ASK.lstrip("/"))
     assert span.parent is None
+
+
+def test_a_process_that_exports_nothing_carries_traces_on_all_the_same() -> None:
+    tracer = telemetry._CarryingProvider().get_tracer("probe")
+    first, other = tracer.start_span("first", context=Context()), tracer.start_span("other", context=Context())
+    below = tracer.start_span("below", context=trace.set_span_in_context(first, Context()))
+    one, two, three = (span.get_span_context() for span in (first, other, below))
+    assert one.is_valid
+    assert one.trace_id != two.trace_id
+    assert (three.trace_id, three.span_id != one.span_id, below.is_recording()) == (one.trace_id, True, False)

@@ -1,5 +1,7 @@
 """Limits taken in advance: never exceeded, and not wasted by who calls now and then."""
 
+import asyncio
+
 import pytest
 from model_router_fakes import FakeGate
 from plimsoll_model_router.adapters.tickets import Tickets
@@ -75,3 +77,20 @@ async def test_calls_that_cost_more_use_more_of_it(clock: FakeClock) -> None:
     gate = Counting(clock)
     tickets = Tickets(gate, clock)
     assert await went(tickets, limited(100_000, cost=1000), 200) == 100
+
+
+async def test_who_comes_while_tickets_are_taken_shares_them(clock: FakeClock) -> None:
+    class Slow(Counting):
+        async def enter(self, upstream: Upstream, token: str) -> Decision:
+            decision = await super().enter(upstream, token)
+            await asyncio.sleep(0)  # as long as it takes the others to come
+            return decision
+
+    gate = Slow(clock)
+    tickets, upstream = Tickets(gate, clock), limited(1_000_000)
+    await went(tickets, upstream, 40)
+    clock.advance(0.06)
+    before = gate.asked
+    decisions = await asyncio.gather(*(tickets.enter(upstream, f"u{number}") for number in range(8)))
+    assert all(isinstance(one, Entered) for one in decisions)
+    assert gate.asked == before + 1
