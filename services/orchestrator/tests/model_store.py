@@ -21,7 +21,7 @@ from plimsoll_orchestrator.domain.letters import (
     stop_in,
 )
 from plimsoll_orchestrator.domain.options import ThreadPolicy
-from plimsoll_orchestrator.domain.poison import SUSPECT, TOGETHER
+from plimsoll_orchestrator.domain.poison import ALONE, SUSPECT, room
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
 from plimsoll_orchestrator.ports import (
@@ -60,11 +60,15 @@ class FakeClaimStore:
         taken = [self.take(worker, run_id) for run_id in due[:limit]]
         return [one for one in taken if one is not None]
 
-    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
-        suspects = [run_id for run_id in self.due() if self._losses(run_id) >= SUSPECT]
-        alike = [run_id for run_id in suspects if self._losses(run_id) == self._losses(suspects[0])]
-        tried = alike[: TOGETHER[min(self._losses(alike[0]) - SUSPECT, len(TOGETHER) - 1)]] if alike else []
-        taken = [self.take(worker, run_id, together=len(tried)) for run_id in tried]
+    async def claim_suspects(self, worker: str, on_trial: Sequence[int]) -> Sequence[Claimed]:
+        due = [run_id for run_id in self.due() if self._losses(run_id) >= SUSPECT]
+        kinds = {run_id: min(self._losses(run_id) - SUSPECT, ALONE) for run_id in due}
+        if due and kinds[due[0]] == ALONE:
+            tried = [] if on_trial else due[:1]
+        else:
+            free = room(on_trial)
+            tried = [one for kind in range(ALONE) for one in [each for each in due if kinds[each] == kind][: free[kind]]]
+        taken = [self.take(worker, run_id, together=len(on_trial) + len(tried)) for run_id in tried]
         return [one for one in taken if one is not None]
 
     def _losses(self, run_id: str) -> int:

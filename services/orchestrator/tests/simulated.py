@@ -102,7 +102,7 @@ class GatedStore:
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:
         raise AssertionError("the simulation claims")
 
-    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
+    async def claim_suspects(self, worker: str, on_trial: Sequence[int]) -> Sequence[Claimed]:
         raise AssertionError("the simulation claims")
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:

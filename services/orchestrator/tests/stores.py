@@ -55,7 +55,7 @@ class Stores:
         return (await self.runs.accept(one)).run_id
 
     async def take(self, worker: str = "w") -> Claimed:
-        [claimed] = await self.claims.claim(worker, 10, {}) or await self.claims.claim_suspects(worker)
+        [claimed] = await self.claims.claim(worker, 10, {}) or await self.claims.claim_suspects(worker, [])
         return claimed
 
     async def write(self, append: Append) -> bool:

@@ -52,7 +52,7 @@ class Worker:
         self._held: dict[str, _Held] = {}
         self._hinted = asyncio.Event()
         self._freed = asyncio.Event()
-        self._on_trial: Sequence[Claimed] = ()
+        self._on_trial: list[Claimed] = []
         self._drained = asyncio.Event()
         self._addressed: asyncio.Queue[str] = asyncio.Queue(_ADDRESSED_CAP)
 
@@ -117,13 +117,17 @@ class Worker:
             self._held[claimed.run_id] = _Held(claimed.tenant, claimed.epoch, task)
 
     async def _try_suspects(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Runs that may end their workers: a few at once, the next ones when those have got on."""
+        """Runs that may end their workers: some at once, more when those have got on; beside one that is alone, none."""
+        alone = False
         while not stop.is_set():
             self._on_trial = [claimed for claimed in self._on_trial if self._is_on_trial(claimed)]
-            if not self._on_trial and len(self._held) < self._slots:
+            if not (alone and self._on_trial):
+                taken: Sequence[Claimed] = ()
                 with suppress(PlimsollError):  # the next look asks again
-                    self._on_trial = await self._store.claim_suspects(self._name)
-                self._begin(group, self._on_trial)
+                    taken = await self._store.claim_suspects(self._name, [len(one.abandoned) for one in self._on_trial])
+                alone = len(taken) == 1 and not self._on_trial
+                self._on_trial += taken
+                self._begin(group, taken)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TRIAL_LOOK_S if self._on_trial else _SWEEP_S):
                     await stop.wait()
@@ -172,7 +176,7 @@ class Worker:
                     held.hold.receive(await self._store.letters(held.hold.run.run_id, held.hold.mail))
 
     async def _take(self) -> Sequence[Claimed]:
-        free = self._slots - len(self._held)
+        free = self._slots - (len(self._held) - len(self._on_trial))  # innocent ones do not keep suspects from their trial
         if free <= 0:
             return ()
         try:

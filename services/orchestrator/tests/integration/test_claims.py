@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from orchestrator_fakes import TENANT, Bench, open_bench
 from plimsoll_orchestrator.adapters.database_clock import DatabaseClock
+from plimsoll_orchestrator.adapters.journal_outbox import JournalOutbox
 from plimsoll_orchestrator.adapters.postgres_claims import PostgresClaimStore
 from plimsoll_orchestrator.domain.actions import Write
 from plimsoll_orchestrator.domain.decide import decide
@@ -15,6 +16,7 @@ from plimsoll_orchestrator.domain.journal import RunStatus, encode_entry
 from plimsoll_orchestrator.domain.letters import Delivery, SignalSent
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.ports import Append, Claimed, RunFilter
+from plimsoll_runtime import logs
 from plimsoll_runtime.clock import SystemClock
 from plimsoll_testkit.waiting import eventually
 
@@ -139,6 +141,18 @@ async def test_every_committed_entry_waits_to_be_published(bench: Bench) -> None
     stretches = [(row["first_seqs"][0], row["last_seqs"][0]) for row in rows if row["run_ids"] == [view.summary.run_id]]
     covered = [seq for first, last in stretches for seq in range(first, last + 1)]
     assert covered == list(range(1, view.run.seq + 1))
+
+
+async def test_a_run_that_was_taken_away_holds_up_no_publishing(bench: Bench) -> None:
+    await bench.run("short", {})
+    stays = (await bench.run("short", {})).summary.run_id
+    await bench.pool.execute("delete from journal where run_id <> $1", stays)
+    waiting = {row["position"] for row in await bench.pool.fetch("select position from journal_outbox")}
+    outbox = JournalOutbox(lambda tenant, agent, digest, entry: entry.run_id.encode(), logs.get("test"))
+    async with bench.pool.acquire() as connection:
+        fetched = await outbox.fetch(connection, 1_000)
+    assert {message.payload for message in fetched.messages} == {stays.encode()}
+    assert set(fetched.positions) == waiting
 
 
 class LateLetters(PostgresClaimStore):

@@ -73,7 +73,7 @@ async def abandon(bench: Bench, run_id: str, times: int) -> None:
     """As if a worker took the run and died, so often."""
     for number in range(times):
         victim = f"victim-{number}"
-        [claimed] = await bench.claims.claim(victim, 1, {}) or await bench.claims.claim_suspects(victim)
+        [claimed] = await bench.claims.claim(victim, 1, {}) or await bench.claims.claim_suspects(victim, [])
         assert claimed.run_id == run_id
         await bench.pool.execute("update runs set wake_at = now() where run_id = $1", run_id)
 
@@ -100,7 +100,7 @@ async def test_runs_that_were_held_beside_a_poisonous_one_are_not_blamed_for_it(
     for number in range(SUSPECT):
         assert len(await bench.claims.claim(f"victim-{number}", 50, {})) == 40
         await bench.pool.execute("update runs set wake_at = now() where worker is not null")
-    while await bench.claims.claim_suspects("victim"):
+    while await bench.claims.claim_suspects("victim", []):
         pass
     await bench.pool.execute("update runs set wake_at = now() where worker is not null")
     async with bench.working():

@@ -122,23 +122,36 @@ async def test_a_released_run_is_ready_and_its_holder_out(stores: Stores) -> Non
 async def lose(stores: Stores, times: int) -> None:
     """All runs are taken by a worker that ends, so often."""
     for _ in range(times):
-        assert await stores.claims.claim("victim", 100, {})
+        assert await stores.claims.claim("victim", 200, {})
         await stores.pass_time(16)
 
 
 async def test_suspects_are_taken_apart_from_others_and_fewer_together_each_time(stores: Stores) -> None:
-    for _ in range(40):
+    for _ in range(140):
         await stores.make()
     await lose(stores, SUSPECT)
     fresh = await stores.make()
-    assert [one.run_id for one in await stores.claims.claim("w", 100, {})] == [fresh]
-    first, second = await stores.claims.claim_suspects("a"), await stores.claims.claim_suspects("b")
-    assert (len(first), len(second), {one.beside for one in [*first, *second]}) == (32, 8, {0})
-    assert await stores.claims.claim_suspects("c") == []
+    assert [one.run_id for one in await stores.claims.claim("w", 200, {})] == [fresh]
+    first, second = await stores.claims.claim_suspects("a", [2] * 8), await stores.claims.claim_suspects("b", [])
+    assert (len(first), len(second), {one.beside for one in [*first, *second]}) == (120, 20, {0})
+    assert await stores.claims.claim_suspects("c", []) == []
     await stores.pass_time(16)
-    fewer = await stores.claims.claim_suspects("c")
-    assert len(fewer) == 4
-    assert {one.beside for one in fewer} <= {32, 8}
+    fewer = await stores.claims.claim_suspects("c", [])
+    assert len(fewer) == 8
+    assert {one.beside for one in fewer} <= {128, 20}
+
+
+async def test_one_that_is_tried_alone_waits_for_its_turn_and_no_other_comes_before_it(stores: Stores) -> None:
+    alone = await stores.make()
+    await lose(stores, SUSPECT)
+    for _ in range(2):  # beside others, of whom nothing is known
+        assert [one.run_id for one in await stores.claims.claim_suspects("w", [2])] == [alone]
+        await stores.pass_time(16)
+    await stores.make()
+    await lose(stores, SUSPECT)
+    assert await stores.claims.claim_suspects("w", [2]) == []
+    assert [(one.run_id, len(one.abandoned), one.beside) for one in await stores.claims.claim_suspects("w", [])] == [(alone, 4, 2)]
+    assert len(await stores.claims.claim_suspects("w", [4])) == 1, "a worker that tries one alone does not ask; another one may"
 
 
 async def test_a_suspect_that_is_given_back_was_not_lost_alone(stores: Stores) -> None:
@@ -156,7 +169,7 @@ async def test_the_run_that_ends_its_workers_is_told_from_those_beside_it(stores
     poison, *_ = [await stores.make() for _ in range(40)]
     ended, guilty = 0, []
     while not guilty and ended < 10:
-        taken = [*await stores.claims.claim("w", 100, {}), *await stores.claims.claim_suspects("w")]
+        taken = [*await stores.claims.claim("w", 100, {}), *await stores.claims.claim_suspects("w", [])]
         guilty = [one.run_id for one in taken if is_guilty(len(one.abandoned), one.beside)]
         if any(one.run_id == poison for one in taken):
             ended += not guilty
@@ -184,7 +197,7 @@ async def test_a_run_set_aside_comes_back_later_and_later_until_it_gets_on(store
         assert list(claimed.abandoned) == ["fault"] * times
         await stores.claims.set_aside(run_id, claimed.epoch, "fault")
         await stores.pass_time(pause - 0.5)
-        assert [*await stores.claims.claim("w", 10, {}), *await stores.claims.claim_suspects("w")] == []
+        assert [*await stores.claims.claim("w", 10, {}), *await stores.claims.claim_suspects("w", [])] == []
         await stores.pass_time(0.6)
     claimed = await stores.take()
     assert is_guilty(len(claimed.abandoned), claimed.beside)

@@ -25,7 +25,8 @@ class JournalOutbox:
 
     async def fetch(self, connection: asyncpg.Connection, limit: int) -> Fetched:
         rows = await connection.fetch(OUTBOX, limit, _FETCH_BYTES)
-        messages = [message for row in rows if (message := self._outgoing(row)) is not None]
+        there = [row for row in rows if row["run_id"] is not None]  # of a run that was taken away nothing is told, and nobody waits
+        messages = [message for row in there if (message := self._outgoing(row)) is not None]
         return Fetched(messages, sorted({row["position"] for row in rows}))
 
     async def clear(self, connection: asyncpg.Connection, positions: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from plimsoll_orchestrator.adapters.deadlocks import persisting
 from plimsoll_orchestrator.domain.journal import RunStarted, decode_entry
 from plimsoll_orchestrator.domain.letters import Received, decode_letter, stop_in
 from plimsoll_orchestrator.domain.options import USUAL
+from plimsoll_orchestrator.domain.poison import room
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Snapshot
@@ -56,8 +57,8 @@ class PostgresClaimStore:
         self._contended = taken >= limit
         return claimed
 
-    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
-        _, claimed = await self._take(sql.CLAIM_SUSPECTS, worker)
+    async def claim_suspects(self, worker: str, on_trial: Sequence[int]) -> Sequence[Claimed]:
+        _, claimed = await self._take(sql.CLAIM_SUSPECTS, worker, room(on_trial), len(on_trial))
         return claimed
 
     async def _take(self, statement: str, *arguments: object) -> tuple[int, Sequence[Claimed]]:

@@ -1,6 +1,6 @@
 """The statements of the run store, each one a whole transaction."""
 
-from plimsoll_orchestrator.domain.poison import SUSPECT, TOGETHER
+from plimsoll_orchestrator.domain.poison import ALONE, SUSPECT, TOGETHER
 
 LEASE_S = 15
 
@@ -56,20 +56,17 @@ with picked as (
 ), {_TAKE}
 """
 
-# The suspect that waits longest, and as many of its kind as may be tried together.
+# The suspects that wait longest, of each kind as many as there is room for ($2), beside those on trial ($3); one that is to be tried alone
+# waits until nobody else is, and nobody else comes before it.
 CLAIM_SUSPECTS = f"""
-with suspects as (
-    select run_id, suspects as beside, {_LOSSES} as losses, row_number() over (order by wake_at) as place from (
-        select * from runs where wake_at <= now() and abandoned <> '{{}}' and {_LOSSES} >= {SUSPECT}
-        order by wake_at limit {max(TOGETHER)} for update skip locked
-    ) due
-), tried as (
-    select s.run_id, s.beside from suspects s join suspects first on first.place = 1 and first.losses = s.losses
-    order by s.place limit (
-        select (array{list(TOGETHER)})[least(losses - {SUSPECT} + 1, {len(TOGETHER)})] from suspects where place = 1
-    )
+with due as (
+    select run_id, wake_at, suspects as beside, least({_LOSSES} - {SUSPECT}, {ALONE}) as kind from runs
+    where wake_at <= now() and abandoned <> '{{}}' and {_LOSSES} >= {SUSPECT} order by wake_at limit {max(TOGETHER)} for update skip locked
+), placed as (
+    select *, row_number() over (partition by kind order by wake_at) as place, first_value(kind) over (order by wake_at) as first from due
 ), picked as (
-    select run_id, beside, count(*) over () as together from tried
+    select run_id, beside, $3::int + count(*) over () as together from placed
+    where case first when {ALONE} then kind = {ALONE} and place = 1 and $3 = 0 else kind < {ALONE} and place <= ($2::int[])[kind + 1] end
 ), {_TAKE}
 """
 
@@ -205,7 +202,6 @@ with oldest as (
 )
 select s.position, j.run_id, j.seq, j.tenant, j.epoch, j.at, j.entry, r.agent, r.agent_digest
 from stretches s
-join journal j on j.run_id = s.run_id and j.seq between s.first_seq and s.last_seq
-join runs r on r.run_id = j.run_id
+left join (journal j join runs r using (run_id)) on j.run_id = s.run_id and j.seq between s.first_seq and s.last_seq
 order by s.position, j.run_id, j.seq
 """

@@ -5,9 +5,19 @@ that did not get on in between are tried again, fewer together each time, until 
 Whoever gets on is no suspect any more. (Group testing: R. Dorfman, The Detection of Defective Members of Large Populations, 1943.)
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 SUSPECT = 2  # losses without getting on after which a run is a suspect
 POISONED = 3  # losses without getting on after which one that was tried alone is set aside
-TOGETHER = (32, 4, 1)  # suspects that one worker tries at once: with two losses, with three, with more
+TOGETHER = (128, 8, 1)  # suspects that one worker tries at once: with two losses, with three, with more
+ALONE = len(TOGETHER) - 1
+
+
+def room(on_trial: Iterable[int]) -> Sequence[int]:
+    """For how many more suspects a worker has room, by their losses from SUSPECT on, that tries some with so many losses."""
+    tried = Counter(min(losses - SUSPECT, ALONE) for losses in on_trial)
+    return [most - tried[place] for place, most in enumerate(TOGETHER)]
 
 
 def is_guilty(losses: int, beside: int) -> bool:

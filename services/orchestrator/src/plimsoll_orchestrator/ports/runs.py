@@ -283,8 +283,8 @@ class ClaimStore(Protocol):
         """
         ...
 
-    async def claim_suspects(self, worker: str) -> Sequence[Claimed]:
-        """Take runs that may be poison, as many as are tried together."""
+    async def claim_suspects(self, worker: str, on_trial: Sequence[int]) -> Sequence[Claimed]:
+        """Take runs that may be poison, as many as may be tried together with those on trial, which have so many losses each."""
         ...
 
     async def renew(self, held: Mapping[str, int]) -> Sequence[str]:
