@@ -66,7 +66,6 @@ def test_options_that_do_not_go_together_are_refused_with_a_remedy(tmp_path: Pat
         asked(agent="support"),
         asked(given=given),
         asked(data=tmp_path),
-        asked(agent="support", given=given, data=tmp_path, agents=tmp_path),
         asked(agent="support", given=tmp_path / "none.json"),
     ):
         with pytest.raises(BadAudit) as refused:

@@ -14,9 +14,16 @@ app = typer.Typer()
 def audit(
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Audit the mesh that runs here [default: a mesh of its own, removed afterwards]", show_default=False),
+        typer.Option(
+            "--data",
+            help="Audit the mesh that runs here, in a tenant made for it and removed afterwards [default: a mesh of its own]",
+            show_default=False,
+        ),
     ] = None,
-    agents: Annotated[Path | None, typer.Option("--agents", help="Folder of your agents, for a mesh of its own")] = None,
+    agents: Annotated[
+        Path | None,
+        typer.Option("--agents", help="Folder of your agents [default: with --data, what that mesh was started with]", show_default=False),
+    ] = None,
     agent: Annotated[str, typer.Option("--agent", help="Your agent; its own one when left out")] = "",
     given: Annotated[Path | None, typer.Option("--input", help="JSON file with the input of each run of your agent")] = None,
     at_once: Annotated[

@@ -1,4 +1,4 @@
-"""Where an audit happens: in a mesh of its own that is removed afterwards, or in one that runs."""
+"""Where an audit happens: in a mesh of its own that is removed afterwards, or in a tenant of its own of one that runs."""
 
 import shutil
 import tempfile
@@ -16,10 +16,11 @@ from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.json_types import JsonObject, parse_object
 
 from plimsoll_devstack.audit.grading import Audit
-from plimsoll_devstack.audit.learning import LEARNS
+from plimsoll_devstack.audit.learning import LEARNS, SORTER
 from plimsoll_devstack.audit.probes import OWN_AGENT, answers
 from plimsoll_devstack.audit.report import as_object, as_page, as_text
 from plimsoll_devstack.audit.runs import Subject, Workshop
+from plimsoll_devstack.audit.tenant import own_tenant
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_devstack.plan import Wanted
 
@@ -53,8 +54,8 @@ async def perform(asked: Asked, *, as_json: bool, html: Path | None) -> bool:
     async with AsyncExitStack() as stack:
         with out.status("Auditing: this takes some minutes"):
             began = time.monotonic()
-            mesh, workshop = await stack.enter_async_context(_mesh(asked))
-            client = await stack.enter_async_context(connect(address=mesh.grpc_address, api_key=mesh.api_key))
+            mesh, key, workshop = await stack.enter_async_context(_place(asked))
+            client = await stack.enter_async_context(connect(address=mesh.grpc_address, api_key=key))
             subject = Subject(
                 client=client,
                 agent=asked.agent or OWN_AGENT,
@@ -86,8 +87,6 @@ def read_input(asked: Asked) -> JsonObject | None:
         raise BadAudit("--agent and --input go together", remedy="Give both, or neither for the audit's own agent")
     if asked.data is not None and not asked.agent:
         raise BadAudit("a running mesh lacks the audit's own agent", remedy="Name yours with --agent and --input, or leave --data out")
-    if asked.data is not None and asked.agents is not None:
-        raise BadAudit("--agents is for a mesh of its own", remedy="Leave --data or --agents out")
     if asked.given is None:
         return None
     try:
@@ -97,12 +96,12 @@ def read_input(asked: Asked) -> JsonObject | None:
 
 
 @asynccontextmanager
-async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Workshop | None]]:
-    """The mesh, and all that may be done to it when it is one of the audit's own."""
+async def _place(asked: Asked) -> AsyncIterator[tuple[Mesh, str, Workshop | None]]:
+    """The mesh, a key to it, and all that may be done to it when it is one of the audit's own."""
     if asked.data is not None:
         running = Mesh(Wanted(data=asked.data.absolute()))
-        running.state()
-        yield running, None
+        async with own_tenant(running, [SORTER, _agents(asked, running)]) as key:
+            yield running, key, None
         return
     root = Path(tempfile.mkdtemp(prefix="plimsoll-audit-"))
     try:
@@ -113,9 +112,18 @@ async def _mesh(asked: Asked) -> AsyncIterator[tuple[Mesh, Workshop | None]]:
         environ = {**LEARNS, **asked.environ}
         wanted = Wanted(data=root / "data", agents=root / "agents", workers=2, faults=True, environ=environ)
         async with Mesh(wanted) as own:
-            yield own, Workshop(mesh=own, tools=root / "tools", agents=root / "agents", environ=environ, another=partial(_another, root))
+            shop = Workshop(mesh=own, tools=root / "tools", agents=root / "agents", environ=environ, another=partial(_another, root))
+            yield own, own.api_key, shop
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _agents(asked: Asked, running: Mesh) -> Path:
+    """The folder of the agents to audit: what was named, or what the mesh was started with. Raises BadAudit, NotRunning."""
+    folder = asked.agents or Path(running.state().agents)
+    if folder == Path():
+        raise BadAudit("this mesh was started without agents", remedy="Name the folder of yours with --agents")
+    return folder
 
 
 @asynccontextmanager
