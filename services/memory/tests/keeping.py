@@ -18,6 +18,7 @@ from plimsoll_memory.domain.upkeep import Rules
 from plimsoll_memory.ports import Embedder
 from plimsoll_memory.service.upkeep import Upkeep
 from plimsoll_runtime import logs
+from plimsoll_testkit.waiting import eventually
 
 SUBJECTS = {
     "sea": "harbour ship anchor sail captain crew deck storm tide wharf",
@@ -65,3 +66,13 @@ async def vectors_by_embedder(pool: asyncpg.Pool) -> dict[str, int]:
         return {
             row["embedder"]: row["count"] for row in await connection.fetch("select embedder, count(*) as count from embeddings group by 1")
         }
+
+
+async def somebody_waits_for(connection: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+    """Return when another transaction waits for what this connection's holds."""
+    pid = await connection.fetchval("select pg_backend_pid()")
+
+    async def waits() -> bool:
+        return bool(await pool.fetchval("select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))", pid))
+
+    await eventually(waits)

@@ -1,5 +1,6 @@
 """Another embedder takes over while searches and writers go on."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 from memory_fakes import FakeEmbedder
-from memory_keeping import GO, SPACE, by_meaning, collection, hashed, texts, upkeep, vectors_by_embedder
+from memory_keeping import GO, SPACE, by_meaning, collection, hashed, somebody_waits_for, texts, upkeep, vectors_by_embedder
 from memory_samples import ACME, draft, question
 from plimsoll_memory.adapters.passage_rows import PUT_LEARNED
 from plimsoll_memory.adapters.postgres_index import PostgresPassageIndex
@@ -111,6 +112,18 @@ async def test_what_is_stored_while_a_learned_embedder_is_filled_has_both_vector
     ]
     assert (await collection(library)).embedder == learned
     assert await vectors_by_embedder(pool) == {learned: 42}
+
+
+async def test_what_is_stored_in_the_moment_in_which_filling_begins_has_both_vectors_too(
+    pool: asyncpg.Pool, library: PostgresLibrary
+) -> None:
+    await library.store(ACME, hashed("kettle"))
+    learned = "latent-128-v1.1"
+    async with asyncio.TaskGroup() as group, working_for(pool, ACME) as beginning:
+        await beginning.execute("update collections set next_embedder = $1", learned)
+        group.create_task(library.store(ACME, hashed("late kettle", source="late.md", document_id="doc_2")))
+        await somebody_waits_for(beginning, pool)
+    assert await vectors_by_embedder(pool) == {"hashing-384-v1": 2, learned: 1}
 
 
 async def test_what_somebody_died_over_while_filling_is_filled_by_others(pool: asyncpg.Pool, library: PostgresLibrary) -> None:

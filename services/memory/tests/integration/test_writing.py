@@ -6,6 +6,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 from memory_fakes import Desk
+from memory_keeping import somebody_waits_for
 from memory_samples import ACME, NORTH, draft, incoming
 from plimsoll_memory.adapters.postgres_library import PostgresLibrary
 from plimsoll_memory.adapters.tenancy import working_for
@@ -69,6 +70,19 @@ async def test_many_documents_at_once_do_not_lock_each_other_out(library: Postgr
     collection = await library.find_collection(ACME, "help")
     assert collection is not None
     assert (collection.documents, collection.chunks) == (6, 6)
+    assert await words_are_counted_right(pool)
+
+
+async def test_a_document_that_comes_while_its_collection_is_deleted_begins_a_new_one(library: PostgresLibrary, pool: asyncpg.Pool) -> None:
+    await library.store(ACME, draft("the old one"))
+    async with asyncio.TaskGroup() as group, working_for(pool, ACME) as deleting:
+        for table in ("documents", "terms", "collections"):
+            await deleting.execute(f"delete from {table}")
+        group.create_task(library.store(ACME, draft("the new one", source="b.md", document_id="doc_2")))
+        await somebody_waits_for(deleting, pool)
+    collection = await library.find_collection(ACME, "help")
+    assert collection is not None
+    assert (collection.documents, collection.chunks) == (1, 1)
     assert await words_are_counted_right(pool)
 
 

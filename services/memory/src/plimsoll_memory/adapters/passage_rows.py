@@ -80,12 +80,13 @@ async def put_passages(connection: asyncpg.Connection, tenant: str, number: int,
         if not is_learned(draft.embedder):
             vectors = [halfvec_text(vector) for vector in draft.vectors[at : at + _BATCH]]
             await connection.execute(_PUT_EMBEDDINGS, tenant, document.collection, draft.embedder, ids, metadata, vectors)
-    if is_learned(draft.embedder):
-        await embed_document(connection, tenant, document, draft.embedder)
+    await embed_document(connection, tenant, document, draft.embedder)
 
 
 async def embed_document(connection: asyncpg.Connection, tenant: str, document: Document, embedder: str) -> None:
-    """Embed the document's passages with what was learned."""
+    """Embed the document's passages with what was learned; an embedder that was not learned here is none of the database's business."""
+    if not is_learned(embedder):
+        return
     for at in range(0, document.chunks, _BATCH):
         ids = _ids(document, range(at, min(at + _BATCH, document.chunks)))
         await connection.execute(PUT_LEARNED, tenant, document.collection, embedder, ids)

@@ -7,7 +7,6 @@ import asyncpg
 from plimsoll_memory.adapters.passage_rows import embed_document, put_passages
 from plimsoll_memory.adapters.tenancy import filling_for, working_for
 from plimsoll_memory.domain.document import Collection, Document, Draft, Settled, Stored, Wanted
-from plimsoll_memory.domain.embedding import is_learned
 from plimsoll_memory.domain.paging import PageRequest
 from plimsoll_memory.domain.upload import UploadKey
 from plimsoll_memory.errors import CollectionChanged, UploadSuperseded
@@ -20,7 +19,7 @@ _COLLECTION = """
                          where one.tenant = collections.tenant and one.collection = name and one.embedder = next_embedder) end as reembedded
     from collections where tenant = $1
 """
-_SETTLED = "select name, number, language, embedder, indexed, reranker from collections where tenant = $1 and name = $2"
+_SETTLED = "select name, number, language, embedder, next_embedder, indexed, reranker from collections where tenant = $1 and name = $2"
 _FIND = f"select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source = $3"
 _PAGE = f"""
     select {_DOCUMENT} from documents where tenant = $1 and collection = $2 and source > $3 order by source limit $4
@@ -143,14 +142,15 @@ class PostgresLibrary:
         async with filling_for(self._pool, tenant) as connection:
             if draft.upload:
                 await hold_upload(connection, tenant, draft.upload)
-            number = await _settle_collection(connection, tenant, draft)
+            settled = await _settle_collection(connection, tenant, draft)
             row = await _put_document(connection, tenant, draft)
             if row is None:
                 return Stored(document=_document(await _find(connection, tenant, collection, source)), changed=False)
             document = _document(row)
-            await put_passages(connection, tenant, number, document, draft)
+            await put_passages(connection, tenant, settled["number"], document, draft)
+            await embed_document(connection, tenant, document, settled["next_embedder"])
             created = document.version == _FIRST
-            await _count(connection, tenant, document, created=int(created), embedder=draft.embedder)
+            await _count(connection, tenant, document, settled, created=int(created))
             if created:
                 await connection.execute(_ADD_TERMS, tenant, collection, document.document_id, document.version)
             else:
@@ -216,14 +216,20 @@ async def _find(connection: asyncpg.Connection, tenant: str, collection: str, so
     return await connection.fetchrow(_FIND, tenant, collection, source)
 
 
-async def _settle_collection(connection: asyncpg.Connection, tenant: str, draft: Draft) -> int:
-    """The number of the collection, which is created when missing. Raises CollectionChanged when it is not what the draft was made for."""
+async def _settle_collection(connection: asyncpg.Connection, tenant: str, draft: Draft) -> asyncpg.Record:
+    """The collection's row; it is created when missing. Raises CollectionChanged when it is not what the draft was made for.
+
+    Looked for first: to insert it, if only to find it there, waits for whoever counts a document under it. Locked as a foreign key
+    locks it: nobody deletes it before the end.
+    """
     name = draft.incoming.collection
-    await connection.execute(_NEW_COLLECTION, tenant, name, draft.language, draft.embedder, draft.made_at, draft.target)
-    settled = await connection.fetchrow(_SETTLED, tenant, name)
+    settled = await connection.fetchrow(f"{_SETTLED} for key share", tenant, name)
+    if settled is None:
+        await connection.execute(_NEW_COLLECTION, tenant, name, draft.language, draft.embedder, draft.made_at, draft.target)
+        settled = await connection.fetchrow(_SETTLED, tenant, name)
     if (settled["language"], settled["embedder"]) != (draft.language, draft.embedder):
         raise CollectionChanged
-    return int(settled["number"])
+    return settled
 
 
 async def _put_document(connection: asyncpg.Connection, tenant: str, draft: Draft) -> asyncpg.Record | None:
@@ -246,17 +252,18 @@ async def _put_document(connection: asyncpg.Connection, tenant: str, draft: Draf
     )
 
 
-async def _count(connection: asyncpg.Connection, tenant: str, document: Document, *, created: int, embedder: str) -> None:
+async def _count(connection: asyncpg.Connection, tenant: str, document: Document, settled: asyncpg.Record, *, created: int) -> None:
     """Count the document; whenever the number of passages doubles, upkeep has a look. Raises CollectionChanged.
 
-    From here on nobody begins to fill another embedder or lets it serve: what is being filled gets this document, too.
+    From here on nobody begins to fill another embedder or lets it serve: one that somebody began to fill since the collection was looked
+    at gets this document now.
     """
     row = await connection.fetchrow(
-        _COUNT_COLLECTION, tenant, document.collection, document.document_id, created, document.version, embedder
+        _COUNT_COLLECTION, tenant, document.collection, document.document_id, created, document.version, settled["embedder"]
     )
     if row is None:
         raise CollectionChanged
-    if is_learned(row["next_embedder"]):
+    if row["next_embedder"] != settled["next_embedder"]:
         await embed_document(connection, tenant, document, row["next_embedder"])
     if row["chunks"].bit_length() > (row["chunks"] - row["change"]).bit_length():
         await connection.execute(_DUE, tenant, document.collection)
