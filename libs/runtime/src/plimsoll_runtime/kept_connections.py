@@ -27,8 +27,13 @@ class KeptConnections:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """One statement, its own transaction. A connection on which it failed goes back: whatever state it is in is the pool's to mend."""
-        async with self.acquire() as connection:
+        connection = await self._take(_ACQUIRE_CAP_S)
+        try:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        except BaseException:
+            await self._pool.release(connection)
+            raise
+        await self._keep(connection)
         return rows
 
     @asynccontextmanager
@@ -40,6 +45,9 @@ class KeptConnections:
         except BaseException:
             await self._pool.release(connection)
             raise
+        await self._keep(connection)
+
+    async def _keep(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
         if len(self._idle) < self._most:
             self._idle.append(connection)
         else:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from plimsoll_runtime.batching import Batcher
 from plimsoll_runtime.errors import PlimsollError
 
-from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Growth, Signals, growths
+from plimsoll_orchestrator.ports import Append, Appended, ClaimStore, Committed, Signals, growths
 
-_TELL_CAP = 10_000  # runs of which followers have not been told yet; those beyond it find out by themselves
+_TELL_CAP = 100  # commits of which others have not been told yet; those who wait for later ones find out by themselves
 _TURNS_OF_OTHERS = 3  # of the event loop: so many it takes until a commit that was asked for is on its way
 
 
@@ -20,8 +20,7 @@ class Committer:
         self._store = store
         self._signals = signals
         self._batcher: Batcher[Append, Appended | None] = Batcher(self._flush)
-        self._grown: list[Growth] = []
-        self._readied: list[str] = []
+        self._untold: list[tuple[Sequence[Append], Committed]] = []
         self._news = asyncio.Event()
 
     async def append(self, append: Append, meanwhile: Callable[[], None]) -> Appended | None:
@@ -50,9 +49,9 @@ class Committer:
 
     async def _flush(self, batch: Sequence[Append]) -> Sequence[Appended | None]:
         committed = await self._store.append(batch)
-        self._grown += growths(batch, committed)[: _TELL_CAP - len(self._grown)]
-        self._readied += committed.readied[: _TELL_CAP - len(self._readied)]
-        self._news.set()
+        if len(self._untold) < _TELL_CAP:
+            self._untold.append((batch, committed))
+            self._news.set()
         return [committed.appended.get(append.run_id) for append in batch]
 
     async def _tell_for_ever(self) -> None:
@@ -64,8 +63,9 @@ class Committer:
 
     async def _tell(self) -> None:
         self._news.clear()
-        grown, self._grown = self._grown, []
-        readied, self._readied = self._readied, []
+        untold, self._untold = self._untold, []
+        readied = [run_id for _, committed in untold for run_id in committed.readied]
+        grown = [growth for batch, committed in untold for growth in growths(batch, committed)]
         if readied:
             await self._signals.runs_readied(readied)
         if grown:

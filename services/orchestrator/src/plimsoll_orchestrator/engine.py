@@ -14,7 +14,6 @@ from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import Internal, Invalid
 from plimsoll_runtime.failures import failure_from_error
 from plimsoll_runtime.ids import Ids
-from plimsoll_runtime.json_types import JsonObject
 
 from plimsoll_orchestrator.committer import Committer
 from plimsoll_orchestrator.domain.actions import Action, Begin, Birth, Failed, JoinThread, Park, Perform, Rest, Write
@@ -23,7 +22,6 @@ from plimsoll_orchestrator.domain.decide import cancelled, conclude, decide
 from plimsoll_orchestrator.domain.fit import misfits
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
-    OF_OTHERS,
     ApprovalAsked,
     Entry,
     RunFinished,
@@ -32,13 +30,12 @@ from plimsoll_orchestrator.domain.journal import (
     StepProgressed,
     ThreadJoined,
     VersionChanged,
-    encode_entry,
 )
-from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, letters_of, stop_in
+from plimsoll_orchestrator.domain.letters import Received, StopAsked, answer, stop_in
 from plimsoll_orchestrator.domain.plan import Plan, Stretch, plan_of
 from plimsoll_orchestrator.domain.poison import is_guilty
 from plimsoll_orchestrator.domain.run import Run
-from plimsoll_orchestrator.domain.snapshot import encode_run, is_due
+from plimsoll_orchestrator.drafting import Draft, Footing, draft_of
 from plimsoll_orchestrator.errors import JournalBroken
 from plimsoll_orchestrator.ports import Append, Claimed, ClaimStore, Grants, Release
 from plimsoll_orchestrator.speaker import Speaker
@@ -57,11 +54,11 @@ class Hold:
     Attributes:
     letters   read and not answered
     mail      how many letters are known of
-    written   bytes of journal since the last snapshot, which had `snapshot` bytes
+    footing   where the run stands
     acting    the step's calls, while they are under way
     following what comes next, where it was found out already
-    planned   the commit that comes next, where it was worked out while the last one was under way
-    abandoned what speaks against the run, until it gets on
+    planned   what comes of the next entries, where it was worked out while the last commit was under way
+    drafted   and the commit of them
     beside    with how many suspects it was when that happened last
     is_over   nothing more is to be done here
     """
@@ -69,19 +66,35 @@ class Hold:
     def __init__(self, claimed: Claimed, graph: Graph) -> None:
         fresh = Run(run_id=claimed.run_id, tenant=claimed.tenant, agent=claimed.agent, agent_digest=claimed.agent_digest)
         start = claimed.snapshot.run if claimed.snapshot else fresh
-        self.run = fold(start, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
+        run = fold(start, ((entry.seq, entry.at, entry.entry) for entry in claimed.entries), graph.start)
         self.graph = graph
-        self.epoch = claimed.epoch
+        self.footing = Footing(
+            run=run,
+            epoch=claimed.epoch,
+            written=sum(entry.size for entry in claimed.entries),
+            snapshot=claimed.snapshot.size if claimed.snapshot else 0,
+            abandoned=tuple(claimed.abandoned),
+        )
         self.letters: list[Received] = list(claimed.letters)
         self.mail = max([claimed.mail, *(one.number for one in claimed.letters)])  # some came between the claim and their reading
-        self.written = sum(entry.size for entry in claimed.entries)
-        self.snapshot = claimed.snapshot.size if claimed.snapshot else 0
         self.acting: asyncio.Task[Outcome] | None = None
         self.following: Action | None = None
         self.planned: Plan | None = None
-        self.abandoned = tuple(claimed.abandoned)
+        self.drafted: Draft | None = None
         self.beside = claimed.beside
         self.is_over = False
+
+    @property
+    def run(self) -> Run:
+        return self.footing.run
+
+    @property
+    def epoch(self) -> int:
+        return self.footing.epoch
+
+    @property
+    def abandoned(self) -> tuple[str, ...]:
+        return self.footing.abandoned
 
     def receive(self, letters: Sequence[Received]) -> None:
         """Take letters in; one that tells the run to stop ends the calls under way."""
@@ -277,11 +290,14 @@ class Engine:
         if not await self._commit(hold, plan.alone, births, answered, stop) and not await self._has_news(hold, known):
             self._drop(hold)
 
-    def _look_ahead(self, hold: Hold, stretch: Stretch) -> None:
+    def _look_ahead(self, hold: Hold, draft: Draft) -> None:
         """Work out the next commit while this one is under way, where nothing has to be done for it but writing."""
+        stretch = draft.stretch
         if isinstance(stretch.following, Write) and not hold.letters:
             with suppress(Exception):  # what is wrong is found out again when the turn comes, and said there
-                hold.planned = plan_of(stretch.after, hold.graph, stretch.following.entries, self.clock.now())
+                plan = plan_of(stretch.after, hold.graph, stretch.following.entries, self.clock.now())
+                hold.planned = plan
+                hold.drafted = draft_of(draft.onward, hold.graph, plan.joined or plan.alone, mail=hold.mail)
 
     async def _commit(
         self,
@@ -292,42 +308,19 @@ class Engine:
         stop: StopAsked | None,
     ) -> bool:
         """Append, and let go of the run when it ends or waits. False when the run is no longer ours, or was about to end with a letter unread."""
-        before, entries, after, following = hold.run, stretch.entries, stretch.after, stretch.following
-        if after.is_final and before.step is not None:
-            for grant_id in unused_grants(before):  # first: whoever ends the run again after a crash finds them here still
+        if stretch.after.is_final and hold.run.step is not None:
+            for grant_id in unused_grants(hold.run):  # first: whoever ends the run again after a crash finds them here still
                 await self.grants.revoke(grant_id)
-        release = _release(hold, after, following)
-        encoded = [encode_entry(entry) for entry in entries]
-        written = hold.written + sum(map(len, encoded))
-        snapshot = encode_run(after) if not after.is_final and is_due(written, hold.snapshot) else ""
-        abandoned = hold.abandoned if all(isinstance(entry, OF_OTHERS) for entry in entries) else ()
-        appended = await self.committer.append(
-            Append(
-                run_id=before.run_id,
-                tenant=before.tenant,
-                epoch=hold.epoch,
-                expected_seq=before.seq,
-                entries=entries,
-                encoded=encoded,
-                run=after,
-                release=release,
-                births=births,
-                deliveries=letters_of(before, after),
-                answered=answered,
-                mail=hold.mail,
-                snapshot=snapshot,
-                kept=kept_of(after, hold.graph, stop),
-                abandoned=abandoned,
-            ),
-            lambda: self._look_ahead(hold, stretch),
-        )
+        draft, hold.drafted = hold.drafted, None
+        if draft is None or draft.stretch is not stretch or draft.append.mail != hold.mail:
+            unread = bool(hold.letters)
+            draft = draft_of(hold.footing, hold.graph, stretch, mail=hold.mail, unread=unread, births=births, answered=answered, stop=stop)
+        appended = await self.committer.append(draft.append, lambda: self._look_ahead(hold, draft))
         if appended is None:
             return False
-        hold.abandoned = abandoned
-        hold.run, hold.following, hold.is_over = after, following, release is not None
-        hold.written, hold.snapshot = (0, len(snapshot)) if snapshot else (written, hold.snapshot)
+        hold.footing, hold.following, hold.is_over = draft.onward, stretch.following, draft.append.release is not None
         if appended.mail > hold.mail and not hold.is_over:
-            hold.receive(await self.store.letters(before.run_id, hold.mail))
+            hold.receive(await self.store.letters(hold.run.run_id, hold.mail))
             hold.mail = max(hold.mail, appended.mail)
         return True
 
@@ -369,23 +362,3 @@ def _fails(following: Action) -> bool:
     """Whether the run's next entries are its end, and no good one."""
     ends = (one for one in (following.entries if isinstance(following, Write) else ()) if isinstance(one, RunFinished))
     return any(end.status is not RunStatus.SUCCEEDED for end in ends)
-
-
-def _release(hold: Hold, after: Run, following: Action) -> Release | None:
-    """How the run is let go of with the commit; None when it is not."""
-    if after.is_final:
-        return Release(status=after.status, wake_at=None)
-    if isinstance(following, Park) and following.status is not RunStatus.QUEUED and not hold.letters:
-        return Release(status=following.status, wake_at=following.at)
-    return None
-
-
-def kept_of(run: Run, graph: Graph, stop: StopAsked | None = None) -> JsonObject | None:
-    """What a run leaves to its thread when it ends: nothing when it failed or is rolled back, so that the thread stays as it was."""
-    if not run.is_final or not run.options.thread_id or not graph.keep:
-        return None
-    if not run.joined_thread:  # it ended before its turn came: what it was given is no progress of the thread
-        return None
-    if run.status is RunStatus.FAILED or (stop is not None and stop.rollback):
-        return None
-    return {name: run.state[name] for name in graph.keep if name in run.state}

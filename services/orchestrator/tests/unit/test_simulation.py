@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator_history import problems
 from orchestrator_simulated import CHILD, OURS, Fault
 from orchestrator_simulator import Fleet
-from plimsoll_orchestrator import engine
+from plimsoll_orchestrator import drafting, engine
 from plimsoll_runtime.json_types import JsonObject, dump_json
 from plimsoll_testkit.graphs import World, graphs, inputs
 
@@ -89,9 +89,9 @@ def test_what_is_ours_to_mend_shows_in_no_outcome(
     graph: JsonObject, values: list[JsonObject], seed: int, plan: Plan, snapshots: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(engine, "is_due", lambda written, last: False)
+        patched.setattr(drafting, "is_due", lambda written, last: False)
         quiet = carried_out(graph, values, 0, ())
-        patched.setattr(engine, "is_due", lambda written, last: snapshots)
+        patched.setattr(drafting, "is_due", lambda written, last: snapshots)
         hard = carried_out(graph, values, seed, plan)
     assert outcomes(hard) == outcomes(quiet)
     assert hard.tools.effects == quiet.tools.effects

@@ -1,9 +1,9 @@
-"""The statement that commits a batch of appends, in two forms: many runs as arrays, and a single run as plain values.
+"""The statement that commits a batch of appends, in two forms: any number of runs as arrays, and a run that only goes on as plain values.
 
-The second is what a run that is alone takes at each step: without the arrays and their join the server has a third less to do.
+The second is what a run that is alone takes at each step: without the arrays, their join, and the columns that change only when a run is
+let go of or ends, the server has half as much to do.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -64,11 +64,6 @@ select run_id, mail, now() as at from moved
 """
 
 
-def _with_values(text: str) -> str:
-    """The same of a single run: its values where the columns of the batch are."""
-    return re.sub(r"\bb[.]([a-z_]+)", lambda found: f"${_PLACES[found[1]]}::{_OF_A_RUN[found[1]]}", text)
-
-
 _OF_MANY: Final = f"""
 with batch as (
     select * from unnest({", ".join(f"${place}::{_OF_A_RUN[name]}[]" for name, place in _PLACES.items())}) as b ({", ".join(_OF_A_RUN)})
@@ -79,23 +74,57 @@ with batch as (
 ), {_NOTE}
 """
 
-_OF_ONE: Final = f"""
-with moved as ({_with_values(_SET + _WHERE)}), written as (
+# One that its holder keeps, and that has got on: all else stays as it is.
+_ONWARD: Final = """
+with moved as (
+    update runs
+    set seq = $4, node = $5, status = $6, steps = $7, input_tokens = $8, output_tokens = $9, cached_input_tokens = $10,
+        reasoning_tokens = $11, cost_micros = $12, rehearsal = $13, abandoned = '{}'
+    where run_id = $1::text and tenant = $2 and epoch = $3::bigint and seq = $4::bigint - cardinality($14::text[]) and finished_at is null
+    returning run_id, mail
+), written as (
     insert into journal (run_id, seq, tenant, epoch, entry)
-    select m.run_id, e.seq, m.tenant, m.epoch, e.entry
-    from unnest(${_NEXT}::bigint[], ${_NEXT + 1}::text[]) as e (seq, entry), moved m
-), {_NOTE}
+    select $1, $4 - cardinality($14) + e.place, $2, $3, e.entry from moved, unnest($14) with ordinality as e (entry, place)
+), noted as (
+    insert into journal_outbox (run_ids, first_seqs, last_seqs)
+    select array[$1], array[$4 - cardinality($14) + 1], array[$4] from moved
+)
+select run_id, mail, now() as at from moved
 """
 
 
 def append_statement(batch: Sequence[Append]) -> tuple[str, tuple[object, ...]]:
     """The statement that commits the batch, and its arguments."""
+    if len(batch) == 1 and _goes_on(batch[0]):
+        return _ONWARD, _of_one_that_goes_on(batch[0])
     seqs = [append.expected_seq + place for append in batch for place in range(1, len(append.entries) + 1)]
     entries = [text for append in batch for text in append.encoded]
-    if len(batch) == 1:
-        return _OF_ONE, (*_of_a_run(batch[0]), seqs, entries)
     run_ids = [append.run_id for append in batch for _ in append.entries]
     return _OF_MANY, (*map(list, zip(*map(_of_a_run, batch), strict=True)), seqs, entries, run_ids)
+
+
+def _goes_on(append: Append) -> bool:
+    return append.release is None and append.epoch >= 0 and bool(append.entries) and not append.run.is_final
+
+
+def _of_one_that_goes_on(append: Append) -> tuple[object, ...]:
+    run, usage = append.run, append.run.usage
+    return (
+        append.run_id,
+        append.tenant,
+        append.epoch,
+        append.expected_seq + len(append.entries),
+        run.node,
+        run.status.value,
+        run.steps,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.reasoning_tokens,
+        usage.cost_micros,
+        run.rehearsal,
+        append.encoded,
+    )
 
 
 def _of_a_run(append: Append) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
-"""Plans: what a commit of some entries makes of a run, and what follows from it at once."""
+"""Plans: what a commit of some entries makes of a run, and what follows from it at once. Structs, because each commit makes new ones."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from plimsoll_graph.graph import Graph
 
 from plimsoll_orchestrator.domain.actions import Action, Write
@@ -12,8 +12,7 @@ from plimsoll_orchestrator.domain.journal import Entry, RunFinished, StepStarted
 from plimsoll_orchestrator.domain.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Entries of one commit, the run after them, and what follows then."""
 
     entries: tuple[Entry, ...]
@@ -21,8 +20,7 @@ class Stretch:
     following: Action
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What becomes of `before` with `alone.entries`; `joined` has with them what follows at once, if that can go into the same commit."""
 
     before: Run

@@ -34,7 +34,7 @@ from plimsoll_orchestrator.domain.letters import Delivery, SignalSent, letters_o
 from plimsoll_orchestrator.domain.options import RunOptions, RunOrigin
 from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.scope import scope_of
-from plimsoll_orchestrator.engine import kept_of
+from plimsoll_orchestrator.drafting import kept_of
 from plimsoll_orchestrator.errors import (
     ApprovalDecidedAlready,
     ApprovalExpired,
