@@ -95,13 +95,15 @@ async def _failure(subject: Subject) -> Check:
 
 
 async def _broken(subject: Subject, files: MeshFiles) -> str:
+    """A run whose tools and providers all fail, until its failure is known: it need not end, it may well wait for a person."""
     write_private(files.faults, _BREAKS)
     try:
         await asyncio.sleep(_IN_FORCE_S)
-        run = await one(subject.client, subject.agent, marks(subject, 1)[0])
+        run = await subject.client.runs.submit(subject.agent, marks(subject, 1)[0])
+        await told(subject.client, run.id, failed_only=True)
     finally:
         write_private(files.faults, "")
-    return run.id if run is not None else ""
+    return run.id
 
 
 async def _verdict(subject: Subject) -> Check:
