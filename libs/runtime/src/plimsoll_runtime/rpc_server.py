@@ -206,17 +206,17 @@ class _Edge:
         try:
             answer = await self._answered(method, behaviour, cap_s, request, context, fields)
         except asyncio.CancelledError:  # the transport's doing: the client left, its time is up, or the server ends
-            self._finish(started, fields, DeadlineExpired() if _expired(context) else Cancelled())
+            self._finish(time.perf_counter() - started, fields, DeadlineExpired() if _expired(context) else Cancelled())
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing leaves but what `known` makes of it
             ours = known(error)
             if ours.kind is ErrorKind.INTERNAL:
                 self._log.error("rpc.failed", fields, error=error)
-            self._finish(started, fields, ours)
+            self._finish(time.perf_counter() - started, fields, ours)
             ours.trace_id = ours.trace_id or str(fields.get(names.TRACE_ID, ""))
             await _abort(context, ours)
-        else:
-            self._finish(started, fields, None)
+        else:  # the caller does not wait for our own notes
+            asyncio.get_running_loop().call_soon(self._finish, time.perf_counter() - started, fields, None)
             return answer
 
     async def _answered(
@@ -244,8 +244,7 @@ class _Edge:
                     await _after(fault, method)
                 return answer
 
-    def _finish(self, started: float, fields: Mapping[str, logs.Field], error: PlimsollError | None) -> None:
-        seconds = time.perf_counter() - started
+    def _finish(self, seconds: float, fields: Mapping[str, logs.Field], error: PlimsollError | None) -> None:
         ending: dict[str, logs.Field] = {"code": code_name(error) if error else "OK", "ms": round(seconds * 1e3, 2)}
         if error is not None:
             ending["reason"] = error.reason
