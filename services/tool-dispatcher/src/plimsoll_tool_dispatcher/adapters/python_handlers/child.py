@@ -18,6 +18,7 @@ import types
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import uvloop
 from plimsoll_runtime.json_types import JsonObject, JsonValue
 
 from plimsoll_tool_dispatcher.adapters.python_handlers import frames
@@ -206,7 +207,7 @@ async def _converse(fd: int) -> None:
 def main() -> None:
     """Serve until the dispatcher goes away."""
     _die_with_the_dispatcher()
-    asyncio.run(_converse(int(sys.argv[1])))
+    uvloop.run(_converse(int(sys.argv[1])))
 
 
 if __name__ == "__main__":
