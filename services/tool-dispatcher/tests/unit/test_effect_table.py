@@ -129,6 +129,8 @@ async def test_dispatcher_killed_before_it_sent_runs_again_even_for_non_idempote
     once = bench.offer(tool(EffectClass.NON_IDEMPOTENT), working)
     await bench.ledger.reserve(reservation(one=once, lease_s=0.0))
     assert (await bench.dispatch(call())).outcome == FOUND
+    assert (await bench.dispatch(call())).recorded
+    assert [invocation.call_key for invocation in bench.executor.invocations] == ["key_1"]
 
 
 @pytest.mark.parametrize("replicas", [1, 2], ids=["one_replica", "two_replicas"])
