@@ -2,16 +2,14 @@
 
 import asyncio
 import struct
-import sys
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from itertools import accumulate
-from subprocess import PIPE, Popen
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.errors import Internal
 
+from plimsoll_memory.adapters.apart import Apart
 from plimsoll_memory.domain.embedding import LATENT_DIMENSIONS, Corpus, Projections
 
 _CHILD = "plimsoll_memory.adapters.learner_child"
@@ -34,34 +32,20 @@ class ProcessLearner:
 
     async def learn(self, corpus: Corpus) -> Projections:
         """Raises LearnerCrashed."""
-        # From a thread and not by the event loop: Popen uses vfork, while uvloop forks, which gRPC's own fork hooks do not survive.
-        command = [sys.executable, "-I", "-m", _CHILD]
-        child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT)
         try:
             async with asyncio.timeout(_CAP_S):
-                rows, complaint = await asyncio.to_thread(_converse, child, _packed(corpus))
+                said = await Apart(_CHILD, environment=_ENVIRONMENT).ask(_packed(corpus))
         except TimeoutError as error:
             raise LearnerCrashed from error
-        finally:
-            if child.poll() is None:
-                child.kill()
-                await asyncio.to_thread(child.wait)
-        if child.returncode or len(rows) != len(corpus.lexemes) * LATENT_DIMENSIONS * _BYTES:
-            said = complaint.strip().rpartition(b"\n")[2][:200].decode(errors="replace")
-            self._log.error("learner.crashed", {"code": child.returncode, "error": said})
+        if said.code or len(said.answer) != len(corpus.lexemes) * LATENT_DIMENSIONS * _BYTES:
+            last = said.complaint.strip().rpartition(b"\n")[2][:200].decode(errors="replace")
+            self._log.error("learner.crashed", {"code": said.code, "error": last})
             raise LearnerCrashed
-        return Projections(lexemes=corpus.lexemes, rows=rows)
-
-
-def _converse(child: "Popen[bytes]", pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """Say it piece by piece, so that the sample is not in memory twice; then hear the answer."""
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):  # it ended in the middle: its complaint says why
-        child.stdin.writelines(pieces)
-    return child.communicate()
+        return Projections(lexemes=corpus.lexemes, rows=said.answer)
 
 
 def _packed(corpus: Corpus) -> Iterator[bytes]:
+    """Piece by piece, so that the sample is not in memory twice."""
     number = array("i").itemsize
     yield struct.pack("<2i", len(corpus.rarities), len(corpus.passages))
     yield array("f", corpus.rarities).tobytes()

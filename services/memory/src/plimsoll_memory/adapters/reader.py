@@ -1,14 +1,13 @@
 """Reading documents off the event loop: small plain ones in a thread, all others in a child process with bounds."""
 
 import asyncio
-import sys
 from dataclasses import dataclass
-from subprocess import PIPE, Popen
 
 from plimsoll_runtime import logs
 from plimsoll_runtime.deadline import budget_s
 from plimsoll_runtime.errors import DeadlineExpired, Internal
 
+from plimsoll_memory.adapters.apart import Apart, Said
 from plimsoll_memory.adapters.reader_protocol import Order, answer_from_json
 from plimsoll_memory.domain.chunking import ChunkPlan
 from plimsoll_memory.domain.media import Format, MediaType
@@ -67,35 +66,24 @@ class ProcessReader:
             memory_mib=limits.memory_mib,
             seconds=seconds,
         )
-        # From a thread and not by the event loop: Popen uses vfork, while uvloop forks, which gRPC's own fork hooks do not survive.
-        child = await asyncio.to_thread(Popen, [sys.executable, "-I", "-m", _CHILD, order.to_json()], stdin=PIPE, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(seconds):
-                answer, complaint = await asyncio.to_thread(child.communicate, content)
+                said = await Apart(_CHILD, order.to_json()).ask([content])
         except TimeoutError as error:
             if seconds < limits.seconds:
                 raise DeadlineExpired from error
             raise self._too_hard() from error
-        finally:
-            await _end(child)
-        self._judge(child.returncode or 0, complaint)
-        return await asyncio.to_thread(answer_from_json, answer)
+        self._judge(said)
+        return await asyncio.to_thread(answer_from_json, said.answer)
 
-    def _judge(self, code: int, complaint: bytes) -> None:
-        if code < 0:  # ended by a signal: a limit of the system
+    def _judge(self, said: Said) -> None:
+        if said.code < 0:  # ended by a signal: a limit of the system
             raise self._too_hard()
-        if code:
-            kind = complaint.strip().rpartition(b"\n")[2].partition(b":")[0]  # what follows may quote the document
-            self._log.error("reader.crashed", {"code": code, "error": kind[:100].decode(errors="replace")})
+        if said.code:
+            kind = said.complaint.strip().rpartition(b"\n")[2].partition(b":")[0]  # what follows may quote the document
+            self._log.error("reader.crashed", {"code": said.code, "error": kind[:100].decode(errors="replace")})
             raise ReaderCrashed
 
     def _too_hard(self) -> TooHardToRead:
         problem = f"could not be read within {self._limits.seconds:g} s and {self._limits.memory_mib:,} MiB"
         return TooHardToRead(problem, "split it into several documents, or send its text")
-
-
-async def _end(child: "Popen[bytes]") -> None:
-    """Leave no child behind, also when cancelled."""
-    if child.poll() is None:
-        child.kill()
-        await asyncio.to_thread(child.wait)
