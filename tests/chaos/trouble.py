@@ -21,7 +21,7 @@ WORKERS = ("orchestrator-worker-1", "orchestrator-worker-2")
 APART = ("gateway", "orchestrator-api", "tool-dispatcher", "model-router", "memory", "feedback")
 SERVICES = (*APART, *WORKERS)
 SERVERS = ("postgres", "nats", "redis")
-_BACK_WITHIN_S = 90.0
+_BACK_WITHIN_S = 180.0  # there is other trouble meanwhile
 _CALM_S = 31.0  # a part that ran for so long is brought back at once when it ends again
 _WORKER_CALM_S = 45.0  # three deaths under a run set it aside, which is to be rare
 _CALLED = ("orchestrator", "tool_dispatcher", "model_router", "memory", "feedback")
@@ -112,7 +112,8 @@ class Trouble:
         return f"killed {part}"
 
     async def _restart(self, part: str) -> str:
-        await self.mesh.restart(part)
+        self.mesh.signal(part, signal.SIGTERM)
+        await asyncio.sleep(self.plan_s)  # whoever is at work lets go meanwhile
         await self._back(part)
         return f"restarted {part}"
 
