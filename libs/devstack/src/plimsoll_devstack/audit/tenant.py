@@ -50,6 +50,8 @@ async def own_tenant(mesh: Mesh, agents: Sequence[Path]) -> AsyncIterator[str]:
     """
     marks = private_directory(mesh.files.data / "audits")
     for dead in await asyncio.to_thread(_dead, marks):
+        if mesh.files.faults.exists():  # it may have died with a plan in force
+            write_private(mesh.files.faults, "")
         await _forget(mesh, dead, marks)
     tenant = f"audit-{secrets.token_hex(6)}"
     write_private(marks / tenant, json.dumps({"pid": os.getpid(), "started_at": psutil.Process().create_time()}))
@@ -84,7 +86,10 @@ async def _key(mesh: Mesh, tenant: str) -> str:
 
 
 async def _forget(mesh: Mesh, tenant: str, marks: Path) -> None:
-    """Take everything of a tenant away, again and again until nothing comes back: what was under way is told a moment later."""
+    """Take everything of a tenant away, again and again until nothing comes back: what was under way is told a moment later.
+
+    Where something still comes back after two minutes, the mark stays, and the next audit goes on.
+    """
     connection = await asyncpg.connect(mesh.servers.postgres.dsn(SUPERUSER))
     try:
         tables = await _tables(connection)
@@ -92,12 +97,12 @@ async def _forget(mesh: Mesh, tenant: str, marks: Path) -> None:
         for _ in range(_LOOKS):
             quiet = 0 if await _delete(connection, tables, tenant) else quiet + 1
             if quiet == _QUIET_LOOKS:
+                (marks / tenant).unlink(missing_ok=True)
                 break
             await asyncio.sleep(_LOOK_S)
     finally:
         await connection.close()
     await asyncio.to_thread(shutil.rmtree, mesh.files.workspaces / tenant, ignore_errors=True)
-    (marks / tenant).unlink(missing_ok=True)
 
 
 async def _tables(connection: asyncpg.Connection) -> Sequence[str]:
