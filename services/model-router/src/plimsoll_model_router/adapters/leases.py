@@ -133,7 +133,7 @@ class Leases:
         self._payers.move_to_end(key)
         known.recent = [*(at for at in known.recent[-_HOT:] if at > now - LASTS_S), now]
         self._forget()
-        if len(known.recent) < _HOT or key in self.wishes:
+        if len(known.recent) < _HOT or key in self.wishes or self._covered(known, opening):
             return
         size = _size(opening.wanted, opened, room)
         if size is not None:
@@ -166,6 +166,11 @@ class Leases:
     def not_over(self, lease: Lease) -> None:
         """It could not be given back; it is told again."""
         self._ended.append(lease)
+
+    def _covered(self, known: _Standing, opening: Opening) -> bool:
+        """Whether a lease came while the call was opened: another one beside it would only hold more."""
+        lease = known.lease
+        return lease is not None and self._clock.monotonic() < lease.until and lease.fits(opening.wanted)
 
     def _end(self, known: _Standing) -> None:
         if known.lease is not None:
