@@ -23,6 +23,8 @@ _CLOSE_CAP_S = 5.0
 _MIGRATION_CAP_S = 120.0
 _LOCK_SPACE = 0x706C696D  # "plim": keeps our advisory locks apart from others in the same database
 _MIGRATION_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+# A disk quota, a largest size of a file and a disk that became read-only have no SQLSTATE: only the place in the server tells them.
+_NAMELESS, _FILE_ACCESS = frozenset({"XX000", "42501"}), frozenset({"md.c", "fd.c", "buffile.c"})
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
@@ -143,7 +145,7 @@ def _translated(error: Exception) -> PlimsollError:
 def _by_state(error: asyncpg.PostgresError) -> PlimsollError:
     """By the classes of SQLSTATE: what a wait mends, what the caller mends, and what is our fault."""
     state = error.sqlstate or ""
-    if state == "53100":
+    if state == "53100" or (state in _NAMELESS and error.server_source_filename in _FILE_ACCESS):
         return Unavailable("the database's disk is full", reason="DATABASE_FULL", retry_after_s=5.0)
     if state.startswith(("08", "53", "57P", "58", "25006", "25P03", "40003")):  # gone, full, ending, or just not the primary
         return _away()

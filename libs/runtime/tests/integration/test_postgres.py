@@ -151,6 +151,16 @@ async def test_an_error_of_a_statement_is_what_it_means_to_the_caller(pool: asyn
     assert got == CASES
 
 
+@pytest.mark.parametrize("state", ["XX000", "42501"])  # more than a quota or a file may hold; a disk that became read-only
+def test_a_disk_that_takes_no_more_is_full_whatever_the_server_calls_it(state: str):
+    told = {"S": "ERROR", "C": state, "M": 'could not extend file "base/16392/16825": File too large', "F": "md.c", "R": "mdzeroextend"}
+    with pytest.raises(Unavailable) as caught, translating():
+        raise asyncpg.PostgresError.new(told)
+    assert caught.value.reason == "DATABASE_FULL"
+    with pytest.raises(Internal), translating():
+        raise asyncpg.PostgresError.new(told | {"F": "aclchk.c"})
+
+
 async def test_transactions_that_meet_may_try_again(pool: asyncpg.Pool):
     await pool.execute("create table tide (level int)")
     await pool.execute("insert into tide values (0)")
