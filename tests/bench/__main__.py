@@ -10,6 +10,7 @@ import dispatcher
 import durable_steps
 import feedback
 import front_door
+import full_mesh
 import loop
 import memory_quality
 import memory_search
@@ -18,6 +19,7 @@ import memory_stream
 import model_router
 import queues
 import rehearsal
+import standing
 import uvloop
 from plimsoll_devstack.servers import Servers, configure, running
 from results import RESULTS, Row, keep, machine, show
@@ -26,6 +28,7 @@ Measure = Callable[[Servers], Awaitable[list[Row]]]
 MEASURES: Mapping[str, Measure] = {
     "durable-steps": durable_steps.measure_throughput,
     "step-latency": durable_steps.measure_latency,
+    "full-mesh": full_mesh.measure,
     "first-step": queues.measure_first_step,
     "queue-depth": queues.measure_queue_depth,
     "parked-runs": queues.measure_parked_runs,
@@ -52,6 +55,7 @@ MEASURES: Mapping[str, Measure] = {
     "idle-streams": front_door.measure_streams,
     "noisy-neighbour": front_door.measure_neighbour,
     "overload-p99": front_door.measure_overload,
+    "cold-start": standing.measure,
 }
 
 

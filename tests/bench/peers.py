@@ -21,7 +21,7 @@ _CAP_S = 300.0
 _DBOS = ("dbos>=3.0", "uvloop>=0.22")
 _RESTATE = ("restate-sdk>=0.8", "hypercorn>=0.17")
 _RESTATE_SERVER = "@restatedev/restate-server@1"
-_LANGGRAPH = ("langgraph>=1.0", "langgraph-checkpoint-postgres>=3.0", "psycopg[binary,pool]>=3.2", "uvloop>=0.22")
+_LANGGRAPH = ("langgraph>=1.0", "langgraph-checkpoint-postgres>=3.0", "psycopg[binary,pool]>=3.2", "httpx>=0.28", "uvloop>=0.22")
 
 
 class _Quiet(TypedDict):
@@ -34,21 +34,26 @@ _QUIET: _Quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subpro
 
 async def langgraph_figures(dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     """steps_per_s and run_ms (median) of the same graph on LangGraph; None, with a line that says so, when it cannot be installed."""
-    return await _figures("langgraph", _LANGGRAPH, dsn, runs, at_once, steps)
+    return await _figures("langgraph", _LANGGRAPH, "langgraph", dsn, runs, at_once, steps)
+
+
+async def models_figures(dsn: str, runs: int, at_once: int, pairs: int, url: str, key: str) -> dict[str, float] | None:
+    """runs_per_s of so many model calls and tool calls in turns on LangGraph, its models behind the proxy at `url`."""
+    return await _figures("langgraph", _LANGGRAPH, "langgraph_models", dsn, runs, at_once, pairs, url, key)
 
 
 async def dbos_figures(dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
     """The same of DBOS Transact."""
-    return await _figures("dbos", _DBOS, dsn, runs, at_once, steps)
+    return await _figures("dbos", _DBOS, "dbos", dsn, runs, at_once, steps)
 
 
-async def _figures(name: str, requirements: tuple[str, ...], dsn: str, runs: int, at_once: int, steps: int) -> dict[str, float] | None:
+async def _figures(name: str, requirements: tuple[str, ...], script: str, *arguments: str | int) -> dict[str, float] | None:
+    """What the script prints at its end, run by the Python of the peer's environment."""
     python = python_of(name, requirements)
     if python is None:
         return None
-    script = Path(__file__).with_name(f"peer_{name}.py")
-    arguments = (dsn, str(runs), str(at_once), str(steps))
-    process = await asyncio.create_subprocess_exec(python, script, *arguments, stdout=asyncio.subprocess.PIPE)
+    command = (python, Path(__file__).with_name(f"peer_{script}.py"), *(str(one) for one in arguments))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(_CAP_S):
         out, _ = await process.communicate()
     if process.returncode != 0:
