@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 5.0
 # gRPC's event engine passes every read and write from thread to thread: its older poller answers a lone call in 0.36 ms instead of 0.48 ms.
 # Read by gRPC when it starts, and without effect where it no longer knows these names.
 _POLLER = ("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+_COLLECT = (20_000, 20, 50)  # a request makes some thousand objects and few cycles: looking for them less often saves a tenth of the time
 T = TypeVar("T")
 
 Loop: TypeAlias = Callable[[asyncio.Event], Coroutine[None, None, None]]
@@ -93,6 +95,8 @@ def run_service(
     if arguments.check or arguments.print_config:
         sys.exit(0)
     os.environ.setdefault(*_POLLER)
+    gc.set_threshold(*_COLLECT)
+    gc.freeze()  # what was imported stays: a full collection that looked at it would hold up everybody for tens of milliseconds
     logs.configure(name, settings.server.log_level)
     telemetry.configure(name, settings.server.otlp_endpoint)
     try:

@@ -1,7 +1,6 @@
 """The composition root: settings → resources in order → adapters → service → server."""
 
 import asyncio
-import gc
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -62,7 +61,6 @@ from plimsoll_model_router.transport.grpc import ModelRouterServicer, Verbs
 
 NAME = "model-router"
 SCHEMA = "model_router"
-_COLLECT = (20_000, 20, 50)  # a call makes some thousand objects and no cycles: looking for them less often saves a tenth of the time
 _OF_FEEDBACK = {
     "Generate",
     "GetCall",
@@ -176,6 +174,4 @@ def _rpcs(verbs: Verbs) -> RpcService:
 
 
 def main() -> None:
-    gc.set_threshold(*_COLLECT)
-    gc.freeze()  # what was imported stays: a full collection that looked at it would hold up every stream for tens of milliseconds
     run_service(NAME, Settings, build, upgrade=lambda settings: upgrade(settings.postgres, SCHEMA, MIGRATIONS))
