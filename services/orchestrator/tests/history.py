@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+from plimsoll_graph.graph import Graph
 from plimsoll_orchestrator.adapters.postgres_agents import PostgresAgentStore
 from plimsoll_orchestrator.domain.fold import fold
 from plimsoll_orchestrator.domain.journal import (
@@ -15,11 +16,13 @@ from plimsoll_orchestrator.domain.journal import (
     ModelTurn,
     RunFinished,
     RunStarted,
+    RunStatus,
     StepFailed,
     StepFinished,
     StepProgressed,
     StepStarted,
     ToolTurn,
+    VersionChanged,
     decode_entry,
 )
 from plimsoll_orchestrator.domain.run import Run
@@ -61,7 +64,7 @@ class History:
     Attributes:
     texts      the entries of each run, as they are stored
     snapshots  by run
-    starts     (agent, digest) → first node of the graph
+    graphs     by (agent, digest)
     outbox     (run id, first seq, last seq) of what waits to be published
     """
 
@@ -69,7 +72,7 @@ class History:
     journals: Mapping[str, Sequence[Written]]
     texts: Mapping[str, str]
     snapshots: Mapping[str, Run]
-    starts: Mapping[tuple[str, str], str]
+    graphs: Mapping[tuple[str, str], Graph]
     outbox: Sequence[tuple[str, int, int]]
 
 
@@ -84,7 +87,7 @@ def problems(history: History, canaries: Sequence[str] = ()) -> list[str]:
     found = [f"{run_id}: a journal without a run" for run_id in history.journals if run_id not in known]
     for row in history.rows:
         journal = history.journals.get(row.run_id, ())
-        wrong = [*_order(row, journal), *_steps(journal), *_end(row, journal)]
+        wrong = [*_order(row, journal), *_steps(journal), *_routed(journal), *_end(row, journal)]
         wrong = wrong or _fold(history, row, journal)
         found += [f"{row.run_id}: {problem}" for problem in wrong]
     found += _children(history.journals)
@@ -102,18 +105,18 @@ async def _read(pool: asyncpg.Pool) -> History:
         run_id = record["run_id"]
         journals.setdefault(run_id, []).append(Written(record["seq"], record["epoch"], record["at"], decode_entry(record["entry"])))
         texts[run_id] = texts.get(run_id, "") + record["entry"]
-    starts = {}
+    graphs = {}
     for tenant, agent, digest in {(row.tenant, row.agent, row.agent_digest) for row in rows}:
         graph = await agents.graph(tenant, agent, digest)
         assert graph is not None
-        starts[agent, digest] = graph.start
+        graphs[agent, digest] = graph
     outbox = [
         stretch
         for record in await pool.fetch("select run_ids, first_seqs, last_seqs from journal_outbox order by position")
         for stretch in zip(record["run_ids"], record["first_seqs"], record["last_seqs"], strict=True)
     ]
     snapshots = {record["run_id"]: decode_run(record["body"]) for record in await pool.fetch("select run_id, body from snapshots")}
-    return History(rows=rows, journals=journals, texts=texts, snapshots=snapshots, starts=starts, outbox=outbox)
+    return History(rows=rows, journals=journals, texts=texts, snapshots=snapshots, graphs=graphs, outbox=outbox)
 
 
 def _row(record: asyncpg.Record) -> Row:
@@ -190,6 +193,24 @@ def _conversations(journal: Sequence[Written]) -> list[str]:
     return problems
 
 
+def _routed(journal: Sequence[Written]) -> list[str]:
+    """Every failure of a step leads somewhere: to another try, to a node, or to the end of its run, which says so."""
+    problems, stuck = [], 0
+    for one in journal:
+        match one.entry:
+            case StepFailed(next="", retry_at=None):
+                stuck = one.seq
+            case StepStarted() | StepFinished() if stuck:
+                problems.append(f"entry {one.seq} goes on after the failure of entry {stuck}, which leads nowhere")
+            case RunFinished(status=RunStatus.SUCCEEDED, failure=failure) if stuck or failure is not None:
+                problems.append(f"it succeeded with a failure, {failure.reason if failure else f'that of entry {stuck}'}")
+            case RunFinished(status=RunStatus.FAILED | RunStatus.CANCELLED, failure=None):
+                problems.append("it did not succeed, and its end does not say why")
+            case _:
+                pass
+    return problems
+
+
 def _end(row: Row, journal: Sequence[Written]) -> list[str]:
     """A finished run never changes: its end is its last entry, and its row says so."""
     ends = [one.seq for one in journal if isinstance(one.entry, RunFinished)]
@@ -204,21 +225,32 @@ def _end(row: Row, journal: Sequence[Written]) -> list[str]:
 
 
 def _fold(history: History, row: Row, journal: Sequence[Written]) -> list[str]:
-    """The journal folds, to what its row shows; a snapshot is the fold up to its position."""
-    start = history.starts[row.agent, row.agent_digest]
-    fresh = Run(run_id=row.run_id, tenant=row.tenant, agent=row.agent, agent_digest=row.agent_digest)
-    run = fold(fresh, ((one.seq, one.at, one.entry) for one in journal), start)
+    """The journal folds, within its budget, to what its row shows; a snapshot is the fold up to its position."""
+    graph = history.graphs[row.agent, row.agent_digest]
+    fresh = run = Run(run_id=row.run_id, tenant=row.tenant, agent=row.agent, agent_digest=row.agent_digest)
     problems = []
+    same = not any(isinstance(one.entry, VersionChanged) for one in journal)  # another version may have another budget
+    for one in journal:
+        if same and isinstance(one.entry, StepStarted | StepFinished | StepFailed) and run.step is None and not one.entry.undo:
+            problems += [f"entry {one.seq} is a step beyond its budget of {what}" for what in _used_up(run, graph)]
+        run = fold(run, [(one.seq, one.at, one.entry)], graph.start)
     if run.is_final and run.status.value != row.status:
         problems.append(f"its row says {row.status}, its journal {run.status.value}")
     if (run.steps, run.usage.tokens) != (row.steps, row.tokens):
         problems.append("its row and its journal differ about what it used")
     snapshot = history.snapshots.get(row.run_id)
     if snapshot is not None:
-        again = fold(fresh, ((one.seq, one.at, one.entry) for one in journal if one.seq <= snapshot.seq), start)
+        again = fold(fresh, ((one.seq, one.at, one.entry) for one in journal if one.seq <= snapshot.seq), graph.start)
         if (again.state, again.node, again.attempts, again.usage) != (snapshot.state, snapshot.node, snapshot.attempts, snapshot.usage):
             problems.append("its snapshot is not the fold of its journal")
     return problems
+
+
+def _used_up(run: Run, graph: Graph) -> list[str]:
+    """The budgets, the graph's and the run's own, within which no further step fits."""
+    used = {"steps": run.steps, "tokens": run.usage.tokens, "cost_micros": run.usage.cost_micros, "seconds": run.busy_s}
+    budgets = (graph.budget, run.options.budget)
+    return [f"{most:g} {name}" for budget in budgets for name, spent in used.items() if 0 < (most := getattr(budget, name)) <= spent]
 
 
 def _children(journals: Mapping[str, Sequence[Written]]) -> list[str]:

@@ -277,6 +277,6 @@ def history_of(ledger: Ledger, agents: "FakeAgentStore") -> History:
         },
         texts={run_id: "".join(one.text for one in journal) for run_id, journal in ledger.journals.items()},
         snapshots={run_id: decode_run(body) for run_id, (_, body) in ledger.snapshots.items()},
-        starts={(version.graph.agent, version.graph.digest): version.graph.start for version in agents._versions},
+        graphs={(version.graph.agent, version.graph.digest): version.graph for version in agents._versions},
         outbox=ledger.outbox,
     )
