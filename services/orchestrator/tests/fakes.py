@@ -163,6 +163,7 @@ class FakeTools:
     granted: list[Grant] = field(default_factory=list)
     spent: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
+    read: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
         return [ToolDefinition(name=name, description=name, arguments_schema={"type": "object"}) for name in names]
@@ -177,6 +178,7 @@ class FakeTools:
         if self.taken.get(call_key, arguments) != arguments:
             raise CallKeyTaken
         self.asked.append((call_key, tool, arguments))
+        self.read[tool] = work.labels
         if self.gate is not None:
             await self.gate.wait()
         if call_key not in self.recorded:

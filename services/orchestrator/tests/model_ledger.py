@@ -30,9 +30,10 @@ from plimsoll_orchestrator.ports import (
     Appended,
     Committed,
     JournalEntry,
+    Kept,
 )
 from plimsoll_runtime.clock import Clock
-from plimsoll_runtime.json_types import JsonObject, JsonValue
+from plimsoll_runtime.json_types import JsonValue
 
 _STOPPED = frozenset({RunStatus.PAUSED, RunStatus.QUARANTINED})
 
@@ -47,7 +48,7 @@ class Ledger:
     mail: dict[str, dict[int, tuple[str, str]]] = field(default_factory=dict)
     snapshots: dict[str, tuple[int, str]] = field(default_factory=dict)
     approvals: dict[str, tuple[str, str, Approval]] = field(default_factory=dict)
-    kept: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
+    kept: dict[tuple[str, str], Kept] = field(default_factory=dict)
     outbox: list[tuple[str, int, int]] = field(default_factory=list)
     steered: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     gates: Gates = field(init=False)
@@ -158,7 +159,9 @@ class Ledger:
             if run_id == append.run_id and approval.status is ApprovalStatus.PENDING:
                 self.approvals[key] = (run_id, agent, replace(approval, status=ApprovalStatus.WITHDRAWN, decided_at=self.clock.now()))
         if append.run.options.thread_id and append.kept:
-            self.kept[append.tenant, append.run.options.thread_id] = append.kept
+            thread = append.tenant, append.run.options.thread_id
+            before = self.kept[thread].labels if thread in self.kept else ()
+            self.kept[thread] = Kept(fields=append.kept, labels=tuple(sorted({*before, *append.run.labels})))
         self.gates.leave(append.run_id)
         return self.admit(append.tenant)
 

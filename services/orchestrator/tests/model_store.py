@@ -31,6 +31,7 @@ from plimsoll_orchestrator.ports import (
     Claimed,
     Committed,
     JournalEntry,
+    Kept,
     RunFilter,
     RunSummary,
     Snapshot,
@@ -39,7 +40,6 @@ from plimsoll_orchestrator.ports import (
     Thread,
     Ties,
 )
-from plimsoll_runtime.json_types import JsonObject
 
 LEASE_S = 15.0
 _MAILBOX_CAP = 1000
@@ -144,8 +144,8 @@ class FakeClaimStore:
         box = self._ledger.mail.get(run_id, {})
         return [Received(number=number, letter=decode_letter(text)) for number, (_, text) in sorted(box.items()) if number > after]
 
-    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
-        return self._ledger.kept.get((tenant, thread_id), {})
+    async def kept(self, tenant: str, thread_id: str) -> Kept:
+        return self._ledger.kept.get((tenant, thread_id), Kept(fields={}))
 
 
 class FakeRunStore:
@@ -296,7 +296,7 @@ class FakeRunStore:
         kept = self._ledger.kept.get((tenant, thread_id))
         at = datetime.min.replace(tzinfo=UTC)
         return (
-            Thread(thread_id=thread_id, active_run_id="", queued_runs=0, last_run_id="", kept=kept, created_at=at, updated_at=at)
+            Thread(thread_id=thread_id, active_run_id="", queued_runs=0, last_run_id="", kept=kept.fields, created_at=at, updated_at=at)
             if kept is not None
             else None
         )

@@ -23,6 +23,7 @@ from plimsoll_orchestrator.ports import (
     Committed,
     Grant,
     Hear,
+    Kept,
     NoAnswer,
     Note,
     Passages,
@@ -96,7 +97,7 @@ class GatedStore:
     async def letters(self, run_id: str, after: int) -> Sequence[Received]:
         return await self.gate(f"letters {run_id}", lambda: self.claims.letters(run_id, after))
 
-    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
+    async def kept(self, tenant: str, thread_id: str) -> Kept:
         return await self.gate("kept", lambda: self.claims.kept(tenant, thread_id))
 
     async def claim(self, worker: str, limit: int, held: Mapping[str, int]) -> Sequence[Claimed]:

@@ -11,6 +11,7 @@ class WorkContext:
     step           position of the step in the journal of `run_id`
     agent_version  digest of the version
     epoch          of the claim under which the work is done; a higher one always wins
+    labels         what the run has read, by the labels of what it read from; policy weighs them
     """
 
     run_id: str = ""
@@ -19,11 +20,18 @@ class WorkContext:
     agent: str = ""
     agent_version: str = ""
     epoch: int = 0
+    labels: tuple[str, ...] = ()
 
 
 def work_to_proto(work: WorkContext) -> work_pb2.WorkContext:
     return work_pb2.WorkContext(
-        run_id=work.run_id, step=work.step, node=work.node, agent=work.agent, agent_version=work.agent_version, epoch=work.epoch
+        run_id=work.run_id,
+        step=work.step,
+        node=work.node,
+        agent=work.agent,
+        agent_version=work.agent_version,
+        epoch=work.epoch,
+        labels=work.labels,
     )
 
 
@@ -35,4 +43,5 @@ def work_from_proto(message: work_pb2.WorkContext) -> WorkContext:
         agent=message.agent,
         agent_version=message.agent_version,
         epoch=message.epoch,
+        labels=tuple(message.labels),
     )

@@ -177,8 +177,8 @@ class Engine:
                 await self._step(hold, node)
             case JoinThread():
                 kept = await self.store.kept(hold.run.tenant, hold.run.options.thread_id)
-                fields = {name: kept[name] for name in hold.graph.keep if name in kept}
-                await self._append(hold, (ThreadJoined(kept=fields),))
+                fields = {name: kept.fields[name] for name in hold.graph.keep if name in kept.fields}
+                await self._append(hold, (ThreadJoined(kept=fields, labels=kept.labels),))
             case Park() as park:
                 await self._park(hold, park)
             case Rest():

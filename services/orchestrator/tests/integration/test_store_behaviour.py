@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from orchestrator_fakes import TENANT
 from orchestrator_stores import END, GRAPH, LETTER, STEP, Stores, appending, letting_go, model_stores, real_stores
 from plimsoll_orchestrator.domain.actions import Birth
@@ -22,6 +23,7 @@ from plimsoll_orchestrator.domain.options import RunOrigin
 from plimsoll_orchestrator.domain.poison import SUSPECT, is_guilty
 from plimsoll_orchestrator.domain.snapshot import encode_run
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, MailboxFull
+from plimsoll_orchestrator.ports import Kept
 
 
 @pytest.fixture(params=["model", "postgres", "postgres in company"])
@@ -385,7 +387,10 @@ async def test_questions_are_found_decided_and_withdrawn_with_the_run(stores: St
 async def test_what_a_run_leaves_to_its_thread_is_there_for_the_next(stores: Stores) -> None:
     await stores.make(thread_id="t")
     claimed = await stores.take()
-    assert await stores.claims.kept(TENANT, "t") == {}
-    assert await stores.write(replace(appending(claimed, END), kept={"n": 1}))
-    assert await stores.claims.kept(TENANT, "t") == {"n": 1}
-    assert await stores.claims.kept("other", "t") == {}
+    nothing = Kept(fields={})
+    assert await stores.claims.kept(TENANT, "t") == nothing
+    end = appending(claimed, END)
+    having_read = structs.replace(end.run, labels=("reads:private", "b"))
+    assert await stores.write(replace(end, run=having_read, kept={"n": 1}))
+    assert await stores.claims.kept(TENANT, "t") == Kept(fields={"n": 1}, labels=("b", "reads:private"))
+    assert await stores.claims.kept("other", "t") == nothing

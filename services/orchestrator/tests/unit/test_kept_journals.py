@@ -17,7 +17,7 @@ from plimsoll_orchestrator.domain.run import Run
 from plimsoll_orchestrator.domain.snapshot import decode_run, encode_run
 
 LINES = Path(__file__).with_name("kept_journals.jsonl").read_bytes().splitlines()
-FIRST, DIGEST_OF_FIRST = 34, "b01316f0efe9e43fc93de37948ef346cf559217fea97880f6aa1496a9b4b1f1b"
+FIRST, DIGEST_OF_FIRST = 35, "c790fdb69336d8ef38c14dd05c6cf714203a480a1c5a5f6679e564b0a971f8a0"
 
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))

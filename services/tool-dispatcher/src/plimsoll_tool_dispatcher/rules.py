@@ -1,4 +1,6 @@
-"""What admission goes by for one call: the present policy, the tool's credentials, and what the run has read so far."""
+"""What admission goes by for one call: the present policy, the tool's credentials, and what the run has read so far.
+
+That is what the ledger knows of the run's own calls, and what the caller says it holds besides: from memory, and from other runs."""
 
 from plimsoll_tool_dispatcher.domain.admission import Rulebook
 from plimsoll_tool_dispatcher.domain.call import Call, Secrets
@@ -20,10 +22,11 @@ class Rulebooks:
     async def book(self, call: Call, found: Resolved) -> Rulebook:
         """For this call of this tool."""
         policy = self._policies.current()
+        read = (*call.work.labels, *await self._ledger.labels(call.tenant, call.work.run_id)) if policy.sees_labels else ()
         return Rulebook(
             policy=policy,
             most_chars=self._arguments_chars,
-            run_labels=await self._ledger.labels(call.tenant, call.work.run_id) if policy.sees_labels else (),
+            run_labels=tuple(dict.fromkeys(read)),
             secrets=_NONE
             if found is None or isinstance(found, Barred) or not found.credentials
             else self._vault.secrets(found.credentials),

@@ -20,7 +20,7 @@ from plimsoll_runtime.logs import Log
 
 from plimsoll_tool_dispatcher.attempts import AT_ONCE_CHARS, Work
 from plimsoll_tool_dispatcher.domain.admission import Admitted, admit
-from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report
+from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Report, Succeeded
 from plimsoll_tool_dispatcher.domain.ledger import (
     Claim,
     Completed,
@@ -96,6 +96,13 @@ class ToolDispatcher:
         if isinstance(admission, Failed):
             return await self._refused(call, admission)
         return await self._without_grant(call, admission, found)
+
+    def labels(self, call: Call, report: Report) -> tuple[str, ...]:
+        """What was done with data for an answer: by the tool, and by the one that stood in for it."""
+        instead = report.outcome.degraded if isinstance(report.outcome, Succeeded) else None
+        names = (call.tool,) if instead is None else (call.tool, instead.by.removeprefix("tool:"))
+        found = (self._registry.find(call.tenant, name) for name in names)
+        return tuple(dict.fromkeys(label for tool in found if isinstance(tool, Tool) for label in tool.labels))
 
     async def revoke(self, tenant: str, grant_id: str, by: str) -> bool:
         """Take a grant back before it is used; False when it was used already."""

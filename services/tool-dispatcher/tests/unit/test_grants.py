@@ -10,8 +10,8 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_tool_dispatcher.domain.call import ApprovalRequired, Call, Failed, Grant, Proposal, Report, Succeeded
 from plimsoll_tool_dispatcher.domain.effects import EffectClass
 from plimsoll_tool_dispatcher.domain.policy import Terms, Verb
-from plimsoll_tool_dispatcher.domain.tool import Risk, Tool
-from plimsoll_tool_dispatcher.handler import ToolContext
+from plimsoll_tool_dispatcher.domain.tool import OtherTool, Risk, Tool
+from plimsoll_tool_dispatcher.handler import ToolContext, ToolUnavailable
 from tool_dispatcher_bench import Bench
 from tool_dispatcher_samples import ACME, UMBRELLA, call, rule, tool
 
@@ -20,6 +20,10 @@ FOUND = Succeeded(result={"found": True})
 
 async def find(arguments: JsonObject, context: ToolContext) -> JsonValue:
     return {"found": True}
+
+
+async def away(arguments: JsonObject, context: ToolContext) -> JsonValue:
+    raise ToolUnavailable("AWAY", "come again")
 
 
 @pytest.fixture
@@ -228,3 +232,20 @@ async def test_a_run_that_read_private_data_is_known_by_it(bench: Bench) -> None
     assert (await bench.dispatch(call("key_2", name="read"))).outcome == FOUND
     assert refusal(await bench.dispatch(call("key_3", name="send"))) == "POLICY_DENIED"
     assert (await bench.dispatch(call("key_4", name="send", run_id="run_2"))).outcome == FOUND
+
+
+async def test_a_run_that_holds_what_memory_or_other_runs_have_read_is_known_by_it(bench: Bench) -> None:
+    bench.offer(tool(name="send", labels=("leaves:tenant",)), find)
+    bench.rule(rule("unseen", Verb.DENY, '"leaves:tenant" in tool.labels && "reads:private" in run.labels'))
+    told = call("key_1", name="send")
+    holding = replace(told, work=replace(told.work, labels=("reads:private",)))
+    assert refusal(await bench.dispatch(holding)) == "POLICY_DENIED"
+    assert (await bench.dispatch(call("key_2", name="send"))).outcome == FOUND
+
+
+async def test_who_calls_is_told_what_the_call_did_with_data(bench: Bench) -> None:
+    bench.offer(tool(name="read", labels=("reads:private",)), find)
+    bench.offer(tool(name="live", labels=("reads:untrusted",), attempts=1, fallback=OtherTool(name="read")), away)
+    for name, labels in (("read", ("reads:private",)), ("live", ("reads:untrusted", "reads:private")), ("nothing", ())):
+        asked = call(f"key_{name}", name=name)
+        assert bench.service.labels(asked, await bench.dispatch(asked)) == labels

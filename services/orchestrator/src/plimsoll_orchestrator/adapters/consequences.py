@@ -89,11 +89,12 @@ select run_id, tenant, seq, body from unnest($1::text[], $2::text[], $3::bigint[
 on conflict (run_id) do update set seq = excluded.seq, body = excluded.body
 """
 _THREADS = """
-insert into threads (tenant, thread_id, kept, last_run_id)
-select tenant, thread_id, coalesce(kept, '{}'), run_id
-from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as t (tenant, thread_id, kept, run_id)
+insert into threads (tenant, thread_id, kept, last_run_id, labels)
+select tenant, thread_id, coalesce(kept, '{}'), run_id, string_to_array(labels, ' ')
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as t (tenant, thread_id, kept, run_id, labels)
 on conflict (tenant, thread_id) do update
-set kept = case when excluded.kept = '{}' then threads.kept else excluded.kept end, last_run_id = excluded.last_run_id, updated_at = now()
+set kept = case when excluded.kept = '{}' then threads.kept else excluded.kept end, last_run_id = excluded.last_run_id, updated_at = now(),
+    labels = array(select distinct label from unnest(threads.labels || excluded.labels) as label order by label)
 """
 _STILL_BLAMED = """
 update runs r set abandoned = array(select jsonb_array_elements_text(a.evidence::jsonb))
@@ -199,7 +200,8 @@ def _threads(append: Append) -> Sequence[tuple[object, ...]]:
     if not append.run.is_final or not append.run.options.thread_id:
         return []
     kept = dump_json(append.kept) if append.kept is not None else None
-    return [(append.tenant, append.run.options.thread_id, kept, append.run_id)]
+    labels = " ".join(append.run.labels) if append.kept else ""
+    return [(append.tenant, append.run.options.thread_id, kept, append.run_id, labels)]
 
 
 def _versions(append: Append) -> Sequence[tuple[object, ...]]:

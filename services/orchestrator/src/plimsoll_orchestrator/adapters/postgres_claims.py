@@ -6,7 +6,7 @@ from datetime import datetime
 
 import asyncpg
 from plimsoll_runtime.errors import PlimsollError
-from plimsoll_runtime.json_types import JsonObject, parse_object
+from plimsoll_runtime.json_types import parse_object
 from plimsoll_runtime.kept_connections import KeptConnections
 from plimsoll_runtime.postgres import translating
 
@@ -22,7 +22,7 @@ from plimsoll_orchestrator.domain.options import USUAL
 from plimsoll_orchestrator.domain.poison import room
 from plimsoll_orchestrator.domain.snapshot import decode_run
 from plimsoll_orchestrator.errors import JournalBroken
-from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Snapshot
+from plimsoll_orchestrator.ports import Append, Appended, Claimed, Committed, JournalEntry, Kept, Snapshot
 
 ACQUIRE_CAP_S = 5.0
 _COMMITTING = 2  # commits side by side
@@ -128,10 +128,10 @@ class PostgresClaimStore:
             rows = await self._pool.fetch(sql.LETTERS_AFTER, run_id, after)
         return [_received(row) for row in rows]
 
-    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
+    async def kept(self, tenant: str, thread_id: str) -> Kept:
         with translating():
-            text = await self._pool.fetchval("select kept from threads where tenant = $1 and thread_id = $2", tenant, thread_id)
-        return parse_object(text) if text else {}
+            row = await self._pool.fetchrow("select kept, labels from threads where tenant = $1 and thread_id = $2", tenant, thread_id)
+        return Kept(fields=parse_object(row["kept"]), labels=tuple(row["labels"])) if row else Kept(fields={})
 
 
 async def append_all(pool: asyncpg.Pool | KeptConnections, clock: DatabaseClock, batch: Sequence[Append]) -> Committed:

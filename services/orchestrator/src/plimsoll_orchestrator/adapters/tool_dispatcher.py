@@ -50,7 +50,8 @@ class RemoteTools:
         response = await call(self._stub.Dispatch, request, cap_s=_DISPATCH_CAP_S, target="tool-dispatcher")
         match response.WhichOneof("outcome"):
             case "result":
-                return Returned(result=json_from_proto(response.result, "result"), degraded=response.degraded.by)
+                result = json_from_proto(response.result, "result")
+                return Returned(result=result, degraded=response.degraded.by, labels=tuple(response.labels))
             case "failure":
                 return Refused(failure=failure_from_proto(response.failure), unsettled=response.unsettled)
             case "approval_required":

@@ -75,6 +75,7 @@ class Done:
     prompts  prompt reference → digest of the version that answered
     signal   id of the signal that ended a wait
     empty    nothing came: there is no result to be saved or judged
+    labels   what was read, by the labels of what it was read from
     """
 
     result: JsonValue
@@ -86,6 +87,7 @@ class Done:
     prompts: dict[str, str] = field(default_factory=dict)
     signal: str = ""
     empty: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

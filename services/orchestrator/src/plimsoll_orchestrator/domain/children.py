@@ -177,13 +177,22 @@ def _birth(run: Run, kind: Parent, step: Step, number: int, place: str, item: Js
     )
     run_id = f"{run.run_id}.{step.seq}.{number}"
     if isinstance(kind, ParallelNode):
-        first = RunStarted(input=run.input, options=options, origin=origin, state=run.state, node=str(item), prompts=dict(run.prompts))
+        first = RunStarted(
+            input=run.input,
+            options=options,
+            origin=origin,
+            state=run.state,
+            node=str(item),
+            prompts=dict(run.prompts),
+            labels=run.labels,
+        )
         return Birth(run_id=run_id, agent=run.agent, agent_digest=run.agent_digest, first=first)
     body = kind.body if isinstance(kind, MapNode) else kind
     assert isinstance(body, SubgraphNode)
     scope = scope_of(run, item=item, index=number if isinstance(kind, MapNode) else None)
     value: JsonObject = {name: fill(template, scope) for name, template in body.input.items()}
-    return Birth(run_id=run_id, agent=body.agent, agent_digest=body.digest, first=RunStarted(input=value, options=options, origin=origin))
+    first = RunStarted(input=value, options=options, origin=origin, labels=run.labels)
+    return Birth(run_id=run_id, agent=body.agent, agent_digest=body.digest, first=first)
 
 
 def _collected(run: Run, graph: Graph, node: Node, kind: Parent, places: Sequence[str], step: Step) -> Done | Failed:

@@ -185,6 +185,7 @@ def conclude(run: Run, graph: Graph, node: Node, outcome: Done | Failed, seconds
         prompts={name: digest for name, digest in outcome.prompts.items() if name not in run.prompts},
         signal=outcome.signal,
         undoable=node.undo is not None,
+        labels=tuple(label for label in outcome.labels if label not in run.labels),
     )
     return (done,)
 

@@ -32,6 +32,7 @@ from plimsoll_orchestrator.domain.journal import (
     StepProgressed,
     StepStarted,
     ThreadJoined,
+    ToolTurn,
     VersionChanged,
     WaitStarted,
 )
@@ -79,7 +80,7 @@ def _apply(run: Run, seq: int, at: datetime, entry: Entry, start: str) -> Run:  
             return _compensate(replace(run, seq=seq, undoable=()), compensation)
         case ThreadJoined():
             state = {**entry.kept, **run.state}
-            return replace(run, seq=seq, state=state, first_state=state, joined_thread=True)
+            return replace(run, seq=seq, state=state, first_state=state, joined_thread=True, labels=_read(run, entry.labels))
         case RunPaused():
             return replace(run, seq=seq, status=RunStatus.PAUSED, paused_by=entry.paused_by, pause_reason=entry.reason)
         case RunQuarantined():
@@ -105,6 +106,7 @@ def _start(run: Run, seq: int, at: datetime, entry: RunStarted, start: str) -> R
         node=entry.node or start,
         unsettled=entry.keys,
         prompts=entry.prompts,
+        labels=entry.labels,
         started_at=at,
     )
 
@@ -118,6 +120,7 @@ def _start_step(run: Run, seq: int, at: datetime, entry: StepStarted) -> Run:
 def _progress(run: Run, seq: int, entry: StepProgressed) -> Run:
     step = _step(run, entry.node)
     grown = replace(step, turns=(*step.turns, entry.turn), usage=step.usage + entry.usage)
+    answers = entry.turn.answers if isinstance(entry.turn, ToolTurn) else ()
     return replace(
         run,
         seq=seq,
@@ -125,6 +128,7 @@ def _progress(run: Run, seq: int, entry: StepProgressed) -> Run:
         usage=run.usage + entry.usage,
         rehearsal=run.rehearsal or entry.rehearsal,
         prompts={**run.prompts, **entry.prompts} if entry.prompts else run.prompts,
+        labels=_read(run, *(answer.labels for answer in answers)),
     )
 
 
@@ -142,6 +146,7 @@ def _finish_step(run: Run, seq: int, entry: StepFinished) -> Run:
         attempts=_without(run.attempts, entry.node),
         unsettled=_without(run.unsettled, call_of(entry.node, undo=entry.undo)),
         prompts={**run.prompts, **entry.prompts} if entry.prompts else run.prompts,
+        labels=_read(run, entry.labels),
         signals=tuple(one for one in run.signals if one.signal_id != entry.signal) if entry.signal else run.signals,
         undoable=(*run.undoable, entry.node) if entry.undoable else run.undoable,
         undone=(*run.undone, entry.node) if entry.undo else run.undone,
@@ -295,9 +300,15 @@ def _wait(run: Run, seq: int, entry: ChildrenStarted | ChildrenJoined | Children
                 received=step.received + sum(child.size for child in entry.children),
             )
             rehearsal = run.rehearsal or any(child.rehearsal for child in entry.children)
-            return replace(run, seq=seq, step=back, usage=usage, rehearsal=rehearsal)
+            return replace(
+                run, seq=seq, step=back, usage=usage, rehearsal=rehearsal, labels=_read(run, *(child.labels for child in entry.children))
+            )
         case ChildrenStopped():
             return replace(run, seq=seq, step=replace(step, stopped=entry.failure))
+
+
+def _read(run: Run, *more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*run.labels, *(label for labels in more for label in labels)))) if any(more) else run.labels
 
 
 def _seen(run: Run, letter_id: str) -> tuple[str, ...]:

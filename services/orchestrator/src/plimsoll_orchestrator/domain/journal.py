@@ -51,6 +51,7 @@ class RunStarted(_Entry, frozen=True, kw_only=True, tag="run_started"):
     node     where it begins, when that is not the graph's start
     keys     node → key of a step in an earlier run whose calls are unsettled: they are made again under the same keys
     prompts  versions of prompts that an earlier run had pinned
+    labels   what the runs had read whose values it begins with
     """
 
     input: JsonValue
@@ -60,12 +61,17 @@ class RunStarted(_Entry, frozen=True, kw_only=True, tag="run_started"):
     node: str = ""
     keys: dict[str, str] = {}
     prompts: dict[str, str] = {}
+    labels: tuple[str, ...] = ()
 
 
 class ThreadJoined(_Entry, frozen=True, kw_only=True, tag="thread_joined"):
-    """The run's turn in its thread has come; what the thread carries becomes part of the state, where the input does not say otherwise."""
+    """The run's turn in its thread has come; what the thread carries becomes part of the state, where the input does not say otherwise.
+
+    `labels` say what the runs before had read.
+    """
 
     kept: JsonObject
+    labels: tuple[str, ...] = ()
 
 
 class StepStarted(_Entry, frozen=True, kw_only=True, tag="step_started"):
@@ -90,13 +96,14 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`degraded` says what stood in for the tool's own answer of now; empty when nothing did."""
+    """`degraded` says what stood in for the tool's own answer of now; empty when nothing did. `labels` say what the call did with data."""
 
     call_id: str
     tool: str
     content: JsonValue
     is_error: bool = False
     degraded: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class ModelTurn(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
@@ -137,6 +144,7 @@ class StepFinished(_Entry, frozen=True, kw_only=True, tag="step_finished"):
     signal    id of the signal that ended the wait
     undoable  a handler that compensates has to undo this node
     undo      the step took back what the node did
+    labels    what the step read, where the run had not read the like before: reads:private, reads:untrusted, or words of the operator's own
     """
 
     node: str
@@ -152,6 +160,7 @@ class StepFinished(_Entry, frozen=True, kw_only=True, tag="step_finished"):
     signal: str = ""
     undoable: bool = False
     undo: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class StepFailed(_Entry, frozen=True, kw_only=True, tag="step_failed"):
@@ -206,7 +215,7 @@ class ChildrenStarted(_Entry, frozen=True, kw_only=True, tag="children_started")
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a child came out. The output of a branch is what it changed in the state; `size` is its length as JSON."""
+    """How a child came out. The output of a branch is what it changed in the state; `size` is its length as JSON, `labels` what it read."""
 
     run_id: str
     place: str
@@ -216,6 +225,7 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
     usage: Usage = NO_USAGE
     rehearsal: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class ChildrenJoined(_Entry, frozen=True, kw_only=True, tag="children_joined"):

@@ -176,6 +176,7 @@ def letters_of(before: Run, after: Run) -> tuple[Delivery, ...]:
             failure=after.failure,
             usage=after.usage,
             rehearsal=after.rehearsal,
+            labels=after.labels,
         )
         letter = ChildFinished(step=after.origin.parent_seq, joined=joined)
         deliveries.append(Delivery(run_id=after.origin.parent_run_id, letter_id=after.run_id, letter=letter))

@@ -128,6 +128,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seen          ids of the signals and inputs that it took, the latest thousand
     signals       received and not yet waited for
     prompts       prompt reference → digest of the version that this run uses
+    labels        what was read on the way to its state, by itself and by the runs that it came from or started
     undoable      finished nodes that a handler could undo, latest last
     undone        nodes that were undone, earliest undone first
     busy_s        seconds spent in steps
@@ -157,6 +158,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[str, ...] = ()
     signals: tuple[SignalReceived, ...] = ()
     prompts: Mapping[str, str] = {}
+    labels: tuple[str, ...] = ()
     undoable: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
     compensation: Compensation | None = None

@@ -214,6 +214,14 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a thread carries to its next run, and what the runs had read that left it there."""
+
+    fields: JsonObject
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ties:
     """What a run is tied to, as the tables say it, without its journal: its thread and key, and the runs above and below it."""
 
@@ -308,8 +316,8 @@ class ClaimStore(Protocol):
         """All letters with higher numbers than `after`."""
         ...
 
-    async def kept(self, tenant: str, thread_id: str) -> JsonObject:
-        """What a thread carries to its next run."""
+    async def kept(self, tenant: str, thread_id: str) -> Kept:
+        """What a thread carries to its next run; nothing when it is new."""
         ...
 
 

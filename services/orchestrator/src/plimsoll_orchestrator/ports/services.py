@@ -90,10 +90,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """`degraded` says what stood in for the tool's own result of now: tool:NAME, cached or fixed; empty when nothing did."""
+    """`degraded` says what stood in for the tool's own result of now: tool:NAME, cached or fixed; empty when nothing did.
+
+    `labels` say what the call did with data.
+    """
 
     result: JsonValue
     degraded: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -271,7 +271,7 @@ class Control:
     async def _start(self, run: Run, graph: Graph, first: RunStarted, request: JsonObject, idempotency_key: str) -> Started:
         """A new run out of another one. `request` is what was asked for: by it a repeat with the same key is known."""
         value = run.input if isinstance(run.input, dict) else {}
-        begun = structs.replace(first, options=with_concurrency(graph, value, first.options))
+        begun = structs.replace(first, options=with_concurrency(graph, value, first.options), labels=run.labels)
         made = Submission(
             tenant=run.tenant,
             run_id=self.ids.new("run"),

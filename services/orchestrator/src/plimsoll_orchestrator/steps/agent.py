@@ -104,8 +104,8 @@ async def _call(site: Site, kind: AgentNode, call: ToolCall, key: str) -> ToolAn
         return _error(call, Category.INVALID_ARGUMENTS, "arguments are not an object")
     outcome = await dispatched(site, key, call.tool, call.arguments)
     match outcome:
-        case Returned(result=result, degraded=degraded):
-            return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result, degraded=degraded)
+        case Returned(result=result, degraded=degraded, labels=labels):
+            return ToolAnswer(call_id=call.call_id, tool=call.tool, content=result, degraded=degraded, labels=labels)
         case Refused(failure=failure, unsettled=unsettled):
             return _error(call, failure.category, f"{failure.message}; it may have acted" if unsettled else failure.message)
         case NeedsApproval(proposal=proposal):

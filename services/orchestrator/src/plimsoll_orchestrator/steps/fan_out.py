@@ -43,7 +43,8 @@ async def map_items(site: Site, kind: MapNode) -> Done | Failed:
     results = [outcome.result if isinstance(outcome, Done) else None for outcome in outcomes]
     rehearsal = any(isinstance(outcome, Done) and outcome.rehearsal for outcome in outcomes)
     prompts = {name: digest for outcome in outcomes if isinstance(outcome, Done) for name, digest in outcome.prompts.items()}
-    return replace(collected(site.run, kind, results, failures), usage=usage, rehearsal=rehearsal, prompts=prompts)
+    labels = tuple({label: None for outcome in outcomes if isinstance(outcome, Done) for label in outcome.labels})
+    return replace(collected(site.run, kind, results, failures), usage=usage, rehearsal=rehearsal, prompts=prompts, labels=labels)
 
 
 def _ending(site: Site, kind: MapNode, total: int, failures: list[tuple[int, Failure]]) -> Failure | None:

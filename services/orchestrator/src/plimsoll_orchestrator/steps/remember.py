@@ -7,6 +7,7 @@ from plimsoll_runtime.json_types import JsonObject, dump_json
 
 from plimsoll_orchestrator.domain.actions import Done, Failed
 from plimsoll_orchestrator.ports import Fact, Note, Turned
+from plimsoll_orchestrator.steps.single import OF_MEMORY
 from plimsoll_orchestrator.steps.site import Site
 
 
@@ -47,7 +48,8 @@ async def recall(site: Site, kind: RecallNode) -> Done | Failed:
     if not site.run.thread_id:
         return Failed(failure=_no_thread(site))
     query = _text(kind.query, site) if kind.query is not None else ""
-    return Done(result=await site.memory.recall(site.run.thread_id, kind.max_tokens, query))
+    recalled = await site.memory.recall(site.run.thread_id, kind.max_tokens, query)
+    return Done(result=recalled, labels=OF_MEMORY if any(recalled.values()) else ())
 
 
 def _text(expression: Expression, site: Site) -> str:

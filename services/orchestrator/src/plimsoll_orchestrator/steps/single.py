@@ -15,6 +15,8 @@ from plimsoll_orchestrator.steps.outcome import Ask
 from plimsoll_orchestrator.steps.site import Site, reference
 
 APPROVAL_EXPIRES_S = 24 * 3600.0
+OF_MEMORY = ("reads:private", "reads:untrusted")
+"""What memory gives is the tenant's own, and it instructs nobody."""
 _KEY_TAKEN = "CALL_KEY_TAKEN"
 
 
@@ -59,8 +61,9 @@ async def call_tool(site: Site, kind: ToolNode) -> Done | Failed | Ask:
         key = site.own_key("tool")  # an earlier try called with other arguments: this is not that call again
         outcome = await dispatched(site, key, kind.tool, arguments)
     match outcome:
-        case Returned(result=result, degraded=degraded):
-            return Done(result=result, facts={"tool": kind.tool, "degraded": degraded} if degraded else {"tool": kind.tool})
+        case Returned(result=result, degraded=degraded, labels=labels):
+            facts: JsonObject = {"tool": kind.tool, "degraded": degraded} if degraded else {"tool": kind.tool}
+            return Done(result=result, facts=facts, labels=labels)
         case Refused(failure=failure, unsettled=unsettled):
             return Failed(failure=failure, unsettled=unsettled)
         case NeedsApproval(proposal=proposal):
@@ -85,7 +88,7 @@ async def retrieve(site: Site, kind: RetrieveNode) -> Done | Failed:
     if not found.passages:
         return Failed(failure=_failure(Category.RETRIEVAL_EMPTY, "NOTHING_FOUND", f"nothing found in {kind.collection}", kind.collection))
     result: JsonObject = {"passages": list(found.passages), "receipt": found.receipt}
-    return Done(result=result, facts={"collection": kind.collection, "passages": len(found.passages)})
+    return Done(result=result, facts={"collection": kind.collection, "passages": len(found.passages)}, labels=OF_MEMORY)
 
 
 def ask_for(site: Site, key: str, proposal: Proposal) -> Ask | Failed:

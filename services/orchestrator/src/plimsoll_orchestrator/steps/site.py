@@ -39,7 +39,13 @@ class Site:
     def work(self) -> WorkContext:
         run = self.run
         return WorkContext(
-            run_id=run.run_id, step=self.step.seq, node=self.node.name, agent=run.agent, agent_version=run.agent_digest, epoch=self.epoch
+            run_id=run.run_id,
+            step=self.step.seq,
+            node=self.node.name,
+            agent=run.agent,
+            agent_version=run.agent_digest,
+            epoch=self.epoch,
+            labels=run.labels,
         )
 
     def key(self, *parts: int | str) -> str:

@@ -1,5 +1,7 @@
 """proto ↔ domain, only here."""
 
+from collections.abc import Sequence
+
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll.tool_dispatcher.v1 import tool_events_pb2, tool_pb2
 from plimsoll_runtime.context import Caller
@@ -61,12 +63,14 @@ def grant_from_proto(message: tool_pb2.Grant) -> Grant:
     )
 
 
-def report_to_proto(report: Report) -> pb.DispatchResponse:
+def report_to_proto(report: Report, labels: Sequence[str] = ()) -> pb.DispatchResponse:
+    """`labels` say what the call did with data."""
     response = pb.DispatchResponse(
         recorded=report.recorded,
         attempts=report.attempts,
         duration=duration_to_proto(report.duration_s),
         call_id=report.call_id,
+        labels=labels,
     )
     match report.outcome:
         case Succeeded(result=result, degraded=degraded):

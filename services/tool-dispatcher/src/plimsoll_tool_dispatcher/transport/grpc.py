@@ -83,7 +83,7 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
             call = call_from_proto(request, caller, self._arguments_chars)
         report = await self._service.dispatch(call)
         self._note(call, report)
-        return report_to_proto(report)
+        return report_to_proto(report, self._service.labels(call, report))
 
     async def GetTool(self, request: pb.GetToolRequest, context: Context) -> pb.GetToolResponse:
         """One tool by its name."""

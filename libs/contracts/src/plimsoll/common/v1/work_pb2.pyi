@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,6 +30,7 @@ class WorkContext(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     step: _builtins.int
     """Position of the step in the run's journal."""
@@ -37,6 +40,12 @@ class WorkContext(_message.Message):
     """Digest of the agent version."""
     epoch: _builtins.int
     """Epoch of the claim under which the work is done; a higher epoch always wins."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the run has read, by the labels of what it read from: its own tools and searches, and those of the runs that it came from and
+        that it started. Policy weighs them.
+        """
+
     def __init__(
         self,
         *,
@@ -46,10 +55,11 @@ class WorkContext(_message.Message):
         agent: _builtins.str = ...,
         agent_version: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_version", b"agent_version", "epoch", b"epoch", "node", b"node", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_version", b"agent_version", "epoch", b"epoch", "labels", b"labels", "node", b"node", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

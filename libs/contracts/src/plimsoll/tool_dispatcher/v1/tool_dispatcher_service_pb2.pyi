@@ -106,6 +106,7 @@ class DispatchResponse(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     UNSETTLED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
     """True when the outcome was recorded by an earlier dispatch of the same call key."""
     attempts: _builtins.int
@@ -128,6 +129,10 @@ class DispatchResponse(_message.Message):
     def degraded(self) -> Global___Degraded:
         """Present when the result is not the tool's own of now."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the call did with data, as the tool's definition says."""
+
     def __init__(
         self,
         *,
@@ -140,10 +145,11 @@ class DispatchResponse(_message.Message):
         call_id: _builtins.str = ...,
         degraded: Global___Degraded | None = ...,
         unsettled: _builtins.bool = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "attempts", b"attempts", "call_id", b"call_id", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "outcome", b"outcome", "recorded", b"recorded", "result", b"result", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "attempts", b"attempts", "call_id", b"call_id", "degraded", b"degraded", "duration", b"duration", "failure", b"failure", "labels", b"labels", "outcome", b"outcome", "recorded", b"recorded", "result", b"result", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure", "approval_required"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
