@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from plimsoll_client.bundles import apply, read_bundles
+from plimsoll_client.connecting import connected
+from plimsoll_client.location import endpoint
+from plimsoll_devstack.audit.tenant import tenant_key
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_devstack.plan import Wanted
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # its modules are found by name, whatever the import mode
+from workload import NEIGHBOUR, OWNER, Tenants
+
 HERE = Path(__file__).resolve().parent
 DEPLOY = HERE.parents[1] / "deploy"
-sys.path.insert(0, str(HERE))  # its modules are found by name, whatever the import mode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +47,13 @@ async def chaotic(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mes
             shutil.copytree(bundle, root / "agents" / bundle.name)
     async with Mesh(Wanted(data=tmp_path_factory.mktemp("mesh"), agents=root / "agents", workers=2, faults=True)) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def keys(chaotic: Mesh) -> Tenants:
+    """Of the owner of the mesh, and of a neighbour, who has one agent."""
+    key = await tenant_key(chaotic, NEIGHBOUR)
+    async with connected(endpoint(chaotic.grpc_address, key)) as target:
+        [bundle] = read_bundles(HERE / "agents" / "outside")
+        await apply(target, bundle)
+    return {OWNER: chaotic.api_key, NEIGHBOUR: key}

@@ -9,7 +9,7 @@ from examine import examine
 from plimsoll_devstack.mesh import Mesh
 from report import Report, told
 from trouble import Trouble
-from workload import Workload
+from workload import Tenants, Workload
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.crash, pytest.mark.xdist_group("chaos")]
 SETTLE_S = 300.0
@@ -17,10 +17,10 @@ BUSY = 0.8  # the share of the time within which all runs would be accepted if n
 RECOVERED_S = 20.0  # a lease of 15 s, and a look a second; with nothing else in the way
 
 
-async def test_every_promise_holds_after_trouble_of_every_kind(chaotic: Mesh, pytestconfig: pytest.Config) -> None:
+async def test_every_promise_holds_after_trouble_of_every_kind(chaotic: Mesh, keys: Tenants, pytestconfig: pytest.Config) -> None:
     seconds, seed = pytestconfig.getoption("--chaos-seconds"), pytestconfig.getoption("--chaos-seed")
     runs, only = pytestconfig.getoption("--chaos-runs"), pytestconfig.getoption("--chaos-only")
-    workload, stop = Workload(chaotic, seed, seconds * BUSY / runs), asyncio.Event()
+    workload, stop = Workload(chaotic, keys, seed, seconds * BUSY / runs), asyncio.Event()
     trouble = Trouble(chaotic, seed, only=(only,)) if only else Trouble(chaotic, seed)
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
@@ -29,7 +29,7 @@ async def test_every_promise_holds_after_trouble_of_every_kind(chaotic: Mesh, py
         await asyncio.wait([troubling], timeout=seconds)
         stop.set()
     troubled_s = time.monotonic() - began
-    found = await examine(chaotic, workload.accepted, within_s=SETTLE_S, held=trouble.held)
+    found = await examine(chaotic, keys, workload.accepted, within_s=SETTLE_S, held=trouble.held)
     report = Report(seed=seed, seconds=troubled_s, workload=workload, trouble=trouble, found=found, logs=chaotic.files.logs)
     sys.stdout.write(told(report))
     assert not found.violations

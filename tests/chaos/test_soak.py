@@ -9,7 +9,7 @@ from examine import examine
 from plimsoll_devstack.mesh import Mesh
 from soak import Sample, Soak, grown, slopes
 from trouble import Trouble
-from workload import Workload
+from workload import Tenants, Workload
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.e2e, pytest.mark.crash, pytest.mark.soak]
 SETTLE_S = 240.0
@@ -18,10 +18,10 @@ LOOKS = 60
 LONG_ENOUGH_S = 600.0  # what fills at first hides what grows for ever
 
 
-async def test_nothing_grows_with_time_alone(chaotic: Mesh, pytestconfig: pytest.Config) -> None:
+async def test_nothing_grows_with_time_alone(chaotic: Mesh, keys: Tenants, pytestconfig: pytest.Config) -> None:
     seconds, seed = pytestconfig.getoption("--soak-seconds"), pytestconfig.getoption("--chaos-seed")
     runs, stop = int(seconds * RUNS_A_SECOND), asyncio.Event()
-    workload, soak = Workload(chaotic, seed, seconds / runs), Soak(chaotic, seconds / LOOKS)
+    workload, soak = Workload(chaotic, keys, seed, seconds / runs), Soak(chaotic, seconds / LOOKS)
     trouble = Trouble(chaotic, seed, only=("wires",))
     async with asyncio.TaskGroup() as group:
         group.create_task(workload.run(stop, runs))
@@ -29,7 +29,7 @@ async def test_nothing_grows_with_time_alone(chaotic: Mesh, pytestconfig: pytest
         troubling = group.create_task(trouble.run(stop))
         await asyncio.wait([troubling], timeout=seconds)
         stop.set()
-    found = await examine(chaotic, workload.accepted, within_s=SETTLE_S)
+    found = await examine(chaotic, keys, workload.accepted, within_s=SETTLE_S)
     sys.stdout.write(grown(soak.samples))
     assert not found.violations
     assert seconds < LONG_ENOUGH_S or not _leaks(soak.samples)

@@ -56,7 +56,7 @@ async def own_tenant(mesh: Mesh, agents: Sequence[Path]) -> AsyncIterator[str]:
     tenant = f"audit-{secrets.token_hex(6)}"
     write_private(marks / tenant, json.dumps({"pid": os.getpid(), "started_at": psutil.Process().create_time()}))
     try:
-        key = await _key(mesh, tenant)
+        key = await tenant_key(mesh, tenant)
         async with connected(endpoint(mesh.grpc_address, key)) as target:
             for folder in agents:
                 for bundle in read_bundles(folder):
@@ -72,8 +72,11 @@ def _dead(marks: Path) -> list[str]:
     return [tenant for tenant, process in recorded.items() if find(process) is None]
 
 
-async def _key(mesh: Mesh, tenant: str) -> str:
-    """Made as whoever runs the mesh makes keys: straight on the gateway's database."""
+async def tenant_key(mesh: Mesh, tenant: str) -> str:
+    """A key to a tenant for a day, made as whoever runs the mesh makes keys: straight on the gateway's database.
+
+    Raises StartFailed when the gateway makes none.
+    """
     words = ("keys", "create", "--tenant", tenant, "--name", "audit", "--scopes", "admin", "--expires", _KEY_LASTS)
     environ = {**os.environ, "PLIMSOLL_GATEWAY_POSTGRES_DSN": mesh.servers.postgres.dsn("gateway")}
     pipe = asyncio.subprocess.PIPE
