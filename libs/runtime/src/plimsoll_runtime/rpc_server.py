@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind
 from plimsoll_runtime import logs, names, telemetry, tls
 from plimsoll_runtime.context import Caller, work_for
 from plimsoll_runtime.deadline import budget_s, expire
-from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, PlimsollError, Unauthenticated
+from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, Exhausted, PlimsollError, Unauthenticated
 from plimsoll_runtime.faults import Edge, Fault, FaultKind, fault_at
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import ServerSettings
@@ -32,6 +32,7 @@ Behaviour: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 
 _PUBLIC = ("/grpc.health.v1.", "/grpc.reflection.")
 _STREAMING_CAP_S = 24 * 3600.0
+_COME_AGAIN = "read on as it comes, and ask again from where you are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,14 @@ class RpcServer:
         *,
         listen: str = "",
         plaintext: bool = False,
+        write_cap_s: float | None = None,
     ) -> None:
+        """`write_cap_s` is how long whoever is streamed to may leave an answer unread; for ever when none."""
         self._listen = listen or settings.grpc_listen
         self._credentials = None if plaintext or not settings.tls.enabled else tls.server_credentials(settings.tls)
         self._services = services
         cap = settings.max_message_mib * 1024 * 1024
-        self._edge = _Edge(authenticate, settings.request_cap_s, metrics, log)
+        self._edge = _Edge(authenticate, settings.request_cap_s, write_cap_s, metrics, log)
         self._options = [
             ("grpc.max_receive_message_length", cap),
             ("grpc.max_send_message_length", cap),
@@ -178,9 +181,10 @@ class _Served(grpc.GenericRpcHandler):  # type: ignore[type-arg] # the stub is g
 class _Edge:
     """Who calls, until when, in which trace; what went wrong; one line in the log."""
 
-    def __init__(self, authenticate: Authenticate, cap_s: float, metrics: Metrics, log: logs.Log) -> None:
+    def __init__(self, authenticate: Authenticate, cap_s: float, write_cap_s: float | None, metrics: Metrics, log: logs.Log) -> None:
         self._authenticate = authenticate
         self._cap_s = cap_s
+        self._write_cap_s = write_cap_s
         self._metrics = metrics
         self._log = log
 
@@ -190,10 +194,10 @@ class _Edge:
             case False, False:
                 serve, method_handler = partial(self._serve, method, handler.unary_unary, self._cap_s), grpc.unary_unary_rpc_method_handler
             case False, True:
-                told = _written(handler.unary_stream)
+                told = _written(handler.unary_stream, self._write_cap_s)
                 serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.unary_stream_rpc_method_handler
             case True, True:
-                told = _written(handler.stream_stream)
+                told = _written(handler.stream_stream, self._write_cap_s)
                 serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.stream_stream_rpc_method_handler
             case _:  # no contract of ours has one; served unseen it would pass the authentication by
                 return grpc.stream_unary_rpc_method_handler(_not_served)
@@ -252,7 +256,7 @@ class _Edge:
         self._log.info("rpc.answered", {**fields, **ending})
 
 
-def _written(behaviour: Any) -> Behaviour:
+def _written(behaviour: Any, cap_s: float | None) -> Behaviour:
     """Writes instead of yielding: a client that leaves then cancels this coroutine, which closes the behaviour in its own task.
     grpc would leave a cancelled generator to the garbage collector, and its clean-up to another task."""
     if inspect.iscoroutinefunction(behaviour):  # it writes by itself
@@ -261,7 +265,11 @@ def _written(behaviour: Any) -> Behaviour:
     async def answer(request: Message, context: Context) -> None:
         async with aclosing(behaviour(request, context)) as messages:
             async for message in messages:
-                await write(context, message)
+                try:
+                    async with asyncio.timeout(cap_s):
+                        await write(context, message)
+                except TimeoutError:
+                    raise Exhausted(f"an answer was not read within {cap_s:g} s", reason="READS_TOO_SLOWLY", remedy=_COME_AGAIN) from None
 
     return answer
 

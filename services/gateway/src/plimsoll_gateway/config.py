@@ -14,7 +14,7 @@ class HttpSettings:
     body_mib: int = setting(8, doc="largest request in MiB, over REST (the body) and gRPC (the message)")
     body_cap_s: float = setting(30.0, doc="seconds that a client may take to send a body")
     idle_cap_s: float = setting(60.0, doc="seconds that a connection may stay without a complete request")
-    write_cap_s: float = setting(30.0, doc="seconds that a client may leave an answer unread before it is cut off")
+    write_cap_s: float = setting(30.0, doc="seconds that a client may leave an answer unread before it is cut off, over both protocols")
     heartbeat_s: float = setting(15.0, doc="seconds of silence on an event stream before a heartbeat")
 
     def __post_init__(self) -> None:

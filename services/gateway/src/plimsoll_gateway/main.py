@@ -98,7 +98,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         metrics=metrics,
         pings={"postgres": partial(postgres.ping, pool)},
         servers=[
-            public_server(settings.server, settings.public_grpc_listen, rpcs, doorway, metrics, log),
+            public_server(settings.server, settings.public_grpc_listen, rpcs, doorway, metrics, log, write_cap_s=settings.http.write_cap_s),
             HttpServer(settings.http.listen, rest),
         ],
         loops={

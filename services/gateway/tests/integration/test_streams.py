@@ -14,6 +14,7 @@ from plimsoll.orchestrator.v1 import orchestrator_service_pb2 as pb
 from plimsoll.orchestrator.v1 import run_events_pb2, run_pb2
 from plimsoll_gateway.config import BoundSettings, HttpSettings
 from plimsoll_runtime.errors import NotFound, Unavailable
+from plimsoll_runtime.status import error_from_rpc
 from plimsoll_testkit.waiting import eventually
 
 PATH = "/v1/runs/run_1/events"
@@ -208,6 +209,33 @@ async def test_a_client_that_does_not_read_the_text_of_a_run_is_cut_off_too(door
     await eventually(lambda: peer.streams and not peer.streams[0].open)
     assert len(produced) < 2_000
     writer.close()
+
+
+async def test_a_client_that_does_not_read_over_grpc_is_cut_off_and_goes_on_from_its_cursor(door: Door):
+    peer = door.peers["orchestrator"]
+    big = orjson.dumps("x" * 500_000).decode()
+    whole = [entry(seq, run_started={"input": {"text": big}}) for seq in range(1, 201)]
+    produced: list[int] = []
+
+    def journal() -> Iterator[pb.FollowRunResponse]:
+        for answer in whole:
+            produced.append(answer.event.seq)
+            yield answer
+
+    peer.journal = journal()
+    stub = gateway_service_pb2_grpc.GatewayServiceStub(door.channel)
+    metadata = (("authorization", f"Bearer {door.key}"),)
+    call = stub.FollowRun(runs_pb2.FollowRunRequest(run_id="run_1"), metadata=metadata)
+    seen = [(await anext(aiter(call))).event.seq]
+    await eventually(lambda: peer.streams and not peer.streams[0].open)
+    assert len(produced) < 150
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        seen += [answer.event.seq async for answer in call]
+    assert error_from_rpc(caught.value, "gateway").reason == "READS_TOO_SLOWLY"
+    assert seen == produced[: len(seen)]
+    peer.journal = whole
+    again = stub.FollowRun(runs_pb2.FollowRunRequest(run_id="run_1", after_seq=seen[-1]), metadata=metadata)
+    assert seen + [answer.event.seq async for answer in again] == list(range(1, 201))
 
 
 async def test_the_gateways_stop_ends_streams_at_once_without_an_end_event(door: Door):

@@ -80,10 +80,12 @@ class Rpcs:
         return answer
 
 
-def public_server(settings: ServerSettings, listen: str, rpcs: Rpcs, doorway: Doorway, metrics: Metrics, log: logs.Log) -> RpcServer:
+def public_server(
+    settings: ServerSettings, listen: str, rpcs: Rpcs, doorway: Doorway, metrics: Metrics, log: logs.Log, *, write_cap_s: float
+) -> RpcServer:
     """The server for clients: plaintext, because TLS towards clients ends at the ingress, for REST and gRPC alike."""
     service = RpcService(SERVICE.full_name, rpcs.register)
-    return RpcServer(settings, [service], Callers(doorway), metrics, log, listen=listen, plaintext=True)
+    return RpcServer(settings, [service], Callers(doorway), metrics, log, listen=listen, plaintext=True, write_cap_s=write_cap_s)
 
 
 def _told(context: Context, name: str) -> str:
