@@ -1,5 +1,6 @@
 """Where an audit happens: in a mesh of its own that is removed afterwards, or in a tenant of its own of one that runs."""
 
+import asyncio
 import shutil
 import tempfile
 import time
@@ -15,7 +16,7 @@ from plimsoll_client.mesh import Mesh as Client
 from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.json_types import JsonObject, parse_object
 
-from plimsoll_devstack.audit.grading import Audit
+from plimsoll_devstack.audit.grading import Answer, Audit
 from plimsoll_devstack.audit.learning import LEARNS, SORTER
 from plimsoll_devstack.audit.probes import OWN_AGENT, answers
 from plimsoll_devstack.audit.report import as_object, as_page, as_text
@@ -50,6 +51,8 @@ class Asked:
 async def perform(asked: Asked, *, as_json: bool, html: Path | None) -> bool:
     """The whole audit. True when nothing that was measured was broken."""
     given = read_input(asked)
+    if html is not None:
+        await asyncio.to_thread(_writable, html)
     out = error_console()
     async with AsyncExitStack() as stack:
         with out.status("Auditing: this takes some minutes"):
@@ -66,10 +69,19 @@ async def perform(asked: Asked, *, as_json: bool, html: Path | None) -> bool:
                 at_once=asked.at_once,
                 per_fault=asked.per_fault,
             )
-            found = await answers(subject)
+            found = await _answered(subject)
         audit = Audit(agent=subject.agent, seed=_SEED, took_s=time.monotonic() - began, answers=found)
     _tell(audit, as_json=as_json, html=html)
     return audit.passed
+
+
+async def _answered(subject: Subject) -> Sequence[Answer]:
+    """The five answers. Who breaks the audit off is told why it does not end at once."""
+    try:
+        return await answers(subject)
+    except asyncio.CancelledError:
+        error_console().print("Broken off. What the audit has left is taken away; that takes some seconds.")
+        raise
 
 
 def _tell(audit: Audit, *, as_json: bool, html: Path | None) -> None:
@@ -93,6 +105,14 @@ def read_input(asked: Asked) -> JsonObject | None:
         return parse_object(asked.given.read_text(), field="--input")
     except OSError as error:
         raise BadAudit(f"the input {asked.given} cannot be read: {error.strerror}", remedy="Name a JSON file") from error
+
+
+def _writable(html: Path) -> None:
+    """Raises BadAudit before the audit, not after it: what took minutes to find is not lost for want of a folder."""
+    try:
+        html.open("a").close()
+    except OSError as error:
+        raise BadAudit(f"the page {html} cannot be written: {error.strerror}", remedy="Name a file in a folder that is there") from error
 
 
 @asynccontextmanager
