@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import _async as aio_health
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -20,7 +21,17 @@ from opentelemetry.trace import SpanKind
 from plimsoll_runtime import logs, names, telemetry, tls
 from plimsoll_runtime.context import Caller, work_for
 from plimsoll_runtime.deadline import budget_s, expire
-from plimsoll_runtime.errors import Cancelled, DeadlineExpired, Denied, ErrorKind, Exhausted, PlimsollError, Unauthenticated
+from plimsoll_runtime.errors import (
+    Cancelled,
+    DeadlineExpired,
+    Denied,
+    ErrorKind,
+    Exhausted,
+    FieldProblem,
+    Invalid,
+    PlimsollError,
+    Unauthenticated,
+)
 from plimsoll_runtime.faults import Edge, Fault, FaultKind, fault_at
 from plimsoll_runtime.metrics import Metrics
 from plimsoll_runtime.settings import ServerSettings
@@ -29,6 +40,8 @@ from plimsoll_runtime.status import code_name, cut_off, known, status_of, unreac
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; its stubs lack abort_with_status
 Message: TypeAlias = Any  # a protobuf message; the frame never looks inside
 Behaviour: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
+Read: TypeAlias = Callable[[Any], Any]
+"""Makes of the bytes that came a message, or of their stream a stream of messages."""
 
 _PUBLIC = ("/grpc.health.v1.", "/grpc.reflection.")
 _STREAMING_CAP_S = 24 * 3600.0
@@ -189,26 +202,30 @@ class _Edge:
         self._log = log
 
     def framed(self, method: str, handler: Any) -> Any:
-        """A handler that works as the given one, inside the frame."""
+        """A handler that works as the given one, inside the frame; so does the reading of its requests, which gRPC hands on as bytes."""
+        read = partial(_message, handler.request_deserializer or bytes)
         match handler.request_streaming, handler.response_streaming:
             case False, False:
-                serve, method_handler = partial(self._serve, method, handler.unary_unary, self._cap_s), grpc.unary_unary_rpc_method_handler
+                serve, method_handler = (
+                    partial(self._serve, method, read, handler.unary_unary, self._cap_s),
+                    grpc.unary_unary_rpc_method_handler,
+                )
             case False, True:
                 told = _written(handler.unary_stream, self._write_cap_s)
-                serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.unary_stream_rpc_method_handler
+                serve, method_handler = partial(self._serve, method, read, told, _STREAMING_CAP_S), grpc.unary_stream_rpc_method_handler
             case True, True:
-                told = _written(handler.stream_stream, self._write_cap_s)
-                serve, method_handler = partial(self._serve, method, told, _STREAMING_CAP_S), grpc.stream_stream_rpc_method_handler
+                told, each = _written(handler.stream_stream, self._write_cap_s), partial(_messages, read)
+                serve, method_handler = partial(self._serve, method, each, told, _STREAMING_CAP_S), grpc.stream_stream_rpc_method_handler
             case _:  # no contract of ours has one; served unseen it would pass the authentication by
                 return grpc.stream_unary_rpc_method_handler(_not_served)
-        return method_handler(serve, handler.request_deserializer, handler.response_serializer)
+        return method_handler(serve, None, handler.response_serializer)
 
-    async def _serve(self, method: str, behaviour: Behaviour, cap_s: float, request: Message, context: Context) -> Message:
+    async def _serve(self, method: str, read: Read, behaviour: Behaviour, cap_s: float, request: Any, context: Context) -> Message:
         """One call. Aborts it when the behaviour fails."""
         started = time.perf_counter()
         fields: dict[str, logs.Field] = {"method": method}
         try:
-            answer = await self._answered(method, behaviour, cap_s, request, context, fields)
+            answer = await self._answered(method, read, behaviour, cap_s, request, context, fields)
         except asyncio.CancelledError:  # the transport's doing: the client left, its time is up, or the server ends
             self._finish(time.perf_counter() - started, fields, DeadlineExpired() if _expired(context) else Cancelled())
             raise
@@ -224,7 +241,7 @@ class _Edge:
             return answer
 
     async def _answered(
-        self, method: str, behaviour: Behaviour, cap_s: float, request: Message, context: Context, fields: dict[str, logs.Field]
+        self, method: str, read: Read, behaviour: Behaviour, cap_s: float, request: Any, context: Context, fields: dict[str, logs.Field]
     ) -> Message:
         """What the behaviour answers, for whom it is asked and in the time that there is. The task is this call's own: what is set for its
         rest ends with it."""
@@ -243,7 +260,7 @@ class _Edge:
                 fault = fault_at(Edge.RPC_SERVER, operation)
                 if fault is not None:
                     await _before(fault, method)
-                answer = await behaviour(request, context)
+                answer = await behaviour(read(request), context)
                 if fault is not None:
                     await _after(fault, method)
                 return answer
@@ -254,6 +271,22 @@ class _Edge:
             ending["reason"] = error.reason
         self._metrics.rpc_seconds.labels(fields["method"], ending["code"]).observe(seconds)
         self._log.info("rpc.answered", {**fields, **ending})
+
+
+def _message(parse: Callable[[bytes], Message], request: bytes) -> Message:
+    """Raises Invalid: what cannot be read is the fault of who sent it, whoever that is."""
+    try:
+        return parse(request)
+    except DecodeError as error:
+        raise Invalid(
+            problems=(FieldProblem("request", "is no message of the contract", "send what the contract says, in protobuf"),),
+            reason="MALFORMED_REQUEST",
+        ) from error
+
+
+async def _messages(read: Read, requests: AsyncIterable[bytes]) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield read(request)
 
 
 def _written(behaviour: Any, cap_s: float | None) -> Behaviour:

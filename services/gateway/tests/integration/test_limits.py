@@ -10,13 +10,14 @@ import grpc
 import orjson
 import pytest
 from gateway_door import Door, Wish, open_door
-from plimsoll.gateway.v1 import gateway_service_pb2_grpc, memory_pb2
+from plimsoll.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, memory_pb2
 from plimsoll_gateway.config import BoundSettings, HttpSettings
 from plimsoll_runtime.errors import Invalid
 from plimsoll_runtime.status import error_from_rpc
 from plimsoll_testkit.waiting import eventually
 
 MIB = 1024 * 1024
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 TIGHT = Wish(http=HttpSettings(body_mib=1), bound=BoundSettings(requests=2, bodies_mib=1))
@@ -81,6 +82,25 @@ async def test_a_large_message_over_grpc_is_refused_for_the_same_reason(door: Do
         await stub.IngestDocument(request, metadata=(("authorization", f"Bearer {door.key}"),))
     refused = error_from_rpc(caught.value, "gateway")
     assert (type(refused), refused.reason, refused.problems[0].problem) == (Invalid, "BODY_TOO_LARGE", "is larger than 1 MiB")
+
+
+@pytest.mark.parametrize("broken", [b"\xff" * 20, b"\x0a\x7fshort", b"\x0a\x02\xff\xfe", b"\x0b" * 5_000, b"\x80" * 100_000])
+async def test_bytes_that_are_no_message_are_refused_as_invalid_and_break_nothing(door: Door, broken: bytes):
+    service = gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"]
+    metadata = (("authorization", f"Bearer {door.key}"),)
+    for method in ("SubmitRun", "ListRuns"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await door.channel.unary_unary(f"/{service.full_name}/{method}")(broken, metadata=metadata)
+        assert (caught.value.code(), error_from_rpc(caught.value, "gateway").reason) == (INVALID, "MALFORMED_REQUEST")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(aiter(door.channel.unary_stream(f"/{service.full_name}/FollowRun")(broken, metadata=metadata)))
+    assert caught.value.code() is INVALID
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # a stranger learns nothing of it
+        await door.channel.unary_unary(f"/{service.full_name}/ListRuns")(broken)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert not [one for one in door.peers["orchestrator"].heard if one.method in {"StartRun", "ListRuns"}]
+    async with door.rest.get("/v1/runs") as response:
+        assert response.status == 200
 
 
 async def test_a_client_that_asks_before_sending_is_refused_before_it_sends(door: Door):
