@@ -1,17 +1,42 @@
 """Grades follow from what was found, and reports tell all of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plimsoll_client.models import Run, RunStatus
 from plimsoll_devstack.audit.grading import Answer, Audit, Check, Outcome, judged, unmeasured
+from plimsoll_devstack.audit.probes import apart
 from plimsoll_devstack.audit.report import as_object, as_page, as_text
+from plimsoll_devstack.audit.runs import marked, with_marks
 from plimsoll_devstack.audit.stage import Asked, BadAudit, read_input
 from plimsoll_devstack.chaos import packaged_plans, read_plan
+from plimsoll_runtime.usage import Usage
 
 KEPT = judged("it holds", kept=True, evidence="3 of 3", remedy="mend it")
 BROKEN = judged("it holds", kept=False, evidence="<b>1</b> of 3", remedy="mend it")
 OPEN = unmeasured("it holds", why="no second provider", remedy="configure one")
+
+
+RUN = Run(
+    id="run_1",
+    agent="mine",
+    agent_digest="",
+    status=RunStatus.SUCCEEDED,
+    seq=1,
+    node="",
+    input={},
+    state=None,
+    output={},
+    failure=None,
+    steps=1,
+    usage=Usage(),
+    created_at=None,
+    started_at=None,
+    finished_at=None,
+    rehearsal=False,
+)
 
 
 def answer(*checks: Check) -> Answer:
@@ -71,6 +96,23 @@ def test_options_that_do_not_go_together_are_refused_with_a_remedy(tmp_path: Pat
         with pytest.raises(BadAudit) as refused:
             read_input(wrong)
         assert refused.value.remedy
+
+
+def test_each_run_has_a_mark_where_there_is_a_place_for_one_and_a_foreign_one_is_seen() -> None:
+    inputs = with_marks({"message": "order {{mark}}, please: {{mark}}", "n": 1}, 3)
+    assert len({one for each in inputs for one in marked(each)}) == 3
+    assert [each["n"] for each in inputs] == [1, 1, 1]
+    said = [replace(RUN, output={"said": each["message"]}) for each in inputs]
+    assert apart(inputs, said, own=False).outcome is Outcome.KEPT
+    assert apart(inputs, [said[0], said[2], None], own=False).outcome is Outcome.BROKEN
+    assert apart(with_marks({"message": "hello"}, 3), [RUN] * 3, own=False).outcome is Outcome.NOT_MEASURED
+
+
+def test_a_mark_of_the_audits_own_agent_that_got_lost_is_seen() -> None:
+    [given] = with_marks({"canary": "{{mark}}"}, 1)
+    own = given["canary"]
+    assert apart([given], [replace(RUN, output={"seen": [own, f"{own}-1", f"{own}-2"]})], own=True).outcome is Outcome.KEPT
+    assert apart([given], [replace(RUN, output={"seen": [own]})], own=True).outcome is Outcome.BROKEN
 
 
 def test_every_plan_on_board_is_one_and_has_its_name() -> None:

@@ -25,7 +25,10 @@ def audit(
         typer.Option("--agents", help="Folder of your agents [default: with --data, what that mesh was started with]", show_default=False),
     ] = None,
     agent: Annotated[str, typer.Option("--agent", help="Your agent; its own one when left out")] = "",
-    given: Annotated[Path | None, typer.Option("--input", help="JSON file with the input of each run of your agent")] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option("--input", help="JSON file with the input of each run of your agent; {{mark}} in it is a text of each run's own"),
+    ] = None,
     at_once: Annotated[
         list[int] | None,
         typer.Option(

@@ -15,7 +15,7 @@ from plimsoll_runtime.json_types import JsonObject, dump_json
 
 from plimsoll_devstack.audit.grading import Answer, Check, judged, unmeasured
 from plimsoll_devstack.audit.learning import learning
-from plimsoll_devstack.audit.runs import POLL_S, WAIT_S, Subject, Workshop, every, marks, one
+from plimsoll_devstack.audit.runs import MARK, POLL_S, WAIT_S, Subject, Workshop, every, marked, marks, one
 from plimsoll_devstack.audit.swap import dialects, swapped
 from plimsoll_devstack.chaos import injected, packaged_plans
 from plimsoll_devstack.files import write_private
@@ -105,13 +105,20 @@ async def _side_by_side(subject: Subject, count: int) -> list[Check]:
             remedy="Raise the limits of the gateway, or add workers",
         ),
     ]
-    if subject.input is None:
-        strangers = sum(_foreign(run, mark) for run, mark in zip(runs, inputs, strict=True) if run is not None)
-        remedy = "A run has read what is another's: report it with its journal"
-        checks.append(
-            judged(f"none of {count} runs saw another's mark", kept=not strangers, evidence=f"{strangers} foreign marks", remedy=remedy)
-        )
-    return checks
+    return [*checks, apart(inputs, runs, own=subject.input is None)]
+
+
+def apart(inputs: Sequence[JsonObject], runs: Sequence[Run | None], *, own: bool) -> Check:
+    """Whether each run has seen no mark but its own; one of the audit's own agent also has it wherever it should."""
+    what = f"none of {len(inputs)} runs saw another's mark"
+    ended = [(run, given) for run, given in zip(runs, inputs, strict=True) if run is not None and run.status is RunStatus.SUCCEEDED]
+    if not marked(inputs[0]):
+        remedy = f"Write {MARK} into a text of the input that your agent hands on: each run gets a mark of its own there"
+        return unmeasured(what, why="all runs were given the same", remedy=remedy)
+    strangers = sum(bool(marked(run.output) - marked(given)) or (own and _incomplete(run, given)) for run, given in ended)
+    seen = sum(marked(run.output) == marked(given) for run, given in ended)
+    evidence = f"{strangers} of {len(ended)} outputs hold a foreign mark, {seen} just their own"
+    return judged(what, kept=not strangers, evidence=evidence, remedy="A run has read what is another's: report it with its journal")
 
 
 async def _modularity(subject: Subject) -> list[Check]:
@@ -153,20 +160,18 @@ async def _retrieval_alone(client: Client) -> Check:
 
 async def _resilience(subject: Subject) -> list[Check]:
     checks = []
-    for name, plan in packaged_plans().items():
-        what = f"{name}: every run ends, a failure says its category, and the next run succeeds"
-        if subject.faults is None:
-            checks.append(unmeasured(what, why="this mesh allows no faults", remedy="Start it with `plimsoll up --faults`"))
-        else:
-            checks.append(await _under(subject, subject.faults, plan, what))
-    for part in _KILLED:
-        what = f"killed {part}: every run ends, it comes back by itself, and the next run succeeds"
-        if subject.workshop is None:
-            checks.append(
-                unmeasured(what, why="the audit kills nothing in a mesh that is not its own", remedy="Run `plimsoll audit` without --data")
-            )
-        else:
-            checks.append(await _killed(subject, subject.workshop, part, what))
+    faults = "every run ends, a failure says its category, and the next run succeeds"
+    kills = "every run ends, it comes back by itself, and the next run succeeds"
+    if subject.faults is None:
+        remedy = "Start it with `plimsoll up --faults`"
+        checks.append(unmeasured(f"faults of each dependency: {faults}", why="this mesh allows no faults", remedy=remedy))
+    else:
+        checks += [await _under(subject, subject.faults, plan, f"{name}: {faults}") for name, plan in packaged_plans().items()]
+    if subject.workshop is None:
+        what, why = f"each service and each server killed: {kills}", "the audit kills nothing in a mesh that is not its own"
+        checks.append(unmeasured(what, why=why, remedy="Run `plimsoll audit` without --data"))
+    else:
+        checks += [await _killed(subject, subject.workshop, part, f"killed {part}: {kills}") for part in _KILLED]
     return checks
 
 
@@ -249,8 +254,8 @@ async def _future(subject: Subject) -> list[Check]:
     return checks + await dialects(subject)
 
 
-def _foreign(run: Run, mark: JsonObject) -> bool:
-    """Whether the output holds anything but the run's own mark."""
-    own = str(mark["canary"])
+def _incomplete(run: Run, given: JsonObject) -> bool:
+    """Whether a run of the audit's own agent has lost its mark on the way."""
+    own = given.get("canary")
     seen = run.output.get("seen") if isinstance(run.output, dict) else None
-    return run.status is RunStatus.SUCCEEDED and seen != [own, f"{own}-1", f"{own}-2"]
+    return seen != [own, f"{own}-1", f"{own}-2"]

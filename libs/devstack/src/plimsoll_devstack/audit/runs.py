@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,14 +12,17 @@ from pathlib import Path
 from plimsoll_client.mesh import Mesh as Client
 from plimsoll_client.models import Run
 from plimsoll_runtime.errors import PlimsollError
-from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json, parse_object
 
 from plimsoll_devstack.mesh import Mesh
 from plimsoll_devstack.state import MeshFiles
 
+MARK = "{{mark}}"
+"""Stands, in the input of a user's agent, where each run gets a mark of its own."""
 POLL_S = 0.2
 WAIT_S = 20.0
 _RUN_CAP_S = 60.0
+_A_MARK = re.compile(r"canary-[0-9a-f]{15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +68,19 @@ class Subject:
 
 def marks(subject: Subject, count: int) -> Sequence[JsonObject]:
     """An input for each of so many runs."""
-    if subject.input is not None:
-        return [subject.input] * count
+    return with_marks({"canary": MARK} if subject.input is None else subject.input, count)
+
+
+def with_marks(given: JsonObject, count: int) -> Sequence[JsonObject]:
+    """So many of an input, each with a mark of its own where there is a place for one."""
+    text = dump_json(given)
     dice = random.Random()  # noqa: S311 - marks differ from audit to audit; the seed is that of the faults
-    return [{"canary": f"canary-{dice.getrandbits(60):x}"} for _ in range(count)]
+    return [parse_object(text.replace(MARK, f"canary-{dice.getrandbits(60):015x}")) for _ in range(count)]
+
+
+def marked(value: JsonValue) -> set[str]:
+    """The marks in an input or an output."""
+    return set(_A_MARK.findall(dump_json(value)))
 
 
 async def every(subject: Subject, inputs: Sequence[JsonObject], *, cap_s: float = _RUN_CAP_S) -> list[Run | None]:
