@@ -72,7 +72,9 @@ class FusedTools(FakeTools):
         self._pool = pool
         self._fuse = fuse
 
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
         self._fuse.point()
         await self._pool.execute(_ACT, call_key, tool, str(arguments.get("name", "")))
         self._fuse.point()

@@ -160,6 +160,8 @@ class FakeTools:
     gate: asyncio.Event | None = None
     lose_answers: int = 0
     asked: list[tuple[str, str, JsonObject]] = field(default_factory=list)
+    sent: set[str] = field(default_factory=set)
+    firsts: list[str] = field(default_factory=list)
     granted: list[Grant] = field(default_factory=list)
     spent: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
@@ -174,7 +176,12 @@ class FakeTools:
         self.revoked.add(grant_id)
         return True
 
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
+        assert not (first and call_key in self.sent), "who says that a call is the first knows it"
+        self.sent.add(call_key)
+        self.firsts += [call_key] if first else []
         if self.taken.get(call_key, arguments) != arguments:
             raise CallKeyTaken
         self.asked.append((call_key, tool, arguments))

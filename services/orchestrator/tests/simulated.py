@@ -124,10 +124,12 @@ class GatedTools:
     async def definitions(self, names: Sequence[str]) -> Sequence[ToolDefinition]:
         return await self.tools.definitions(names)
 
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
         return await self.gate(
             f"tool {tool} {call_key} {canonical(arguments)}",
-            lambda: self.tools.dispatch(call_key, tool, arguments, grants, work),
+            lambda: self.tools.dispatch(call_key, tool, arguments, grants, work, first),
         )
 
 
@@ -173,11 +175,15 @@ class SimulatedTools(FakeTools):
         self.changed: list[str] = []
         self.effects: Counter[str] = Counter()
 
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
         if work.epoch < self.epochs[work.run_id]:
             raise Conflict("a later claim acts for this run", reason="STALE_EPOCH")
         self.epochs[work.run_id] = work.epoch
         call = f"{tool} {canonical(arguments)}"
+        if first and call_key in self.calls:
+            self.changed.append(f"{call_key}: said to be the first, and sent before")
         if self.calls.setdefault(call_key, call) != call:
             self.changed.append(f"{call_key}: {self.calls[call_key]}, then {call}")
         if call_key in self.recorded:

@@ -119,6 +119,20 @@ async def test_a_call_whose_answer_was_lost_is_asked_for_again_under_the_same_ke
     view = await bench.run("routed", {"want": "x"})
     assert view.run.output == {"got": "it", "why": ""}
     assert len(bench.tools.executed) == 1
+    assert len(bench.tools.asked) == 3
+    assert bench.tools.firsts == [bench.tools.executed[0][0]]  # the dispatcher looks the others up
+
+
+async def test_a_call_is_said_to_be_the_first_only_by_the_first_claim_of_its_run(bench: Bench) -> None:
+    await bench.register(STEPS)
+    await bench.run("steps", {"canary": "c"})
+    assert bench.tools.firsts == [key for key, _, _ in bench.tools.executed]
+    run_id = await bench.start("steps", {"canary": "c"})
+    [earlier] = await bench.claims.claim("earlier", 1, {})
+    await bench.claims.release({run_id: earlier.epoch})
+    async with bench.working():
+        assert (await bench.ended(run_id)).run.status is RunStatus.SUCCEEDED
+    assert (len(bench.tools.firsts), len(bench.tools.executed)) == (1, 2)
 
 
 async def test_a_handler_retries_up_to_its_limit_and_then_fails(bench: Bench) -> None:

@@ -38,6 +38,12 @@ def test_a_request_becomes_a_call() -> None:
     assert asked == replace(wanted, service="orchestrator", principal="ada")
 
 
+def test_the_callers_word_that_a_call_is_the_first_arrives() -> None:
+    told = request("{}")
+    told.first = True
+    assert [call_from_proto(one, CALLER, 100).first for one in (told, request("{}"))] == [True, False]
+
+
 def test_no_arguments_are_no_arguments() -> None:
     assert call_from_proto(request(""), CALLER, 100).arguments == {}
 

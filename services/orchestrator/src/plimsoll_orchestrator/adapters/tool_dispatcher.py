@@ -39,13 +39,16 @@ class RemoteTools:
         }
         return tuple({chosen.name: chosen for name in names for chosen in _chosen(name, known)}.values())
 
-    async def dispatch(self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext) -> ToolOutcome:
+    async def dispatch(
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
         request = tool_dispatcher_service_pb2.DispatchRequest(
             call_key=call_key,
             tool=tool,
             arguments=json_to_proto(arguments),
             work=work_to_proto(work),
             grants=[_grant(grant) for grant in grants],
+            first=first,
         )
         response = await call(self._stub.Dispatch, request, cap_s=_DISPATCH_CAP_S, target="tool-dispatcher")
         match response.WhichOneof("outcome"):

@@ -122,8 +122,10 @@ class Tools(Protocol):
         ...
 
     async def dispatch(
-        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext
-    ) -> ToolOutcome: ...
+        self, call_key: str, tool: str, arguments: JsonObject, grants: Sequence[Grant], work: WorkContext, first: bool
+    ) -> ToolOutcome:
+        """`first` when the key was surely never sent before, by this claim of the run or another."""
+        ...
 
 
 class Grants(Protocol):

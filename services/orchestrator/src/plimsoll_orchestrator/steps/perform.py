@@ -1,7 +1,7 @@
 """Perform: the step under way, by the kind of its node."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from plimsoll_graph.expression import ExpressionFailed
@@ -82,6 +82,7 @@ async def _patiently(site: Site) -> Outcome:
         except (Unavailable, ExceptionGroup) as error:
             if known(error).reason not in _AWAY or asyncio.get_running_loop().time() > patience:
                 raise
+        site = replace(site, again=True)
         await asyncio.sleep(_AWAY_PAUSE_S)
 
 

@@ -74,7 +74,7 @@ async def dispatched(site: Site, key: str, tool: str, arguments: JsonObject) -> 
     """Make a call, with the arguments that people last proposed for it."""
     edited = site.put_otherwise(key)
     final = arguments if edited is None or edited.instead is None else edited.instead
-    return await site.tools.dispatch(key, tool, final, site.grants, site.work)
+    return await site.tools.dispatch(key, tool, final, site.grants, site.work, site.is_fresh)
 
 
 async def retrieve(site: Site, kind: RetrieveNode) -> Done | Failed:

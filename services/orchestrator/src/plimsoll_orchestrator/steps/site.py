@@ -18,6 +18,7 @@ class Site:
     """Attributes:
     place  position in a fan-out; None outside of one
     item   the element there
+    again  this claim has begun the step, or this turn of it, before
     """
 
     run: Run
@@ -30,6 +31,7 @@ class Site:
     listen: Hear | None = None
     place: int | None = None
     item: JsonValue = None
+    again: bool = False
 
     @property
     def scope(self) -> Scope:
@@ -55,6 +57,12 @@ class Site:
     def own_key(self, *parts: int | str) -> str:
         """A key that this try shares with no earlier one."""
         return self._key_of(own_key(self.run.run_id, self.step.seq), *parts)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no call was sent yet under any key of this try: the run was never claimed before, and nothing made it ask again."""
+        own = self.step.key == own_key(self.run.run_id, self.step.seq)
+        return self.epoch == 1 and own and not self.again and not self.step.approvals
 
     def _key_of(self, step_key: str, *parts: int | str) -> str:
         place = () if self.place is None else (self.place,)

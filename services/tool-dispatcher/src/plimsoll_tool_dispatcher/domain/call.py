@@ -39,6 +39,7 @@ class Call:
     what they must be is for the tool's schema to say. `arguments_chars` is the length of their text; over the limit it was not read.
     `request_digest` tells a repeat from another request under the same key, whatever became of the tool's definition meanwhile.
     `service` and `principal` are who asks, as the connection and its metadata say.
+    `first` is the caller's word that this key was never sent before, and that its claim of the run is the first.
     """
 
     tenant: str
@@ -51,6 +52,7 @@ class Call:
     grants: tuple[Grant, ...] = ()
     service: str = ""
     principal: str = ""
+    first: bool = False
 
 
 def request_digest(tool: str, arguments: JsonValue) -> str:

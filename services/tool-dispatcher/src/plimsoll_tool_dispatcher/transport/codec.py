@@ -49,6 +49,7 @@ def call_from_proto(request: pb.DispatchRequest, caller: Caller, most_chars: int
         request_digest=request_digest(request.tool, arguments),
         work=work_from_proto(request.work),
         grants=tuple(grant_from_proto(grant) for grant in request.grants),
+        first=request.first,
     )
 
 

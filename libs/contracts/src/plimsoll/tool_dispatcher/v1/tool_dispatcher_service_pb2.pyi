@@ -65,9 +65,14 @@ class DispatchRequest(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     WORK_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
     call_key: _builtins.str
     """Fixed before the first dispatch; unique per tenant."""
     tool: _builtins.str
+    first: _builtins.bool
+    """True when the caller knows that it has not sent this key before, and that nobody else has held the run. What only reads is then run
+    without a look at the ledger first. Said wrongly, it may run twice; the answer is what was recorded first in any case.
+    """
     @_builtins.property
     def arguments(self) -> _json_pb2.JsonValue: ...
     @_builtins.property
@@ -84,10 +89,11 @@ class DispatchRequest(_message.Message):
         arguments: _json_pb2.JsonValue | None = ...,
         work: _work_pb2.WorkContext | None = ...,
         grants: _abc.Iterable[_tool_pb2.Grant] | None = ...,
+        first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_key", b"call_key", "grants", b"grants", "tool", b"tool", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_key", b"call_key", "first", b"first", "grants", b"grants", "tool", b"tool", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
