@@ -30,6 +30,9 @@ SERVED: Mapping[str, ServiceDescriptor] = {
     "tool-dispatcher": tool_dispatcher_service_pb2.DESCRIPTOR.services_by_name["ToolDispatcherService"],
 }
 
+DECIDING = frozenset({"DecideApproval", "SetToolStanding", "RegisterTools", "UnregisterTool", "ResolveCall", "ResumeRun", "SignalRun"})
+"""What people and operators do: allow a call, let a tool run, say what became of one, let a run go on."""
+
 
 def called(caller: str, service: ServiceDescriptor) -> set[str]:
     """The methods of a service that the code of a caller calls."""
@@ -45,3 +48,16 @@ def test_every_service_but_the_gateway_may_call_exactly_what_it_calls(served: st
     for caller in sorted({"feedback", *CALLERS, *callers} - {"gateway", served}):
         wanted = called(caller, SERVED[served])
         assert callers.get(caller, frozenset()) == wanted, f"{caller} calls {sorted(wanted)} of {served}"
+
+
+@pytest.mark.parametrize("served", list(CALLERS))
+def test_a10_nothing_that_a_model_moves_can_decide_or_change_a_rule(served: str) -> None:
+    """Tools, models, memory and feedback are moved by what models say. Rules have no method at all: they are files of the operator."""
+    offered = {method.name for method in SERVED[served].methods}
+    assert not [name for name in offered if re.search("Polic|Rule", name)]
+    for caller in CALLERS[served].keys() - {"gateway"}:
+        assert not CALLERS[served][caller] & DECIDING, f"{caller} decides at {served}"
+
+
+def test_a10_every_decision_has_its_method() -> None:
+    assert {method.name for service in SERVED.values() for method in service.methods} >= DECIDING

@@ -200,7 +200,8 @@ class _Call:
         await self._answer({"resultType": "input_required", "inputRequests": question, "requestState": state})
 
     async def unauthorized(self) -> None:
-        await self._no(401)
+        """And names a place to sign on at, which is wherever it likes."""
+        await self._no(401, challenge=f'Bearer resource_metadata="{self.server.elsewhere}"')
 
     async def busy(self) -> None:
         await self._no(429, "7")
@@ -240,8 +241,9 @@ class _Call:
     async def unknown(self) -> None:
         await say(self.writer, _error(self.asked, -32602, f"no tool {self.params['name']}"))
 
-    async def _no(self, status: int, retry_after: str = "") -> None:
-        headers = {"retry-after": retry_after} if retry_after else {}
+    async def _no(self, status: int, retry_after: str = "", challenge: str = "") -> None:
+        said = {"retry-after": retry_after, "www-authenticate": challenge}
+        headers = {name: value for name, value in said.items() if value}
         await say(self.writer, b'{"error": "the upstream says no"}', status=status, headers=headers)
 
     async def _answer(self, result: Mapping[str, object]) -> None:

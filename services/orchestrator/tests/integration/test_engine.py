@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from orchestrator_fakes import STEPS, TENANT, Bench, LostSignals, failure, open_bench, pending
 from plimsoll_orchestrator.domain.journal import RunStatus
+from plimsoll_orchestrator.domain.options import RunOptions
 from plimsoll_orchestrator.errors import IdempotencyKeyReused, InvalidInput, RunFinishedAlready, RunNotFound
-from plimsoll_orchestrator.ports import Refused, Returned
+from plimsoll_orchestrator.ports import JournalEntry, Refused, Returned
 from plimsoll_runtime.errors import NotFound
 from plimsoll_runtime.failures import Category
 from plimsoll_testkit.waiting import eventually
@@ -222,6 +223,18 @@ async def test_another_tenants_run_is_not_there(bench: Bench) -> None:
     assert await bench.runs.journal("other", run_id, 0, 10) == []
 
 
+SAY = """
+agent: say
+input: {type: object}
+state: {type: object, properties: {text: {type: string}}}
+start: one
+output: {text: state.text}
+nodes:
+  one: {model: {prompt: "p@production", variables: {}}, save: {text: result.text}, next: two}
+  two: {model: {prompt: "p@production", variables: {}}, save: {text: result.text}, next: end}
+"""
+
+
 async def test_a_cancelled_run_is_taken_from_its_worker_and_stays_cancelled(bench: Bench) -> None:
     await bench.register(STEPS)
     bench.tools.gate = asyncio.Event()
@@ -235,11 +248,30 @@ async def test_a_cancelled_run_is_taken_from_its_worker_and_stays_cancelled(benc
         view = await bench.control.cancel_run(TENANT, run_id, "changed my mind", "ann")
         assert view.run.status is RunStatus.CANCELLED
         bench.tools.gate.set()
+    assert (await bench.control.cancel_run(TENANT, run_id, "once more", "bob")).summary == view.summary
     after = await bench.service.get_run(TENANT, run_id)
     assert after.summary == view.summary
     done = await bench.run("steps", {"canary": "d"})
     with pytest.raises(RunFinishedAlready):
         await bench.control.cancel_run(TENANT, done.summary.run_id, "", "")
+
+
+async def test_g02_followers_who_ask_for_different_things_from_one_cursor_get_the_same_entries(bench: Bench) -> None:
+    await bench.register(SAY)
+    bench.models.pieces = ("Hel", "lo")
+
+    async def entries(run_id: str, cursor: int, *, tokens: bool) -> list[JournalEntry]:
+        following = bench.following.follow_run(TENANT, run_id, cursor, tokens=tokens)
+        return [one async for _, one in following if isinstance(one, JournalEntry)]
+
+    async with bench.working(), asyncio.TaskGroup() as group:
+        run_id = await bench.start("say", {}, options=RunOptions(stream_tokens=True))
+        live = [group.create_task(entries(run_id, cursor, tokens=tokens)) for cursor in (0, 2) for tokens in (False, True)]
+    journal = list(await bench.runs.journal(TENANT, run_id, 0, 500))
+    assert [task.result() for task in live] == [journal, journal, journal[2:], journal[2:]]
+    for cursor in range(len(journal)):
+        for tokens in (False, True):
+            assert await entries(run_id, cursor, tokens=tokens) == journal[cursor:]
 
 
 async def test_a_stream_from_any_cursor_equals_the_journal(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ import asyncpg
 import psutil
 import pytest
 from plimsoll.common.v1 import failure_pb2
+from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.postgres import open_pool
 from plimsoll_runtime.settings import PostgresSettings, Secret
 from plimsoll_testkit.waiting import eventually
-from tool_dispatcher_crashing import dispatcher
+from tool_dispatcher_crashing import Process, dispatcher
+from tool_dispatcher_running import EFFECTS
 
 pytestmark = pytest.mark.crash
 
@@ -72,6 +75,39 @@ async def test_dispatcher_killed_in_flight_is_unknown_for_non_idempotent_and_nev
     assert acted(note) == ["acted key_1"]
 
 
+@pytest.mark.parametrize("effect", EFFECTS)
+async def test_x01_a_dispatcher_killed_before_it_sent_has_acted_once_after_recovery(
+    effect: str, postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
+) -> None:
+    """Each call waits behind another one of its tool, which takes one at a time: reserved, if it is of those that are, and not sent."""
+    narrow, note, hold = tools / "acts.yaml", tmp_path / "note", tmp_path / "hold"
+    narrow.write_text(narrow.read_text().replace("timeout: 30s", "timeout: 30s\n    concurrency: 1"))
+    hold.touch()
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as first, open_ledger(postgres_dsn) as ledger:
+        asked = [ask(first, effect, note, "key_1")]
+        await eventually(lambda: acted(note))
+        asked.append(ask(first, effect, note, "key_2"))
+        if effect != "read_only":
+            await eventually(lambda: ledger.fetchval("select count(*) = 1 from calls where call_key = 'key_2' and state = 'reserved'"))
+        await first.kill()
+        await asyncio.wait(asked)
+        assert all(isinstance(one.exception(), PlimsollError) for one in asked)
+    hold.unlink()
+    async with dispatcher(postgres_dsn, nats_url, redis_url, tools) as second:
+        for recorded in (False, True):
+            response = await second.client.dispatch(f"act_{effect}", {"note": str(note)}, key="key_2", epoch=2)
+            assert (response.result.text, response.recorded) == ('{"acted":"key_2"}', recorded)
+    assert acted(note) == ["acted key_1", "acted key_2"]
+
+
+def ask(one: Process, effect: str, note: Path, key: str) -> "asyncio.Task[pb.DispatchResponse]":
+    return asyncio.get_running_loop().create_task(one.client.dispatch(f"act_{effect}", {"note": str(note)}, key=key))
+
+
+def open_ledger(postgres_dsn: str) -> AbstractAsyncContextManager[asyncpg.Pool]:
+    return open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "tool_dispatcher")
+
+
 async def test_a_repeat_while_the_owner_lives_waits_and_takes_over_when_it_dies(
     postgres_dsn: str, nats_url: str, redis_url: str, tools: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +116,7 @@ async def test_a_repeat_while_the_owner_lives_waits_and_takes_over_when_it_dies(
     async with (
         dispatcher(postgres_dsn, nats_url, redis_url, tools, lease_s=LONG_S) as first,
         dispatcher(postgres_dsn, nats_url, redis_url, tools, lease_s=LONG_S) as second,
-        open_pool(PostgresSettings(dsn=Secret(postgres_dsn)), "tool_dispatcher") as ledger,
+        open_ledger(postgres_dsn) as ledger,
     ):
         loop = asyncio.get_running_loop()
         asked = loop.create_task(first.client.dispatch("act_keyed", {"note": str(note)}))

@@ -167,12 +167,14 @@ async def test_x13_a_tool_that_asks_for_more_and_more_is_asked_once(mcp: McpServ
 
 
 @BOTH
-async def test_s05_a_server_cannot_send_us_elsewhere(mcp: McpServer, server: HostileMcp) -> None:
+@pytest.mark.parametrize("how", ["redirect", "unauthorized"])
+async def test_s05_a_server_cannot_send_us_elsewhere(mcp: McpServer, server: HostileMcp, how: str) -> None:
+    """Neither with the call, nor to sign on."""
     async with HostileMcp().serving() as other:
         server.elsewhere = other.url
-        attempt = await called(mcp, server, "redirect")
+        attempt = await called(mcp, server, how)
     assert isinstance(attempt, Stopped)
-    assert other.messages == []
+    assert (other.messages, other.gets) == ([], 0)
 
 
 @BOTH
