@@ -35,6 +35,7 @@ MEASURES: Mapping[str, Measure] = {
     "storage-slope": queues.measure_storage,
     "dispatcher-latency": dispatcher.measure_latency,
     "dispatcher-throughput": dispatcher.measure_throughput,
+    "dispatcher-decisions": dispatcher.measure_decisions,
     "dispatcher-isolation": dispatcher.measure_isolation,
     "dispatcher-ledger": dispatcher.measure_ledger,
     "dispatcher-validation": dispatcher.measure_validation,

@@ -10,17 +10,18 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
 import psutil
-import redis.asyncio
 import yaml
 from plimsoll.common.v1 import json_pb2, work_pb2
 from plimsoll.tool_dispatcher.v1 import tool_dispatcher_service_pb2 as pb
@@ -56,6 +57,12 @@ tools:
   - {{name: slow, version: "1", description: Takes its time, arguments: {SCHEMA}, result: {{}}, effect: read_only, risk: low, timeout: 30s,
       concurrency: 128}}
 """
+GUARDED_DECLARATION = f"""
+category: guarded
+tools:
+  - {{name: guarded, version: "1", description: Does nothing, arguments: {SCHEMA}, result: {{}}, effect: read_only, risk: low, timeout: 10s,
+      concurrency: 4, limits: {{all: {{count: 1000000, per: 1s}}, tenant: {{count: 1000000, per: 1s}}}}}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +82,12 @@ class Running:
         assert response.HasField("result"), response
         return time.perf_counter() - begun
 
-    async def many(self, count: int, at_once: int, tag: str, *, first: bool = True) -> list[float]:
-        """So many calls of the fast tool, so many at a time."""
+    async def many(self, count: int, at_once: int, tag: str, *, tool: str = "fast", first: bool = True) -> list[float]:
+        """So many calls of a tool, so many at a time."""
         numbers, times = iter(range(count)), []
 
         async def caller(lane: int) -> None:
-            times.extend([await self.dispatch("fast", f"{tag}{lane}:{number}", first=first) for number in numbers])
+            times.extend([await self.dispatch(tool, f"{tag}{lane}:{number}", first=first) for number in numbers])
 
         async with asyncio.TaskGroup() as group:
             for lane in range(at_once):
@@ -89,12 +96,12 @@ class Running:
 
 
 @asynccontextmanager
-async def dispatcher(servers: Servers) -> AsyncIterator[Running]:
-    """The service as a process, with its two tools."""
+async def dispatcher(servers: Servers, *, redis_url: str = "") -> AsyncIterator[Running]:
+    """The service as a process, with its tools; it finds Redis at another address where one is given."""
     with TemporaryDirectory(prefix="plimsoll-tools-") as folder, _written(Path(folder)) as log:
         address = _free_address()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "plimsoll_tool_dispatcher", env=_environment(servers, folder, address), stdout=log, stderr=log
+            sys.executable, "-m", "plimsoll_tool_dispatcher", env=_environment(servers, folder, address, redis_url), stdout=log, stderr=log
         )
         try:
             async with open_channel(address, TlsSettings(), "tool-dispatcher") as channel:
@@ -112,6 +119,7 @@ def _written(folder: Path) -> IO[str]:
     for category, declaration, name, body in (
         ("bench", DECLARATION, "fast", 'return {"ok": True}'),
         ("slow", SLOW_DECLARATION, "slow", f"await asyncio.sleep({SLOW_S})"),
+        ("guarded", GUARDED_DECLARATION, "guarded", "pass"),
     ):
         (folder / f"{category}.yaml").write_text(declaration)
         (folder / f"{category}.py").write_text(f"import asyncio\nasync def {name}(arguments, context):\n    {body}\n")
@@ -124,11 +132,11 @@ def _free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def _environment(servers: Servers, folder: str, address: str) -> dict[str, str]:
+def _environment(servers: Servers, folder: str, address: str, redis_url: str) -> dict[str, str]:
     own = {
         "POSTGRES_DSN": servers.postgres.dsn(SERVICE),
         "NATS_URL": servers.nats.url(SERVICE),
-        "REDIS_URL": servers.redis.url(SERVICE),
+        "REDIS_URL": redis_url or servers.redis.url(SERVICE),
         "INSECURE": "true",
         "GRPC_LISTEN": address,
         "TOOL_DIRS": folder,
@@ -152,17 +160,29 @@ async def measure_latency(servers: Servers) -> list[Row]:
 
 async def measure_throughput(servers: Servers) -> list[Row]:
     """Many at a time. Of one core: calls per second of the service's processor time."""
-    client = redis.asyncio.Redis.from_url(servers.redis.url(SERVICE))
     async with dispatcher(servers) as running:
-        before, asked, begun = _cpu_s(running), await _decisions(client), time.perf_counter()
+        before, begun = _cpu_s(running), time.perf_counter()
         await running.many(MANY, AT_ONCE, "many")
-        wall_s, cpu_s, decided = time.perf_counter() - begun, _cpu_s(running) - before, await _decisions(client) - asked
-    await client.aclose()
+        wall_s, cpu_s = time.perf_counter() - begun, _cpu_s(running) - before
     per_core = MANY / cpu_s
     return [
         Row(name="dispatcher-per-core", value=per_core, unit="calls/s", target=">= 1500", passed=per_core >= 1500),
         Row(name="dispatcher-throughput", value=MANY / wall_s, unit="calls/s"),
-        Row(name="dispatcher-decisions", value=decided / MANY, unit="trips/call", target="<= 1", passed=decided <= MANY),
+    ]
+
+
+async def measure_decisions(servers: Servers) -> list[Row]:
+    """Round trips to Redis of a call whose tool has two rate limits, a bulkhead and a breaker: one call at a time, and many, who share them."""
+    async with _counting(servers.redis.url(SERVICE)) as (redis_url, trips), dispatcher(servers, redis_url=redis_url) as running:
+        await running.many(WARM, 8, "guardedwarm", tool="guarded")
+        counts = [trips()]
+        for at_once in (1, AT_ONCE):
+            await running.many(ALONE, at_once, f"guarded{at_once}", tool="guarded")
+            counts.append(trips())
+    alone, shared = ((after - before) / ALONE for before, after in pairwise(counts))
+    return [
+        Row(name="dispatcher-decisions", value=alone, unit="trips/call", target="<= 1", passed=0 < alone <= 1),
+        Row(name="dispatcher-decisions-at-once", value=shared, unit="trips/call", target="<= 1", passed=0 < shared <= 1),
     ]
 
 
@@ -257,9 +277,30 @@ async def _ready(running: Running) -> None:
     raise TimeoutError("the dispatcher did not come up")
 
 
-async def _decisions(client: "redis.asyncio.Redis") -> int:
-    statistics_of = await client.info("commandstats")
-    return int(statistics_of.get("cmdstat_evalsha", {"calls": 0})["calls"])
+@asynccontextmanager
+async def _counting(url: str) -> AsyncIterator[tuple[str, Callable[[], int]]]:
+    """An address that leads to the server of the URL, and how many round trips were made by it so far: a request after an answer is one."""
+    server, trips, asking = urlsplit(url), 0, set[asyncio.StreamWriter]()
+
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, note: Callable[[], None]) -> None:
+        while data := await source.read(1 << 16):
+            note()
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def asked() -> None:
+            nonlocal trips
+            trips += writer not in asking
+            asking.add(writer)
+
+        from_server, to_server = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pass_on(reader, to_server, asked), pass_on(from_server, writer, lambda: asking.discard(writer)))
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as door:
+        port = door.sockets[0].getsockname()[1]
+        yield url.replace(f":{server.port}/", f":{port}/"), lambda: trips
 
 
 def _cpu_s(running: Running) -> float:
