@@ -105,6 +105,10 @@ def test_each_run_has_a_mark_where_there_is_a_place_for_one_and_a_foreign_one_is
     said = [replace(RUN, output={"said": each["message"]}) for each in inputs]
     assert apart(inputs, said, own=False).outcome is Outcome.KEPT
     assert apart(inputs, [said[0], said[2], None], own=False).outcome is Outcome.BROKEN
+    kept = [replace(RUN, state=each) for each in inputs]
+    assert apart(inputs, kept, own=False).outcome is Outcome.KEPT
+    assert apart(inputs, [kept[1], *kept[1:]], own=False).outcome is Outcome.BROKEN
+    assert apart(inputs, [RUN] * 3, own=False).outcome is Outcome.NOT_MEASURED, "nobody can tell where no mark comes through"
     assert apart(with_marks({"message": "hello"}, 3), [RUN] * 3, own=False).outcome is Outcome.NOT_MEASURED
 
 

@@ -112,12 +112,13 @@ def apart(inputs: Sequence[JsonObject], runs: Sequence[Run | None], *, own: bool
     """Whether each run has seen no mark but its own; one of the audit's own agent also has it wherever it should."""
     what = f"none of {len(inputs)} runs saw another's mark"
     ended = [(run, given) for run, given in zip(runs, inputs, strict=True) if run is not None and run.status is RunStatus.SUCCEEDED]
-    if not marked(inputs[0]):
-        remedy = f"Write {MARK} into a text of the input that your agent hands on: each run gets a mark of its own there"
-        return unmeasured(what, why="all runs were given the same", remedy=remedy)
-    strangers = sum(bool(marked(run.output) - marked(given)) or (own and _incomplete(run, given)) for run, given in ended)
-    seen = sum(marked(run.output) == marked(given) for run, given in ended)
-    evidence = f"{strangers} of {len(ended)} outputs hold a foreign mark, {seen} just their own"
+    found = [(marked([run.state, run.output]), marked(given)) for run, given in ended]
+    strangers = sum(bool(held - given) for held, given in found) + sum(own and _incomplete(run, given) for run, given in ended)
+    kept = sum(held == given != set() for held, given in found)
+    if not strangers and not kept:
+        why = "all runs were given the same" if not marked(inputs[0]) else "no run handed its mark on"
+        return unmeasured(what, why=why, remedy=f"Write {MARK} into a text of the input that your agent keeps: each run gets its own there")
+    evidence = f"{strangers} of {len(ended)} hold a foreign mark, {kept} hold just their own"
     return judged(what, kept=not strangers, evidence=evidence, remedy="A run has read what is another's: report it with its journal")
 
 
