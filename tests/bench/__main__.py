@@ -1,6 +1,7 @@
 """Runs the benchmarks: `make bench`, or `make bench ONLY=name`. Loads are bounded in count and stay on loopback."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ import rehearsal
 import standing
 import uvloop
 from plimsoll_devstack.servers import Servers, configure, running
+from plimsoll_runtime.lifecycle import POLLER
 from results import RESULTS, Row, keep, machine, show
 
 Measure = Callable[[Servers], Awaitable[list[Row]]]
@@ -77,6 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", default="", choices=MEASURES, metavar="NAME", help="take one measure")
     arguments = parser.parse_args()
+    os.environ.setdefault(*POLLER)  # callers are services, and call as those do
     rows = uvloop.run(measure(arguments.only))
     print(machine())
     show(rows)
