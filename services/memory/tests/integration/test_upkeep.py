@@ -99,12 +99,15 @@ async def test_a_large_collection_is_indexed_and_the_index_finds_what_an_exact_s
     here, there = await collection(library), await collection(library, UMBRELLA)
     assert (here.exact, there.exact) == (False, True)
     index = PostgresPassageIndex(pool)
+    wanted, found = 0, 0
     for query in ("captain storm", "flour butter", "tulip"):
         exact = await index.candidates(ACME, by_meaning(query, here.embedder))
         near = await index.candidates(ACME, by_meaning(query, here.embedder, exact=False))
         assert (exact.exact, near.exact) == (True, False)
         best = {round(one.similarity, 4) for one in exact.passages if one.vector_rank <= 10}
-        assert len(best & {round(one.similarity, 4) for one in near.passages if one.vector_rank <= 10}) >= 0.9 * len(best)
+        wanted += len(best)
+        found += len(best & {round(one.similarity, 4) for one in near.passages if one.vector_rank <= 10})
+    assert found >= 0.95 * wanted
     filtered = await index.candidates(ACME, by_meaning("captain storm", here.embedder, exact=False, team="t2"))
     assert filtered.passages
     assert {one.metadata["team"] for one in filtered.passages} == {"t2"}
