@@ -98,6 +98,19 @@ async def test_a09_a_disabled_tool_is_barred_for_who_disabled_it(catalogue: Tool
     assert barred(catalogue, ACME) is None
 
 
+async def test_a09_a_barred_tool_of_a_tenants_own_is_to_all_others_as_one_that_never_was(catalogue: ToolCatalogue) -> None:
+    [made] = await catalogue.register(ACME, [ENTRY], "ada")
+    await catalogue.decide(ACME, "look_up", Standing(disabled=True), "ada")
+    assert barred(catalogue, ACME) is Bar.DISABLED
+    told = []
+    for name in ("look_up", "never_was"):
+        with pytest.raises(ToolNotFound) as refused:
+            await catalogue.decide(UMBRELLA, name, Standing(pinned=made.digest), "eve")
+        told.append(str(refused.value).replace(name, "…"))
+        told.append(f"{catalogue.find(UMBRELLA, name)} {await catalogue.versions(UMBRELLA, name)} {catalogue.standing(UMBRELLA, name)}")
+    assert told[:2] == told[2:]
+
+
 async def test_what_is_decided_for_all_holds_for_each(catalogue: ToolCatalogue) -> None:
     await catalogue.offer(offering(tool()))
     await catalogue.decide("", "look_up", Standing(disabled=True), "operator")
