@@ -16,7 +16,7 @@ from peers import ROOT, python_of
 from plimsoll_devstack.servers import Servers
 
 _START_CAP_S = 120.0
-_LITELLM = ("litellm[proxy]>=1.80", "uvloop>=0.21")
+_LITELLM = ("litellm[proxy]>=1.80", "prometheus-client>=0.20", "uvloop>=0.21")
 KEY = "sk-bench"
 
 
@@ -79,7 +79,7 @@ async def litellm(upstream_url: str, redis_url: str = "") -> AsyncIterator[Proce
     """LiteLLM's proxy on one core, one worker, without a database; None, with a line that says so, when it cannot be installed.
 
     With a Redis it has the features on that ours has and that it can have without a database: prices, limits of requests and tokens that
-    hold for all replicas, a budget of the provider in money. Bare it has routing alone.
+    hold for all replicas, a budget of the provider in money, Prometheus metrics of every call. Bare it has routing alone.
     """
     python = python_of("litellm", _LITELLM)
     if python is None:
@@ -113,7 +113,8 @@ def _litellm_settings(upstream_url: str, redis_url: str) -> str:
         f"  - model_name: {name}\n    litellm_params: {{model: openai/{name}, api_base: {upstream_url}/v1, api_key: {KEY}{limits}}}\n"
         for name in ("fine", "fine-paced")
     )
-    settings = f"model_list:\n{models}general_settings: {{master_key: {KEY}}}\nlitellm_settings: {{telemetry: false}}\n"
+    measured = ", callbacks: [prometheus]" if redis_url else ""
+    settings = f"model_list:\n{models}general_settings: {{master_key: {KEY}}}\nlitellm_settings: {{telemetry: false{measured}}}\n"
     if not redis_url:
         return settings
     redis = urlsplit(redis_url)

@@ -1,8 +1,8 @@
 """The model-router beside LiteLLM's proxy, both on one core before the same scripted upstream, in the same run.
 
-Ours has everything on: budgets reserved and settled in Postgres, limits and breakers in Redis, events through the outbox. LiteLLM has its
-limits and a budget on, in the same Redis, and no database: no keys, no record of calls, so still less to do than ours. Beside it stands what
-it does bare, with routing alone. Added latency is gateway minus direct. Throughput is told twice: calls a second as the client saw them, and
+Ours has everything on: budgets reserved and settled in Postgres, limits and breakers in Redis, metrics, events through the outbox. LiteLLM
+has its limits, a budget and metrics on, in the same Redis, and no database: no keys, no record of calls, so still less to do than ours.
+Beside it stands what it does bare, with routing alone. Added latency is gateway minus direct. Throughput is told twice: calls a second as the client saw them, and
 calls for each second of processor time of the gateway's process, which does not depend on what else runs here.
 """
 
@@ -88,7 +88,7 @@ async def measure_throughput(servers: Servers) -> list[Row]:
 
 def _peers(servers: Servers) -> tuple[tuple[str, str], ...]:
     """LiteLLM with its features on, which is what ours is held against, and bare; each with the Redis that it gets."""
-    return ("LiteLLM proxy, limits and budget on", servers.redis.url(OPERATOR)), ("LiteLLM proxy, bare", "")
+    return ("LiteLLM proxy, features on", servers.redis.url(OPERATOR)), ("LiteLLM proxy, bare", "")
 
 
 async def measure_streams(servers: Servers) -> list[Row]:
