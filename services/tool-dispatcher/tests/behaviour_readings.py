@@ -64,6 +64,18 @@ class ReadingsBehaviour:
         assert await ledger.reserve(reservation(call("key_3", epoch=4))) == StaleEpoch(highest=5)
         assert await announced() == []
 
+    async def test_what_is_said_to_be_the_first_is_not_looked_up_and_not_recorded_twice(
+        self, ledger: CallLedger, announced: Announced
+    ) -> None:
+        first = replace(call(), first=True)
+        assert await ledger.look_up(first) == NoEntry()
+        assert await ledger.record(reservation(first, READ), FOUND, completed(FOUND))
+        known, *unknown = await asyncio.gather(*(ledger.look_up(one) for one in (call(), first, replace(call("key_2"), first=True))))
+        assert (isinstance(known, Recorded), unknown) == (True, [NoEntry(), NoEntry()])
+        assert not await ledger.record(reservation(first, READ, call_id="call_2"), FOUND, completed(FOUND, "evt_2"))
+        assert await ledger.look_up(call("key_3", epoch=0)) == StaleEpoch(highest=1)
+        assert await announced() == ["evt_1"]
+
     async def test_a_run_has_read_what_was_recorded_for_it(self, ledger: CallLedger) -> None:
         private, shared = (
             tool(EffectClass.READ_ONLY, labels=labels) for labels in (("reads:private",), ("reads:untrusted", "reads:private"))

@@ -91,6 +91,8 @@ class FakeCallLedger:
         return entry.recorded or self._unfinished(entry)
 
     async def look_up(self, call: Call) -> Found:
+        if call.first:
+            return NoEntry()
         found = await self.find(call)
         if not isinstance(found, StaleEpoch):
             self._raise(call)

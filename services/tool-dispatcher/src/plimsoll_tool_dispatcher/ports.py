@@ -153,7 +153,8 @@ class CallLedger(Protocol):
         ...
 
     async def look_up(self, call: Call) -> Found:
-        """As `find`, for a call that will not be reserved; raises the run's epoch like a reservation."""
+        """As `find`, for a call that will not be reserved; raises the run's epoch like a reservation. One that is the `first` is taken at
+        its caller's word: nothing is known of it, and nothing raised before it is recorded."""
         ...
 
     async def record(self, reservation: Reservation, outcome: Outcome, completed: Completed) -> bool:

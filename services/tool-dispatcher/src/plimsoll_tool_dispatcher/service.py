@@ -154,7 +154,7 @@ class ToolDispatcher:
         while (other := self._executions.unreserved(call)) is not None:
             await asyncio.wait([other], timeout=patience.next_s())
         with self._executions.without_reservation(call):
-            match found := NoEntry() if call.first else await self._ledger.look_up(call):
+            match found := await self._ledger.look_up(call):
                 case NoEntry():
                     claim = Claim(tenant=call.tenant, call_key=call.key, call_id=reservation.call_id, fence=0)
                     return await self._executions.read(Work(call=call, admitted=admitted, claim=claim, unreserved=reservation))

@@ -112,6 +112,7 @@ class PostgresCallLedger:
         return found_of(row, call)
 
     async def look_up(self, call: Call) -> Found:
+        """Also those that need not be looked up wait here when many come: what begins together is recorded together."""
         return await self._look_ups.submit(call)
 
     async def record(self, reservation: Reservation, outcome: Outcome, completed: Completed) -> bool:
@@ -198,9 +199,12 @@ class PostgresCallLedger:
         return [number in settled for number in range(len(batch))]
 
     async def _look_up(self, batch: Sequence[Call]) -> list[Found]:
-        asked = [(n, call.tenant, call.key, call.work.run_id, call.work.epoch) for n, call in enumerate(batch)]
-        rows = await self._fetch((sql.LOOK_UP_ONE, sql.LOOK_UP_MANY), asked)
-        return [found_of(row, call) for row, call in zip(rows, batch, strict=True)]
+        found: list[Found] = [NoEntry()] * len(batch)
+        asked = [(n, call.tenant, call.key, call.work.run_id, call.work.epoch) for n, call in enumerate(batch) if not call.first]
+        rows = await self._fetch((sql.LOOK_UP_ONE, sql.LOOK_UP_MANY), asked) if asked else ()
+        for row in rows:
+            found[row["n"]] = found_of(row, batch[row["n"]])
+        return found
 
     async def _record(self, batch: Sequence[_Reading]) -> list[bool]:
         rows = await self._fetch((sql.RECORD_ONE, sql.RECORD_MANY), list(map(_read, range(len(batch)), batch)))

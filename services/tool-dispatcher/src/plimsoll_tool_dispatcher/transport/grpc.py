@@ -82,7 +82,7 @@ class ToolDispatcherHandler(rpc.ToolDispatcherServiceServicer):
         else:
             call = call_from_proto(request, caller, self._arguments_chars)
         report = await self._service.dispatch(call)
-        self._note(call, report)
+        asyncio.get_running_loop().call_soon(self._note, call, report)  # the caller does not wait for our notes; the log line does
         return report_to_proto(report, self._service.labels(call, report))
 
     async def GetTool(self, request: pb.GetToolRequest, context: Context) -> pb.GetToolResponse:
