@@ -1,4 +1,4 @@
-"""An MCP server of the legacy revision on standard input and output, alone: `python hostile_mcp_process.py NOTE`. It imports nothing of ours.
+"""An MCP server on standard input and output, alone: `python hostile_mcp_process.py NOTE modern|legacy`. It imports nothing of ours.
 
 The name of a called tool says what goes wrong; every call is noted as a line of the file NOTE.
 """
@@ -12,8 +12,13 @@ from typing import Any
 TOOLS = ("fine", "environment", "garbage", "die", "hang", "long_line", "flood", "close_output", "eat_memory", "spin", "many_files")
 
 
-def _say(asked: object, result: object) -> None:
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": asked, "result": result}) + "\n")
+def _is_modern() -> bool:
+    return sys.argv[2] == "modern"
+
+
+def _say(asked: object, result: dict[str, Any]) -> None:
+    whole = {"resultType": "complete"} if _is_modern() else {}
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": asked, "result": result | whole}) + "\n")
     sys.stdout.flush()
 
 
@@ -67,11 +72,14 @@ def main() -> None:
         asked, method = body.get("id"), body.get("method")
         if asked is None:
             continue
-        if method == "initialize":
-            found = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "process", "version": "1"}}
-            _say(asked, found)
+        about: dict[str, Any] = {"capabilities": {"tools": {}}, "serverInfo": {"name": "process", "version": "1"}}
+        cacheable = {"ttlMs": 0, "cacheScope": "private"} if _is_modern() else {}
+        if method == "server/discover" and _is_modern():
+            _say(asked, {"supportedVersions": ["2026-07-28"], **about, **cacheable})
+        elif method == "initialize" and not _is_modern():
+            _say(asked, {"protocolVersion": "2025-06-18", **about})
         elif method == "tools/list":
-            _say(asked, {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]})
+            _say(asked, {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS], **cacheable})
         elif method == "tools/call":
             with open(sys.argv[1], "a", encoding="utf-8") as note:
                 note.write(body["params"]["name"] + "\n")

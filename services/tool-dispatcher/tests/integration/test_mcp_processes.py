@@ -24,11 +24,17 @@ from plimsoll_tool_dispatcher.domain.sources import McpSource
 
 FOUND = Answered(result={"text": "found", "parts": []})
 SCRIPT = plimsoll_testkit.hostile_mcp_process.__file__
+BOTH = pytest.mark.parametrize("revision", ["modern", "legacy"])
 
 
 @pytest.fixture
-def declared(tmp_path: Path) -> DeclaredMcpProcess:
-    command = orjson.dumps([sys.executable, "-I", SCRIPT, str(tmp_path / "note")]).decode()
+def revision() -> str:
+    return "legacy"
+
+
+@pytest.fixture
+def declared(tmp_path: Path, revision: str) -> DeclaredMcpProcess:
+    command = orjson.dumps([sys.executable, "-I", SCRIPT, str(tmp_path / "note"), revision]).decode()
     text = (
         f"source: files\nkind: mcp\ncommand: {command}\ntools: all\nanswer_kib: 64\nmemory_mib: 256\ncpu_s: 1\nenvironment: {{MODE: quiet}}\n"
         "credentials: [{name: token, variable: TOKEN}]"
@@ -64,10 +70,12 @@ def command(process: psutil.Process) -> list[str]:
         return []
 
 
+@BOTH
 async def test_a_call_is_answered(mcp: McpServer, declared: DeclaredMcpProcess) -> None:
     assert await called(mcp, declared, "fine") == FOUND
 
 
+@BOTH
 async def test_what_is_no_message_is_passed_over(mcp: McpServer, declared: DeclaredMcpProcess) -> None:
     assert await called(mcp, declared, "garbage") == FOUND
 
