@@ -1,4 +1,5 @@
-"""tests/DEPENDENCIES.md: what happens when each dependency fails, made from the plans' dependencies.yaml and their last results.
+"""tests/DEPENDENCIES.md: what happens when each dependency fails, made from the plans' dependencies.yaml and their last results; and the
+last results alone as a table in the README.
 
 `python tests/contract/dependency_table.py` writes it anew; with the name of a file that `plimsoll audit --json` printed, what that audit
 measured becomes the last results first.
@@ -17,6 +18,8 @@ from named_tests import ROOT, link
 from plimsoll_devstack.chaos import packaged_plans
 
 DOCUMENT = ROOT / "tests" / "DEPENDENCIES.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- outages: python tests/contract/dependency_table.py -->", "<!-- end of outages -->"
 RESULTS = ROOT / "tests" / "chaos" / "results.json"
 WAYS = ("slow", "down", "wrong", "lying")
 PARTS = frozenset(
@@ -115,6 +118,28 @@ def document(told: Sequence[Row], results: Mapping[str, str], measured_at: str) 
     return "\n".join(lines) + "\n"
 
 
+def readme(text: str, results: Mapping[str, str], measured_at: str) -> str:
+    """The README with the last results in their place. Raises ValueError when it has none."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"README.md has no place for the outages: {BEGIN} … {END}")
+    table = [f"| {name} | {told} |" for name, told in sorted(results.items(), key=_lost_first)]
+    lines = (
+        "",
+        "",
+        f"| an outage, measured by `plimsoll audit` on {measured_at} | while 20 runs were under way |",
+        "| --- | --- |",
+        *table,
+        "",
+    )
+    return before + BEGIN + "\n".join(lines) + END + after
+
+
+def _lost_first(result: tuple[str, str]) -> tuple[bool, str]:
+    return not result[0].startswith("killed "), result[0]
+
+
 def results() -> tuple[dict[str, str], str]:
     """The last results, by plan or by `killed PART`, and the day they were measured."""
     if not RESULTS.exists():
@@ -169,6 +194,7 @@ def main(argv: Sequence[str]) -> int:
         audit, today = json.loads(Path(argv[0]).read_text()), dt.datetime.now(dt.UTC).date()
         record(audit, today.isoformat())
     DOCUMENT.write_text(document(rows(), *results()))
+    README.write_text(readme(README.read_text(), *results()))
     return 0
 
 

@@ -28,3 +28,8 @@ def test_every_result_is_of_a_plan_or_a_part_that_there_is():
 def test_the_document_is_that_of_the_rows_and_the_last_results():
     written = dependency_table.document(dependency_table.rows(), *dependency_table.results())
     assert dependency_table.DOCUMENT.read_text() == written, "write it anew: python tests/contract/dependency_table.py"
+
+
+def test_the_readme_has_the_last_results():
+    text = dependency_table.README.read_text()
+    assert text == dependency_table.readme(text, *dependency_table.results()), "write it anew: python tests/contract/dependency_table.py"
