@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 from model_router_behaviour import DAILY
 from model_router_samples import ACME, call, opening
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from plimsoll_model_router.adapters.ledger_rounds import Encoding
 from plimsoll_model_router.adapters.postgres_budgets import PostgresBudgetStore
 from plimsoll_model_router.adapters.postgres_ledger import PostgresCallLedger
@@ -196,3 +198,12 @@ async def test_a_cap_that_is_set_or_lowered_holds_for_calls_under_a_lease_within
             return not await one(ledger, next(numbers))
 
         await eventually(refused)
+
+
+async def test_the_event_of_a_call_that_is_settled_later_continues_the_trace_of_the_call(made: Made, pool: asyncpg.Pool) -> None:
+    work = SpanContext(trace_id=0xACE, span_id=0xBEE, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    ledger = made()
+    async with ledger.running():
+        with trace.use_span(NonRecordingSpan(work)):
+            assert await one(ledger, 1)
+    assert await pool.fetchval("select trace from outbox") == f"00-{0xACE:032x}-{0xBEE:016x}-01"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from plimsoll_runtime import logs
@@ -10,7 +11,16 @@ from plimsoll_runtime.errors import PlimsollError
 
 from plimsoll_model_router.domain.calls import CompletedCall
 
-Settle: TypeAlias = Callable[[Sequence[CompletedCall]], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call that is to be settled; `trace` is the traceparent of the work that it was part of."""
+
+    call: CompletedCall
+    trace: str
+
+
+Settle: TypeAlias = Callable[[Sequence[Finished]], Awaitable[None]]
 _CAP = 10_000
 _ROUND = 256
 _GATHER_S = 0.02  # what comes within this of each other shares a statement, and its wait for the disk
@@ -26,23 +36,23 @@ class LateSettling:
         self._settle = settle
         self._lost = lost
         self._log = log
-        self._queue: asyncio.Queue[CompletedCall] = asyncio.Queue(_CAP)
+        self._queue: asyncio.Queue[Finished] = asyncio.Queue(_CAP)
         self._hurry, self._progress = asyncio.Event(), asyncio.Condition()
-        self._batch: list[CompletedCall] = []
+        self._batch: list[Finished] = []
         self._put = self._done = 0
 
-    async def put(self, call: CompletedCall) -> None:
+    async def put(self, finished: Finished) -> None:
         """Settle it soon. Waits only while far too much is behind."""
-        await self._queue.put(call)
+        await self._queue.put(finished)
         self._put += 1
 
-    def put_nowait(self, call: CompletedCall) -> None:
+    def put_nowait(self, finished: Finished) -> None:
         """The same for who cannot wait: with far too much behind, the call is lost, and the log says so."""
         try:
-            self._queue.put_nowait(call)
+            self._queue.put_nowait(finished)
             self._put += 1
         except asyncio.QueueFull:
-            self._give_up(call, "QUEUE_FULL")
+            self._give_up(finished.call, "QUEUE_FULL")
 
     @property
     def is_behind(self) -> bool:
@@ -86,7 +96,7 @@ class LateSettling:
                 await self._hurry.wait()
         self._hurry.clear()
 
-    async def _settled(self, batch: Sequence[CompletedCall], *, last: bool) -> None:
+    async def _settled(self, batch: Sequence[Finished], *, last: bool) -> None:
         """All of them, in as many tries as it takes; what can never be settled takes nobody with it."""
         while True:
             try:
@@ -97,10 +107,10 @@ class LateSettling:
                     await asyncio.sleep(_RETRY_S)
                     continue
                 if len(batch) == 1:
-                    self._give_up(batch[0], error.reason)
+                    self._give_up(batch[0].call, error.reason)
                 else:
-                    for call in batch:
-                        await self._settled([call], last=last)
+                    for finished in batch:
+                        await self._settled([finished], last=last)
             return
 
     def _give_up(self, call: CompletedCall, reason: str) -> None:

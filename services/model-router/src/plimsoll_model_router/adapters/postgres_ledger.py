@@ -18,7 +18,7 @@ from plimsoll_runtime.retry import pause
 
 from plimsoll_model_router.adapters import ledger_rounds
 from plimsoll_model_router.adapters.call_rows import kept_call, row_of
-from plimsoll_model_router.adapters.late_settling import LateSettling
+from plimsoll_model_router.adapters.late_settling import Finished, LateSettling
 from plimsoll_model_router.adapters.leases import Leases, Wish, asked
 from plimsoll_model_router.adapters.ledger_rounds import LEASE_S, Encoding, Settling
 from plimsoll_model_router.adapters.tenancy import working_for
@@ -116,15 +116,15 @@ class PostgresCallLedger:
 
     async def record(self, call: CompletedCall) -> Answer | None:
         """A call that lost the race for its request key was paid for all the same: it is kept without its answer."""
-        told = await self._settles.submit(self._settling(call))
+        told = await self._settles.submit(self._settling(_finished(call)))
         self._settled(call)
         return ledger_rounds.same(told["fingerprint"], told["answer"], call.fingerprint) if told["state"] == "late" else None
 
     async def settle(self, call: CompletedCall) -> None:
-        await self._late.put(call)
+        await self._late.put(_finished(call))
 
     def post(self, call: CompletedCall) -> None:
-        self._late.put_nowait(call)
+        self._late.put_nowait(_finished(call))
 
     async def recall(self, tenant: str, request_key: str, fingerprint: str) -> Answer | None:
         async with working_for(self._pool, tenant) as connection:
@@ -225,17 +225,18 @@ class PostgresCallLedger:
                 self._log.warning("ledger.house_not_kept", {"reason": error.reason})
             await pause(_RENEW_EVERY_S, stop)
 
-    async def _settle_all(self, calls: Sequence[CompletedCall]) -> None:
+    async def _settle_all(self, calls: Sequence[Finished]) -> None:
         batch: list[Settling] = []
-        for call in calls:
-            batch.append(self._settling(call))
+        for finished in calls:
+            batch.append(self._settling(finished))
             if len(batch) % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # who streams has a turn
-        for told, call in zip(await ledger_rounds.settle_calls(self._pool, batch), calls, strict=True):
-            assert told["call_id"] == call.call_id
-            self._settled(call)
+        for told, finished in zip(await ledger_rounds.settle_calls(self._pool, batch), calls, strict=True):
+            assert told["call_id"] == finished.call.call_id
+            self._settled(finished.call)
 
-    def _settling(self, call: CompletedCall) -> Settling:
+    def _settling(self, finished: Finished) -> Settling:
+        call = finished.call
         event_id = f"{call.call_id}.completed"
         choice = choice_to_plain(call.choice)
         row = row_of(call, choice, self._remembered_until(call)) | {
@@ -247,7 +248,7 @@ class PostgresCallLedger:
         body = self._encode.body(call)
         if len(body.question) + len(body.answer) > _BODY_CAP:
             body = NO_BODY
-        return Settling(row, self._encode.event(event_id, call, choice), telemetry.outgoing(), body)
+        return Settling(row, self._encode.event(event_id, call, choice), finished.trace, body)
 
     def _settled(self, call: CompletedCall) -> None:
         self._mine.discard(call.call_id)
@@ -265,3 +266,8 @@ class PostgresCallLedger:
         if call.cache_key and call.generation.cache is not None:
             lasting.append(timedelta(seconds=call.generation.cache.max_age_s))
         return self._clock.now() + max(lasting) if lasting else None
+
+
+def _finished(call: CompletedCall) -> Finished:
+    """With the trace of the present work: whoever settles it later is part of none."""
+    return Finished(call, telemetry.outgoing())
