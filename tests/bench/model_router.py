@@ -2,8 +2,8 @@
 
 Ours has everything on: budgets reserved and settled in Postgres, limits and breakers in Redis, metrics, events through the outbox. LiteLLM
 has its limits, a budget and metrics on, in the same Redis, and no database: no keys, no record of calls, so still less to do than ours.
-Beside it stands what it does bare, with routing alone. Added latency is gateway minus direct. Throughput is told twice: calls a second as the client saw them, and
-calls for each second of processor time of the gateway's process, which does not depend on what else runs here.
+Beside it stands what it does bare, with routing alone. Added latency is gateway minus direct. Throughput is told twice: calls a second as
+the client saw them, and calls for each second of processor time of the gateway's process, which does not depend on what else runs here.
 """
 
 import asyncio
