@@ -71,10 +71,7 @@ async def test_a_signal_with_the_same_key_is_one_signal_and_a_run_that_is_over_t
 async def test_a_paused_run_does_nothing_until_it_is_resumed_and_then_all_of_it(
     http: aiohttp.ClientSession, client: Client, door: Door, by: str
 ) -> None:
-    run_id = await submit(http, "effects", {"name": f"paused-{by}", "pause_s": 0.2})
-    async for entry in client.runs.follow(run_id):
-        if entry.event.type == "step_finished":
-            break
+    run_id = await waiting(http, f"paused-{by}")
     match by:
         case "rest":
             paused = await send(http, "POST", f"/v1/runs/{run_id}:pause", {"reason": "look first"})
@@ -84,7 +81,8 @@ async def test_a_paused_run_does_nothing_until_it_is_resumed_and_then_all_of_it(
         case _:
             said = await cli(door.data, "runs", "pause", run_id, "--reason", "look first")
             assert said.out == f"{run_id} is paused.\n", said.err
-    assert await reasons(http, run_id) == ["PAUSED"]
+    assert await reasons(http, run_id) == ["PAUSED", "SIGNAL"]
+    await client.runs.signal(run_id, "paid", {"cents": 7})  # what it waited for does not move it
     seq = (await client.runs.get(run_id)).seq
     shown = await cli(door.data, "runs", "show", run_id)
     assert "The run is paused" in shown.out
@@ -98,9 +96,9 @@ async def test_a_paused_run_does_nothing_until_it_is_resumed_and_then_all_of_it(
         case _:
             assert (await cli(door.data, "runs", "resume", run_id)).code == 0
     run = await ended(http, run_id)
-    assert (run["status"], run["output"]) == ("RUN_STATUS_SUCCEEDED", {"done": [1, 2, 3, 4, 5, 6]})
+    assert (run["status"], run["output"]) == ("RUN_STATUS_SUCCEEDED", {"order": f"paused-{by}", "cents": 7, "note": ""})
     told = kinds(await follow(http, run_id))
-    assert told.index("runPaused") < told.index("runResumed")
+    assert told.index("runPaused") < told.index("runResumed") < told.index("stepFinished")
 
 
 async def test_what_runs_or_is_over_cannot_be_resumed(http: aiohttp.ClientSession, client: Client, door: Door) -> None:

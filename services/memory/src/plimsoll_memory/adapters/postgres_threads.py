@@ -312,7 +312,8 @@ def _outcome(turns: Sequence[int], facts: Sequence[str], left_out: Sequence[str]
 
 
 def _work(work: WorkContext | None) -> JsonObject | None:
-    return asdict(work) if work else None
+    """What a turn or a fact came of. What the run had read by then is the run's to know."""
+    return {name: value for name, value in asdict(work).items() if name != "labels"} if work else None
 
 
 def _turn(row: asyncpg.Record) -> Turn:
