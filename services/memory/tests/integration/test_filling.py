@@ -147,6 +147,15 @@ async def test_what_somebody_died_over_while_filling_is_filled_by_others(pool: a
     assert await vectors_by_embedder(pool) == {"latent-128-v1.1": 300}
 
 
+async def test_a_switch_does_not_wait_for_those_who_are_storing(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
+    """There is always one of them while many documents come: the switch would never have its turn."""
+    await library.store(ACME, hashed(*texts(300)))
+    async with working_for(pool, ACME) as storing:
+        await storing.execute("select true from collections for key share")
+        await upkeep(pool).tend_next(GO)
+        assert (await collection(library)).embedder == "latent-128-v1.1"
+
+
 async def test_nothing_serves_while_a_passage_lacks_its_vector(pool: asyncpg.Pool, library: PostgresLibrary) -> None:
     await library.store(ACME, hashed(*texts(300)))
 

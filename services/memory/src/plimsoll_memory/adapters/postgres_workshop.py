@@ -92,7 +92,8 @@ _PUT_VECTORS = """
     on conflict do nothing
 """
 _SERVING = "select embedder from collections where tenant = $1 and name = $2"
-_LOCK = "select next_embedder from collections where tenant = $1 and name = $2 for update"
+# As an update of it locks it: writers hold its key all the time, one or another of them, and are not waited for.
+_LOCK = "select next_embedder from collections where tenant = $1 and name = $2 for no key update"
 _SWITCH = """
     update collections set embedder = next_embedder, next_embedder = '' where tenant = $1 and name = $2
 """
