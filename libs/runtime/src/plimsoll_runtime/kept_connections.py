@@ -56,7 +56,14 @@ class KeptConnections:
     async def _take(self, timeout: float) -> asyncpg.pool.PoolConnectionProxy:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_closed():
+            if _is_open(connection):
                 return connection
             await self._pool.release(connection)
         return await self._pool.acquire(timeout=timeout)
+
+
+def _is_open(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it ended, and the pool has taken it back
+        return False
