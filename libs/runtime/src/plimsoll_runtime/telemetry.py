@@ -1,8 +1,9 @@
 """Traces: OpenTelemetry, exported over OTLP where an endpoint is configured, carried along in every case."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -43,7 +44,6 @@ def outgoing() -> str:
     return f"00-{present.trace_id:032x}-{present.span_id:016x}-{present.trace_flags:02x}"
 
 
-@contextmanager
 def span(
     name: str,
     kind: SpanKind,
@@ -51,8 +51,8 @@ def span(
     attributes: Mapping[str, str | int | float | bool] | None = None,
     *,
     linked: Sequence[str] = (),
-) -> Iterator[str]:
-    """Run the block in a span below `traceparent`; yields the trace id in hex, empty when there is none.
+) -> AbstractContextManager[str]:
+    """Run the block in a span below `traceparent`; gives the trace id in hex, empty when there is none.
 
     `linked` are the traceparents of other work that this one serves. A span that fails says with which reason; the text of an
     error may hold what must not leave the service, so it stays out.
@@ -61,8 +61,7 @@ def span(
         above = trace.get_current_span()
         context = above.get_span_context()
         if context.is_valid and not above.is_recording() and not context.trace_flags.sampled:  # nor would one below it
-            yield f"{context.trace_id:032x}"
-            return
+            return nullcontext(f"{context.trace_id:032x}")
     current = _TRACER.start_span(
         name,
         context=_parent(traceparent) if traceparent else None,
@@ -70,17 +69,28 @@ def span(
         attributes=attributes,
         links=[Link(trace.get_current_span(_parent(other)).get_span_context()) for other in linked if other],
     )
-    token = attach(trace.set_span_in_context(current))
-    context = current.get_span_context()
-    try:
-        yield f"{context.trace_id:032x}" if context.is_valid else ""
-    except Exception as error:
-        leaf = unwrap(error)
-        current.set_status(Status(StatusCode.ERROR, leaf.reason if isinstance(leaf, PlimsollError) else type(leaf).__name__))
-        raise
-    finally:
-        detach(token)
-        current.end()
+    return _Block(current)
+
+
+class _Block:
+    """Where a span is the present one. A class, since a generator would cost every call more than the span does."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, current: Span) -> None:
+        self._span = current
+
+    def __enter__(self) -> str:
+        self._token = attach(trace.set_span_in_context(self._span))
+        context = self._span.get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else ""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            leaf = unwrap(error)
+            self._span.set_status(Status(StatusCode.ERROR, leaf.reason if isinstance(leaf, PlimsollError) else type(leaf).__name__))
+        detach(self._token)
+        self._span.end()
 
 
 def _parent(traceparent: str) -> Context:

@@ -30,13 +30,18 @@ class Usage:
 
 
 def usage_to_proto(usage: Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_input_tokens=usage.cached_input_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost_micros=usage.cost_micros,
-    )
+    message = usage_pb2.Usage()
+    write_usage(message, usage)
+    return message
+
+
+def write_usage(message: usage_pb2.Usage, usage: Usage) -> None:
+    """Into a message in its place inside another."""
+    message.input_tokens = usage.input_tokens
+    message.output_tokens = usage.output_tokens
+    message.cached_input_tokens = usage.cached_input_tokens
+    message.reasoning_tokens = usage.reasoning_tokens
+    message.cost_micros = usage.cost_micros
 
 
 def usage_from_proto(message: usage_pb2.Usage) -> Usage:

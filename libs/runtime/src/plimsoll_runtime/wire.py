@@ -42,8 +42,15 @@ def object_from_proto(message: json_pb2.JsonValue, field: str) -> JsonObject:
 
 
 def timestamp_to_proto(at: datetime) -> Timestamp:
+    message = Timestamp()
+    write_timestamp(message, at)
+    return message
+
+
+def write_timestamp(message: Timestamp, at: datetime) -> None:
+    """Into a message in its place inside another: one that is made apart and handed over is encoded and read again on the way."""
     delta = at - _EPOCH
-    return Timestamp(seconds=delta.days * 86400 + delta.seconds, nanos=delta.microseconds * 1000)
+    message.seconds, message.nanos = delta.days * 86400 + delta.seconds, delta.microseconds * 1000
 
 
 def timestamp_from_proto(message: Timestamp) -> datetime:
@@ -52,10 +59,17 @@ def timestamp_from_proto(message: Timestamp) -> datetime:
 
 def duration_to_proto(seconds: float) -> Duration:
     """In whole microseconds, as moments are: so a moment less a duration is the same wherever it is worked out."""
+    message = Duration()
+    write_duration(message, seconds)
+    return message
+
+
+def write_duration(message: Duration, seconds: float) -> None:
+    """The same into a message in its place."""
     micros = round(seconds * 1e6)
     sign = -1 if micros < 0 else 1
     whole, rest = divmod(abs(micros), 1_000_000)
-    return Duration(seconds=sign * whole, nanos=sign * rest * 1000)
+    message.seconds, message.nanos = sign * whole, sign * rest * 1000
 
 
 def duration_from_proto(message: Duration) -> float:

@@ -24,15 +24,20 @@ class WorkContext:
 
 
 def work_to_proto(work: WorkContext) -> work_pb2.WorkContext:
-    return work_pb2.WorkContext(
-        run_id=work.run_id,
-        step=work.step,
-        node=work.node,
-        agent=work.agent,
-        agent_version=work.agent_version,
-        epoch=work.epoch,
-        labels=work.labels,
-    )
+    message = work_pb2.WorkContext()
+    write_work(message, work)
+    return message
+
+
+def write_work(message: work_pb2.WorkContext, work: WorkContext) -> None:
+    """Into a message in its place inside another."""
+    message.run_id = work.run_id
+    message.step = work.step
+    message.node = work.node
+    message.agent = work.agent
+    message.agent_version = work.agent_version
+    message.epoch = work.epoch
+    message.labels.extend(work.labels)
 
 
 def work_from_proto(message: work_pb2.WorkContext) -> WorkContext:

@@ -30,7 +30,7 @@ def test_every_choice_effort_and_stop_reason_has_a_code() -> None:
     report = Report()
     for kind in ConversionKind:
         getattr(report, kind.value)("temperature", "why")
-    codes = {told.kind for told in codec.conversions_to_proto(report.conversions)}
+    codes = {codec.conversion_to_proto(told).kind for told in report.conversions}
     assert codes == set(msg.ConversionKind.values()) - {msg.CONVERSION_KIND_UNSPECIFIED}
 
 
@@ -59,5 +59,5 @@ def test_what_was_converted_is_told_once() -> None:
     report = Report()
     for _ in range(2):
         report.dropped("reasoning", "why")
-    [told] = codec.conversions_to_proto(report.conversions)
+    [told] = map(codec.conversion_to_proto, report.conversions)
     assert (told.kind, told.subject, told.detail) == (msg.CONVERSION_KIND_DROPPED, "reasoning", "why")

@@ -1,7 +1,7 @@
 """Publishing to streams: many messages at once on one connection, in their order, each answered by the server.
 
 The client library has the same, but turns a cancellation into an error of its own and loses a slot for good with every
-answer that never comes; so the protocol is spoken here: a reply subject per message, and a future that waits for it.
+answer that never comes; so the protocol is spoken here: a reply subject per message, and one future for all that went together.
 """
 
 import asyncio
@@ -33,6 +33,22 @@ class Publication:
         return len(self.payload) + _FRAME_BYTES + sum(len(name) + len(value.encode()) + 4 for name, value in self.headers.items())
 
 
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    """Messages that were published together: `left` are not answered yet, `problem` is the first that an answer told of."""
+
+    left: int
+    answered: asyncio.Future[None]
+    problem: str = ""
+
+    def note(self, problem: str) -> None:
+        """One more answer."""
+        self.left -= 1
+        self.problem = self.problem or problem
+        if not self.left and not self.answered.done():
+            self.answered.set_result(None)
+
+
 class Publisher:
     """Publishes and matches the answers."""
 
@@ -40,7 +56,7 @@ class Publisher:
         self._client = client
         self._inbox = client.new_inbox()
         self._tokens = itertools.count()
-        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._waiting: dict[str, _Batch] = {}
 
     async def listen(self) -> None:
         """Hear the answers; called once, before anything is published."""
@@ -56,25 +72,26 @@ class Publisher:
                 raise MessageTooLarge(f"{publication.size} bytes for {publication.subject}: the server takes {self._client.max_payload}")
         if not self._client.is_connected:  # the library would keep them and send them at any time later, when they were sent again already
             raise Unavailable("NATS cannot be reached", reason="NATS_UNAVAILABLE", retry_after_s=1.0)
-        answers: dict[str, asyncio.Future[str]] = {}
+        if not publications:
+            return
+        batch = _Batch(left=len(publications), answered=asyncio.get_running_loop().create_future())
+        tokens = [str(next(self._tokens)) for _ in publications]
+        self._waiting.update(dict.fromkeys(tokens, batch))
         try:
-            for publication in publications:
-                token = str(next(self._tokens))
-                answers[token] = self._waiting[token] = asyncio.get_running_loop().create_future()
+            for token, publication in zip(tokens, publications, strict=True):
                 reply, headers = f"{self._inbox}.{token}", dict(publication.headers)
                 await self._client.publish(publication.subject, publication.payload, reply=reply, headers=headers)
-            problem = next(filter(None, await asyncio.gather(*answers.values())), "")
+            await batch.answered
         finally:
-            for token, answer in answers.items():
-                del self._waiting[token]
-                answer.cancel()
-        if problem:
-            raise Unavailable(f"a message was not taken: {problem}", reason="NATS_REFUSED", retry_after_s=1.0)
+            for token in tokens:
+                self._waiting.pop(token, None)
+        if batch.problem:
+            raise Unavailable(f"a message was not taken: {batch.problem}", reason="NATS_REFUSED", retry_after_s=1.0)
 
     async def _answered(self, message: Msg) -> None:
-        answer = self._waiting.get(message.subject.rpartition(".")[2])
-        if answer is not None and not answer.done():
-            answer.set_result(_problem(message))
+        batch = self._waiting.pop(message.subject.rpartition(".")[2], None)
+        if batch is not None:
+            batch.note(_problem(message))
 
 
 def _problem(message: Msg) -> str:

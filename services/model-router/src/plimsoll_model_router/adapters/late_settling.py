@@ -23,7 +23,7 @@ class Finished:
 Settle: TypeAlias = Callable[[Sequence[Finished]], Awaitable[None]]
 _CAP = 10_000
 _ROUND = 256
-_GATHER_S = 0.02  # what comes within this of each other shares a statement, and its wait for the disk
+_GATHER_S = 0.05  # what comes within this of each other shares a statement, and its wait for the disk
 _RETRY_S = 1.0
 _CATCH_UP_CAP_S = 2.0
 _LAST_CAP_S = 3.0

@@ -1,7 +1,8 @@
 """Budgets held in advance: who calls often takes what a call may consume from a part of the budget that this replica holds already.
 
 A lease is reserved in the ledger like a call, so that no cap is ever exceeded, by however many replicas. It is small beside the room that is
-left, and short: a budget that changes holds for everybody within about a second, and what is not used is given back.
+left, and short: a budget that changes holds for everybody within about a second, and what is not used is given back. The next one is asked
+for before it is used up, so that of those who call all the time nobody waits for the ledger.
 """
 
 from collections import OrderedDict
@@ -17,6 +18,8 @@ from plimsoll_model_router.domain.budgets import Estimate
 from plimsoll_model_router.domain.calls import Opened, Opening
 
 LASTS_S = 1.0
+_AHEAD_S = 0.25  # so long before its end the next one is asked for
+_LOW = 4  # or with less than one part in so many left
 _HOT = 3  # calls within a second, after which the next ones are expected
 _CALLS = 512  # that a lease is for at the most
 _SHARE = 16  # of the room that is left, one part in so many
@@ -27,14 +30,18 @@ _Payer: TypeAlias = tuple[str, str, str, str]
 
 @dataclass(slots=True, kw_only=True)
 class Lease:
-    """What is left of it is `tokens` and `micros`; `under_way` are calls that have taken from it and are not settled."""
+    """What is left of it is `tokens` and `micros`; `under_way` are calls that have taken from it and are not settled, `room` is what the
+    budgets had left behind it, and `renewed` says that the next one was thought of."""
 
     first: Opening
     opened: Opened
     until: float
-    tokens: int = 0
-    micros: int = 0
+    size: Estimate
+    room: Estimate
+    tokens: int
+    micros: int
     under_way: int = 0
+    renewed: bool = False
 
     @property
     def lease_id(self) -> str:
@@ -44,6 +51,11 @@ class Lease:
     def fits(self, wanted: Estimate) -> bool:
         opened = self.opened
         return not (opened.caps_tokens and self.tokens < wanted.tokens) and not (opened.caps_money and self.micros < wanted.cost_micros)
+
+    def is_ending(self, now: float) -> bool:
+        """Whether it is nearly over, or nearly used up."""
+        quarter = Estimate(tokens=self.size.tokens // _LOW, cost_micros=self.size.cost_micros // _LOW)
+        return not self.fits(quarter) or now >= self.until - _AHEAD_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +102,8 @@ class Leases:
         self._spend(lease, opening.wanted)
         lease.under_way += 1
         self._taken[opening.call_id] = (lease, opening.wanted)
+        if not lease.renewed and lease.opened.capped and lease.is_ending(now):
+            self._renew(lease, opening)
         return lease.opened
 
     def extend(self, call_id: str, more: Estimate) -> bool:
@@ -139,19 +153,25 @@ class Leases:
         if size is not None:
             self.wishes[key] = Wish(opening=opening, opened=opened, size=size)
 
-    def hold(self, wish: Wish) -> Lease:
-        """The ledger reserved it."""
+    def hold(self, wish: Wish, opened: Opened, room: Estimate) -> Lease:
+        """The ledger reserved it, and has so much room left. Where other things are capped by now it covers nobody, and is given back."""
         known = self._payers.setdefault(_payer(wish.opening), _Standing())
         if known.lease is not None:
             self._end(known)
-        known.lease = Lease(
+        lease = Lease(
             first=wish.opening,
             opened=wish.opened,
             until=self._clock.monotonic() + LASTS_S,
+            size=wish.size,
+            room=room,
             tokens=wish.size.tokens,
             micros=wish.size.cost_micros,
         )
-        return known.lease
+        if opened == wish.opened:
+            known.lease = lease
+        else:
+            self._ended.append(lease)
+        return lease
 
     def over(self, *, all_of_them: bool = False) -> Iterator[Lease]:
         """Leases that have ended and whose calls are settled. Each is told once; with `all_of_them` those that last, too."""
@@ -166,6 +186,13 @@ class Leases:
     def not_over(self, lease: Lease) -> None:
         """It could not be given back; it is told again."""
         self._ended.append(lease)
+
+    def _renew(self, lease: Lease, opening: Opening) -> None:
+        """Where nothing is capped nothing is reserved, and the next call has to ask whether that is still so."""
+        lease.renewed = True
+        size = _size(opening.wanted, lease.opened, lease.room)
+        if size is not None:
+            self.wishes.setdefault(_payer(opening), Wish(opening=opening, opened=lease.opened, size=size))
 
     def _covered(self, known: _Standing, opening: Opening) -> bool:
         """Whether a lease came while the call was opened: another one beside it would only hold more."""

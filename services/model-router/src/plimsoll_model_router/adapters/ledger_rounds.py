@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import asyncpg
 from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.kept_connections import KeptConnections
 from plimsoll_runtime.postgres import translating
 
 from plimsoll_model_router.domain import plain
@@ -41,26 +41,24 @@ class Settling:
         return str(self.row["call_id"])
 
 
-async def open_calls(pool: asyncpg.Pool, batch: Sequence[JsonObject]) -> Sequence[JsonObject]:
+async def open_calls(connections: KeptConnections, batch: Sequence[JsonObject]) -> Sequence[JsonObject]:
     """What became of each, in order."""
     with translating():
-        async with pool.acquire() as connection:
-            rows = await connection.fetch("select open_calls($1, $2)", list(batch), LEASE_S)
+        rows = await connections.fetch("select open_calls($1, $2)", list(batch), LEASE_S)
     return _in_order([row[0] for row in rows], [one["call_id"] for one in batch])
 
 
-async def settle_calls(pool: asyncpg.Pool, batch: Sequence[Settling]) -> Sequence[JsonObject]:
+async def settle_calls(connections: KeptConnections, batch: Sequence[Settling]) -> Sequence[JsonObject]:
     """What became of each, in order."""
     with translating():
-        async with pool.acquire() as connection:
-            rows = await connection.fetch(
-                "select settle_calls($1, $2, $3, $4, $5)",
-                [one.row for one in batch],
-                [one.payload for one in batch],
-                [one.trace for one in batch],
-                [one.body.question or None for one in batch],
-                [one.body.answer or None for one in batch],
-            )
+        rows = await connections.fetch(
+            "select settle_calls($1, $2, $3, $4, $5)",
+            [one.row for one in batch],
+            [one.payload for one in batch],
+            [one.trace for one in batch],
+            [one.body.question or None for one in batch],
+            [one.body.answer or None for one in batch],
+        )
     return _in_order([row[0] for row in rows], [one.row["call_id"] for one in batch])
 
 
@@ -68,7 +66,7 @@ def opens(told: JsonObject, opening: Opening) -> Opens:
     """What became of an opening. Raises RequestKeyReused."""
     match told["state"]:
         case "opened":
-            return Opened(caps_tokens=bool(told["caps_tokens"]), caps_money=bool(told["caps_money"]))
+            return opened(told)
         case "recorded":
             return same(told["fingerprint"], told["answer"], opening.fingerprint)
         case "busy":
@@ -84,6 +82,11 @@ def opens(told: JsonObject, opening: Opening) -> Opens:
                 room_cost_micros=micros if isinstance(micros, int) else None,
                 renews_at=datetime.fromtimestamp(renews, UTC) if isinstance(renews, int | float) else None,
             )
+
+
+def opened(told: JsonObject) -> Opened:
+    """What is capped for a call that was opened."""
+    return Opened(caps_tokens=bool(told["caps_tokens"]), caps_money=bool(told["caps_money"]))
 
 
 def room(told: JsonObject) -> Estimate:

@@ -13,6 +13,7 @@ from plimsoll_runtime.batching import Batcher
 from plimsoll_runtime.clock import Clock
 from plimsoll_runtime.errors import PlimsollError
 from plimsoll_runtime.json_types import JsonObject
+from plimsoll_runtime.kept_connections import KeptConnections
 from plimsoll_runtime.postgres import translating
 from plimsoll_runtime.retry import pause
 
@@ -34,6 +35,7 @@ COMPLETED = "plimsoll.v1.model_router.call.completed"
 _RENEW_EVERY_S = 5.0
 _FORGET_EVERY_S = 300.0
 _TEND_EVERY_S = 0.25
+_KEPT = 2  # of the pool's connections: for calls that begin, and for those that end
 _AT_A_TIME = 16  # calls that are made ready without a pause: a tenth of a millisecond each
 _FORGET_ROUND = 1000  # what forget_answers takes at a time
 _BODY_CAP = 8 * 1024 * 1024  # a longer question is not kept for replays
@@ -64,14 +66,15 @@ class PostgresCallLedger:
         self, pool: asyncpg.Pool, encode: Encoding, clock: Clock, log: logs.Log, *, remember_s: float, committed: Callable[[], None]
     ) -> None:
         self._pool = pool
+        self._kept = KeptConnections(pool, most=_KEPT)
         self._encode = encode
         self._clock = clock
         self._log = log
         self._remember = timedelta(seconds=remember_s)
         self._committed = committed
         # One round at a time: what comes meanwhile is the next one. More rounds side by side would each be smaller, and cost more together.
-        self._opens: Batcher[JsonObject, JsonObject] = Batcher(partial(ledger_rounds.open_calls, pool), flushers=1)
-        self._settles: Batcher[Settling, JsonObject] = Batcher(partial(ledger_rounds.settle_calls, pool), flushers=1)
+        self._opens: Batcher[JsonObject, JsonObject] = Batcher(partial(ledger_rounds.open_calls, self._kept), flushers=1)
+        self._settles: Batcher[Settling, JsonObject] = Batcher(partial(ledger_rounds.settle_calls, self._kept), flushers=1)
         self._late = LateSettling(self._settle_all, self._lost, log)
         self._leases, self._wished = Leases(clock), asyncio.Event()
         self._asking: Wish | None = None
@@ -80,6 +83,8 @@ class PostgresCallLedger:
     async def open(self, opening: Opening) -> Opens:
         """A call without a request key may be covered by a lease: then the ledger hears of it when it is settled."""
         if not opening.request_key and (covered := self._leases.take(opening)) is not None:
+            if self._leases.wishes:
+                self._wished.set()
             return covered
         told, behind = await self._open(opening), self._late.is_behind
         if told["state"] == "over" and behind:  # what finished calls held may be what is missing
@@ -162,7 +167,7 @@ class PostgresCallLedger:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Calls are opened and settled inside the block; what was left for later is settled at its end, as far as there is time."""
-        async with self._opens.running(), self._settles.running():
+        async with self._kept, self._opens.running(), self._settles.running():
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(self._late.run()), group.create_task(self._tend())]
                 try:
@@ -172,7 +177,7 @@ class PostgresCallLedger:
                         task.cancel()
             await self._late.finish()
             if self._asking is not None:  # the end came between asking and holding
-                self._leases.hold(self._asking)
+                self._leases.hold(self._asking, self._asking.opened, Estimate())
             await self._give_back(all_of_them=True)
 
     async def _tend(self) -> None:
@@ -190,11 +195,13 @@ class PostgresCallLedger:
         for payer, wish in list(self._leases.wishes.items()):
             with suppress(PlimsollError):
                 self._asking = wish
-                told = await self._opens.submit(wish.asked()) if wish.opened.capped else {"state": "opened"}
+                told = await self._opens.submit(wish.asked()) if wish.opened.capped else None
                 self._asking = None
-                if told["state"] == "opened":
-                    lease = self._leases.hold(wish)
-                    self._mine |= {lease.lease_id} - {""}
+                if told is None:
+                    self._leases.hold(wish, wish.opened, Estimate())
+                elif told["state"] == "opened":
+                    lease = self._leases.hold(wish, ledger_rounds.opened(told), ledger_rounds.room(told))
+                    self._mine.add(lease.lease_id)
             del self._leases.wishes[payer]
 
     async def _give_back(self, *, all_of_them: bool = False) -> None:
@@ -231,7 +238,7 @@ class PostgresCallLedger:
             batch.append(self._settling(finished))
             if len(batch) % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # who streams has a turn
-        for told, finished in zip(await ledger_rounds.settle_calls(self._pool, batch), calls, strict=True):
+        for told, finished in zip(await ledger_rounds.settle_calls(self._kept, batch), calls, strict=True):
             assert told["call_id"] == finished.call.call_id
             self._settled(finished.call)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plimsoll_runtime.failures import Category
 
@@ -14,6 +14,7 @@ from plimsoll_model_router.domain.routing import Candidate
 _SHARPNESS = 12.0  # how strongly an adaptive choice prefers the better candidate
 _COST_COUNTS, _PACE_COUNTS = 0.3, 0.2  # beside quality, which counts 1
 _UNKNOWN_QUALITY = 0.5
+_NO_ROUTE = Route(name="", candidates=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,9 @@ class Standing:
     is_open: bool = False
 
 
+_UNKNOWN = Standing()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excluded:
     """Why a candidate is not asked."""
@@ -64,8 +68,9 @@ class Weighed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Attributes:
-    weighed  in the order in which they are tried; those that are excluded last
-    sticky   the model of the conversation's earlier turns, kept inside its tool loop
+    weighed   in the order in which they are tried; those that are excluded last
+    sticky    the model of the conversation's earlier turns, kept inside its tool loop
+    eligible  those that are not excluded
     """
 
     weighed: tuple[Weighed, ...] = ()
@@ -73,10 +78,10 @@ class Choice:
     sticky: bool = False
     route: str = ""
     route_digest: str = ""
+    eligible: tuple[Candidate, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def eligible(self) -> tuple[Candidate, ...]:
-        return tuple(one.candidate for one in self.weighed if one.excluded is None)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eligible", tuple([one.candidate for one in self.weighed if one.excluded is None]))
 
     @property
     def refusals(self) -> tuple[Weighed, ...]:
@@ -90,33 +95,43 @@ def choose(
 
     `kept` is the model that a tool loop began with: it stays while it can answer. `draw`, 0 to 1, decides where chance does.
     """
-    rules = route or Route(name="", candidates=())
+    rules = route or _NO_ROUTE
     excluded = {one.full_name: refusal for one in candidates if (refusal := _refusal(one, rules, aim)) is not None}
     able = [one for one in candidates if one.full_name not in excluded]
+    if len(able) > 1:
+        ordered, odds, sticky = _ordered(able, rules, aim, standings, kept, draw)
+    else:
+        ordered, odds = able, {one.full_name: 1.0 for one in able}
+        sticky = bool(able) and able[0].full_name == kept and not standings.get(kept, _UNKNOWN).is_open
+    weighed = [
+        Weighed(candidate=one, probability=odds.get(one.full_name, 0.0), latency_s=standings.get(one.full_name, _UNKNOWN).latency_s)
+        for one in ordered
+    ]
+    refused = [Weighed(candidate=one, excluded=excluded[one.full_name]) for one in candidates if one.full_name in excluded]
+    return Choice(weighed=(*weighed, *refused), difficulty=aim.difficulty, sticky=sticky, route=rules.name)
+
+
+def _ordered(
+    able: list[Candidate], rules: Route, aim: Aim, standings: Mapping[str, Standing], kept: str, draw: float
+) -> tuple[list[Candidate], Mapping[str, float], bool]:
+    """Several candidates in the order in which to try them, the odds of being first, and whether the loop's own model stays."""
     wanted = CheapOrStrong.STRONG if aim.difficulty >= rules.hard_above else CheapOrStrong.CHEAP
 
     def rank(one: Candidate) -> tuple[bool, bool, bool]:
-        standing = standings.get(one.full_name, Standing())
+        standing = standings.get(one.full_name, _UNKNOWN)
         slow = bool(rules.latency_target_s) and (standing.latency_s or 0.0) > rules.latency_target_s
         return standing.is_open, slow, one.tier not in {None, wanted}
 
     able.sort(key=rank)  # stable: inside a rank, the route's own order stays
     sticky = next((one for one in able if one.full_name == kept), None)
-    if sticky is not None and not standings.get(kept, Standing()).is_open:
-        ordered, odds = [sticky, *(one for one in able if one is not sticky)], {kept: 1.0}
-    else:
-        sticky = None
-        pool = [one for one in able if rank(one) == rank(able[0])]
-        odds = _odds(pool, rules, aim, standings)
-        first = _drawn(pool, odds, draw)
-        behind = sorted((one for one in pool if one is not first), key=lambda one: -odds[one.full_name])
-        ordered = [*([first] if first else []), *behind, *(one for one in able if one not in pool)]
-    weighed = [
-        Weighed(candidate=one, probability=odds.get(one.full_name, 0.0), latency_s=standings.get(one.full_name, Standing()).latency_s)
-        for one in ordered
-    ]
-    refused = [Weighed(candidate=one, excluded=excluded[one.full_name]) for one in candidates if one.full_name in excluded]
-    return Choice(weighed=(*weighed, *refused), difficulty=aim.difficulty, sticky=sticky is not None, route=rules.name)
+    if sticky is not None and not standings.get(kept, _UNKNOWN).is_open:
+        return [sticky, *(one for one in able if one is not sticky)], {kept: 1.0}, True
+    best = rank(able[0])
+    pool = [one for one in able if rank(one) == best]
+    odds = _odds(pool, rules, aim, standings)
+    first = _drawn(pool, odds, draw)
+    behind = sorted((one for one in pool if one is not first), key=lambda one: -odds[one.full_name])
+    return [first, *behind, *(one for one in able if one not in pool)], odds, False
 
 
 def _refusal(one: Candidate, route: Route, aim: Aim) -> Excluded | None:
@@ -163,7 +178,7 @@ def _odds(pool: Sequence[Candidate], route: Route, aim: Aim, standings: Mapping[
 
 def _adaptive(pool: Sequence[Candidate], aim: Aim, standings: Mapping[str, Standing]) -> list[float]:
     costs = [pricing.most(aim.input_tokens, aim.output_tokens or 500, one.model.price) if one.model.price else 0 for one in pool]
-    paces = [standings.get(one.full_name, Standing()).latency_s or 0.0 for one in pool]
+    paces = [standings.get(one.full_name, _UNKNOWN).latency_s or 0.0 for one in pool]
     dearest, slowest = max(costs) or 1, max(paces) or 1.0
     worth = [
         (one.quality or _UNKNOWN_QUALITY) - _COST_COUNTS * cost / dearest - _PACE_COUNTS * pace / slowest
@@ -173,13 +188,13 @@ def _adaptive(pool: Sequence[Candidate], aim: Aim, standings: Mapping[str, Stand
     return [one.weight * math.exp(_SHARPNESS * (value - best)) for one, value in zip(pool, worth, strict=True)]
 
 
-def _drawn(pool: Sequence[Candidate], odds: Mapping[str, float], draw: float) -> Candidate | None:
+def _drawn(pool: Sequence[Candidate], odds: Mapping[str, float], draw: float) -> Candidate:
     passed = 0.0
     for one in pool:
         passed += odds[one.full_name]
         if draw < passed:
             return one
-    return pool[-1] if pool else None  # rounding
+    return pool[-1]  # rounding
 
 
 def of_route(choice: Choice, name: str, version: int, digest: str) -> Choice:

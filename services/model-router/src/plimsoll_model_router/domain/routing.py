@@ -1,7 +1,7 @@
 """Models that can be asked, by which names, and the candidates of a question."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plimsoll_runtime.errors import FieldProblem
 
@@ -86,8 +86,10 @@ class Candidate:
     """A model to try, under the name to ask it by, with what its route says of it.
 
     Attributes:
-    quality  0 when nobody evaluated it
-    timers   those of the route: they come before the model's own
+    quality    0 when nobody evaluated it
+    timers     those of the route: they come before the model's own
+    full_name  with its provider in front
+    endpoint   where it is asked
     """
 
     model: Model
@@ -96,14 +98,17 @@ class Candidate:
     quality: float = 0.0
     tier: CheapOrStrong | None = None
     timers: OwnTimers = NO_TIMERS
+    full_name: str = field(init=False, repr=False, compare=False)
+    endpoint: Endpoint = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Worked out once: a candidate is made for many questions."""
+        object.__setattr__(self, "full_name", f"{self.model.provider}/{self.ask_for}")
+        object.__setattr__(self, "endpoint", self.model.endpoint(self.ask_for))
 
     def waits(self, usual: Timers) -> Timers:
         """How long is waited for it."""
         return self.timers.over(self.model.timers.over(usual))
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.model.provider}/{self.ask_for}"
 
 
 def candidates(models: Sequence[Model], route: Route | None, *, wanted: str) -> tuple[Candidate, ...]:

@@ -142,7 +142,7 @@ class Attempts:
             left *= 1 - _FOR_OTHERS
         return Ask(
             question=question,
-            endpoint=one.candidate.model.endpoint(one.candidate.ask_for),
+            endpoint=one.candidate.endpoint,
             credential=one.credential,
             timers=timers if left >= timers.total_s else replace(timers, total_s=max(0.001, left)),
             streaming=streaming,

@@ -96,7 +96,7 @@ class EmbeddingFailover:
                 what = f"was not asked: {name} per minute are used up"
                 raise failed(Category.RATE_LIMITED, "LIMIT_REACHED", what, where, Remedy.RETRY, retry_after_s=seconds)
             case Entered():
-                endpoint = candidate.model.endpoint(candidate.ask_for)
+                endpoint = candidate.endpoint
                 ask = EmbeddingAsk(
                     texts=wish.texts,
                     endpoint=endpoint,

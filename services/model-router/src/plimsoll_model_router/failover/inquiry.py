@@ -16,6 +16,8 @@ from plimsoll_model_router.domain.routing import Candidate
 from plimsoll_model_router.domain.schemas import CompiledSchema
 from plimsoll_model_router.errors import ProviderError, Remedy
 
+NOTHING = Usage()
+
 
 class Delivery(StrEnum):
     """How the text of an attempt that may still fail reaches the caller."""
@@ -81,6 +83,7 @@ class Course:
     spoken     a piece of some attempt has left
     unpriced   models without a known price that are to be billed
     hedged     candidates that were asked beside another one, by name
+    spent      by all attempts that have ended
     """
 
     ends_at: float = 0.0
@@ -90,6 +93,7 @@ class Course:
     unpriced: set[str] = field(default_factory=set)
     last: Failure | None = None
     hedged: set[str] = field(default_factory=set)
+    spent: Usage = NOTHING
     _begun: int = 0
     _ended: dict[int, Attempt] = field(default_factory=dict)
 
@@ -103,13 +107,10 @@ class Course:
         """Those that have ended, in the order of their numbers."""
         return tuple(attempt for _, attempt in sorted(self._ended.items()))
 
-    @property
-    def spent(self) -> Usage:
-        return sum((attempt.usage for attempt in self._ended.values()), Usage())
-
     def end(self, number: int, attempt: Attempt, candidate: Candidate) -> None:
         """An attempt ended."""
         self._ended[number] = attempt
+        self.spent = self.spent + attempt.usage if self.spent is not NOTHING else attempt.usage
         if candidate.model.price is None and attempt.usage.input_tokens + attempt.usage.output_tokens:
             self.unpriced.add(candidate.full_name)
 

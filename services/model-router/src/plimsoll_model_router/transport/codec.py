@@ -8,10 +8,17 @@ from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll.model_router.v1 import prompt_pb2, routing_pb2
 from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import failure_to_proto
-from plimsoll_runtime.json_types import JsonObject, JsonValue
-from plimsoll_runtime.usage import usage_to_proto
-from plimsoll_runtime.wire import duration_from_proto, duration_to_proto, json_to_proto, object_from_proto, timestamp_to_proto
-from plimsoll_runtime.work import WorkContext, work_from_proto, work_to_proto
+from plimsoll_runtime.json_types import JsonObject, JsonValue, dump_json
+from plimsoll_runtime.usage import usage_to_proto, write_usage
+from plimsoll_runtime.wire import (
+    duration_from_proto,
+    duration_to_proto,
+    object_from_proto,
+    timestamp_to_proto,
+    write_duration,
+    write_timestamp,
+)
+from plimsoll_runtime.work import WorkContext, work_from_proto, work_to_proto, write_work
 
 from plimsoll_model_router.domain.calls import NO_BODY, Body, CompletedCall, KeptBody, KeptCall
 from plimsoll_model_router.domain.embedding import Embedded, EmbeddingWish
@@ -130,24 +137,28 @@ def reference_from_proto(message: prompt_pb2.PromptReference, field: str) -> Pro
 
 def answer_to_proto(answer: Answer, attempts: Iterable[Attempt] | None = None) -> pb.Answer:
     """With other attempts than its own, where they are given."""
-    message = pb.Answer(
-        message=messages.message_to_proto(answer.message),
-        stop_reason=messages.stop_to_proto(answer.stop_reason),
-        usage=usage_to_proto(answer.usage),
-        provider=answer.provider,
-        model=answer.model,
-        rehearsal=answer.rehearsal,
-        confidence=answer.confidence if answer.confidence is not None else _NO_CONFIDENCE,
-        prompt_digest=answer.prompt_digest,
-        attempts=_attempts_to_proto(answer.attempts if attempts is None else attempts),
-        recorded=answer.recorded,
-        cached=answer.cached,
-        call_id=answer.call_id,
-        priced=answer.priced,
-    )
-    if answer.has_output:
-        message.output.CopyFrom(json_to_proto(answer.output))
+    message = pb.Answer()
+    _write_answer(message, answer, answer.attempts if attempts is None else attempts)
     return message
+
+
+def _write_answer(message: pb.Answer, answer: Answer, attempts: Iterable[Attempt]) -> None:
+    messages.write_message(message.message, answer.message)
+    write_usage(message.usage, answer.usage)
+    message.stop_reason = messages.stop_to_proto(answer.stop_reason)
+    message.provider = answer.provider
+    message.model = answer.model
+    message.rehearsal = answer.rehearsal
+    message.confidence = answer.confidence if answer.confidence is not None else _NO_CONFIDENCE
+    message.prompt_digest = answer.prompt_digest
+    message.recorded = answer.recorded
+    message.cached = answer.cached
+    message.call_id = answer.call_id
+    message.priced = answer.priced
+    for attempt in attempts:
+        _write_attempt(message.attempts.add(), attempt)
+    if answer.has_output:
+        message.output.text = dump_json(answer.output)
 
 
 def answer_to_bytes(answer: Answer) -> bytes:
@@ -166,7 +177,9 @@ def unanswered_to_proto(outcome: Unanswered) -> pb.GenerationFailure:
 def outcome_to_proto(outcome: Outcome) -> pb.GenerateResponse:
     match outcome:
         case Answer():
-            return pb.GenerateResponse(answer=answer_to_proto(outcome))
+            response = pb.GenerateResponse()
+            _write_answer(response.answer, outcome, outcome.attempts)
+            return response
         case Unanswered():
             return pb.GenerateResponse(failure=unanswered_to_proto(outcome))
 
@@ -191,19 +204,14 @@ def completed_to_bytes(event_id: str, call: CompletedCall, choice: JsonObject) -
         event_id=event_id,
         tenant=call.tenant,
         call_id=call.call_id,
-        work=work_to_proto(call.generation.work),
         task=call.generation.task,
         provider=answered.provider if answered is not None else asked,
         model=answered.model if answered is not None else last.model if last is not None else "",
         rehearsal=answered is not None and answered.rehearsal,
         prompt_name=call.generation.prompt_name,
         prompt_digest=outcome.prompt_digest,
-        usage=usage_to_proto(outcome.usage),
-        start_time=timestamp_to_proto(call.started_at),
-        duration=duration_to_proto(call.duration_s),
         confidence=answered.confidence if answered is not None and answered.confidence is not None else _NO_CONFIDENCE,
         attempts=len(outcome.attempts),
-        choice=choice_to_proto(choice),
         cached=answered is not None and answered.cached,
         priced=outcome.priced,
         key=call.key,
@@ -211,6 +219,11 @@ def completed_to_bytes(event_id: str, call: CompletedCall, choice: JsonObject) -
         prompt_version=call.prompt_version,
         model_digest=call.model_digest,
     )
+    write_work(event.work, call.generation.work)
+    write_usage(event.usage, outcome.usage)
+    write_timestamp(event.start_time, call.started_at)
+    write_duration(event.duration, call.duration_s)
+    _write_choice(event.choice, choice)
     if isinstance(outcome, Unanswered):
         event.failure.CopyFrom(failure_to_proto(outcome.failure))
     return event.SerializeToString()
@@ -277,25 +290,26 @@ def _add_body(message: pb.GetCallResponse, body: KeptBody) -> None:
 
 def choice_to_proto(choice: JsonObject) -> routing_pb2.Choice:
     """A choice as it was recorded."""
+    message = routing_pb2.Choice()
+    _write_choice(message, choice)
+    return message
+
+
+def _write_choice(message: routing_pb2.Choice, choice: JsonObject) -> None:
+    message.route = str(choice.get("route", ""))
+    message.route_digest = str(choice.get("route_digest", ""))
+    message.difficulty = _number(choice.get("difficulty"))
+    message.sticky = bool(choice.get("sticky"))
     listed = choice.get("candidates")
-    candidates = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    return routing_pb2.Choice(
-        route=str(choice.get("route", "")),
-        route_digest=str(choice.get("route_digest", "")),
-        difficulty=_number(choice.get("difficulty")),
-        sticky=bool(choice.get("sticky")),
-        candidates=[
-            routing_pb2.ChoiceCandidate(
-                provider=str(one["provider"]),
-                model=str(one["model"]),
-                probability=_number(one["probability"]),
-                excluded=str(one["excluded"]),
-                quality=_number(one["quality"]),
-                latency=duration_to_proto(_number(one["latency_s"])),
-            )
-            for one in candidates
-        ],
-    )
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            candidate = message.candidates.add()
+            candidate.provider = str(one["provider"])
+            candidate.model = str(one["model"])
+            candidate.probability = _number(one["probability"])
+            candidate.excluded = str(one["excluded"])
+            candidate.quality = _number(one["quality"])
+            write_duration(candidate.latency, _number(one["latency_s"]))
 
 
 def _number(value: JsonValue) -> float:
@@ -303,15 +317,21 @@ def _number(value: JsonValue) -> float:
 
 
 def _attempts_to_proto(attempts: Iterable[Attempt]) -> list[pb.Attempt]:
-    return [
-        pb.Attempt(
-            provider=attempt.provider,
-            model=attempt.model,
-            failure=failure_to_proto(attempt.failure) if attempt.failure is not None else None,
-            duration=duration_to_proto(attempt.duration_s),
-            usage=usage_to_proto(attempt.usage),
-            conversions=messages.conversions_to_proto(attempt.report),
-            credential=attempt.credential,
-        )
-        for attempt in attempts
-    ]
+    return [_attempt_to_proto(attempt) for attempt in attempts]
+
+
+def _attempt_to_proto(attempt: Attempt) -> pb.Attempt:
+    message = pb.Attempt()
+    _write_attempt(message, attempt)
+    return message
+
+
+def _write_attempt(message: pb.Attempt, attempt: Attempt) -> None:
+    message.provider = attempt.provider
+    message.model = attempt.model
+    message.credential = attempt.credential
+    write_duration(message.duration, attempt.duration_s)
+    write_usage(message.usage, attempt.usage)
+    message.conversions.extend(map(messages.conversion_to_proto, attempt.report))
+    if attempt.failure is not None:
+        message.failure.CopyFrom(failure_to_proto(attempt.failure))

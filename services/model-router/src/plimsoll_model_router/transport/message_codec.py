@@ -1,11 +1,10 @@
 """proto ↔ domain, for what conversations are made of: messages, parts, tools, sampling, pieces of a stream and conversions."""
 
-from collections.abc import Iterable
-
 from plimsoll.model_router.v1 import message_pb2 as msg
 from plimsoll.model_router.v1 import model_router_service_pb2 as pb
 from plimsoll_runtime.errors import FieldProblem
-from plimsoll_runtime.wire import json_from_proto, json_to_proto, object_from_proto
+from plimsoll_runtime.json_types import dump_json
+from plimsoll_runtime.wire import json_from_proto, object_from_proto
 
 from plimsoll_model_router.domain.conversion import Conversion, ConversionKind
 from plimsoll_model_router.domain.generation import Began, Progress, ReasoningDelta, TextDelta, ToolCallDelta
@@ -72,7 +71,16 @@ def message_from_proto(message: msg.Message, field: str) -> Message:
 
 
 def message_to_proto(message: Message) -> msg.Message:
-    return msg.Message(role=_ROLE_CODES[message.role], parts=[_part_to_proto(part) for part in message.parts])
+    told = msg.Message()
+    write_message(told, message)
+    return told
+
+
+def write_message(told: msg.Message, message: Message) -> None:
+    """Into a message in its place inside another."""
+    told.role = _ROLE_CODES[message.role]
+    for part in message.parts:
+        _write_part(told.parts.add(), part)
 
 
 def tool_from_proto(message: msg.ToolDefinition, field: str) -> ToolDefinition:
@@ -105,8 +113,8 @@ def stop_to_proto(stop: StopReason) -> "msg.StopReason.ValueType":
     return _STOPS[stop]
 
 
-def conversions_to_proto(report: Iterable[Conversion]) -> list[msg.Conversion]:
-    return [msg.Conversion(kind=_CONVERSIONS[told.kind], subject=told.subject, detail=told.detail) for told in report]
+def conversion_to_proto(one: Conversion) -> msg.Conversion:
+    return msg.Conversion(kind=_CONVERSIONS[one.kind], subject=one.subject, detail=one.detail)
 
 
 def progress_to_proto(step: Progress) -> pb.GenerateStreamResponse:
@@ -148,20 +156,23 @@ def _part_from_proto(message: msg.Part, field: str) -> Part:
             raise InvalidGeneration(problems=(FieldProblem(field, "is empty", "set one of its kinds, such as text"),))
 
 
-def _part_to_proto(part: Part) -> msg.Part:
+def _write_part(told: msg.Part, part: Part) -> None:
     match part:
         case Text(text=text):
-            return msg.Part(text=msg.TextPart(text=text))
-        case Media(media_type=media_type, uri=uri):
-            return msg.Part(media=msg.MediaPart(media_type=media_type, uri=uri))
-        case ToolCall(call_id=call_id, tool=tool, arguments=arguments):
-            return msg.Part(tool_call=msg.ToolCallPart(call_id=call_id, tool=tool, arguments=json_to_proto(arguments)))
-        case ToolResult(call_id=call_id, tool=tool, content=content, is_error=is_error):
-            result = msg.ToolResultPart(call_id=call_id, tool=tool, content=json_to_proto(content), is_error=is_error)
-            return msg.Part(tool_result=result)
-        case Reasoning(text=text, signature=signature, provenance=provenance):
-            return msg.Part(reasoning=msg.ReasoningPart(text=text, signature=signature, provenance=provenance))
+            told.text.text = text
+        case Media():
+            told.media.media_type, told.media.uri = part.media_type, part.uri
+        case ToolCall():
+            call = told.tool_call
+            call.call_id, call.tool, call.arguments.text = part.call_id, part.tool, dump_json(part.arguments)
+        case ToolResult():
+            result = told.tool_result
+            result.call_id, result.tool, result.content.text = part.call_id, part.tool, dump_json(part.content)
+            result.is_error = part.is_error
+        case Reasoning():
+            reasoning = told.reasoning
+            reasoning.text, reasoning.signature, reasoning.provenance = part.text, part.signature, part.provenance
         case Refusal(text=text):
-            return msg.Part(refusal=msg.RefusalPart(text=text))
-        case Opaque(provenance=provenance, content=content):
-            return msg.Part(opaque=msg.OpaquePart(provenance=provenance, content=json_to_proto(content)))
+            told.refusal.text = text
+        case Opaque():
+            told.opaque.provenance, told.opaque.content.text = part.provenance, dump_json(part.content)
