@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TextIO, TypeAlias
 
@@ -123,7 +124,7 @@ class _JsonLines(logging.Formatter):
         self._told_in_full = told_in_full
 
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        at = f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
         head = {"time": at, "level": record.levelname.lower(), "service": self._service, "event": record.getMessage()}
         line = head | getattr(record, "fields", {}) | head  # a field never replaces what every line has
         if record.exc_info and record.exc_info[1] is not None:
@@ -133,6 +134,11 @@ class _JsonLines(logging.Formatter):
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # a number or a text that JSON has no form for: better an odd line than none
             return json.dumps(line, default=str)
+
+
+@lru_cache(4)
+def _second(since_epoch: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_epoch))
 
 
 class _Pretty(logging.Formatter):
