@@ -23,7 +23,7 @@ import rehearsal
 import standing
 import uvloop
 from plimsoll_devstack.servers import Servers, configure, running
-from plimsoll_runtime.lifecycle import POLLER
+from plimsoll_runtime import poller
 from results import RESULTS, Row, keep, machine, show
 
 Measure = Callable[[Servers], Awaitable[list[Row]]]
@@ -79,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", default="", choices=MEASURES, metavar="NAME", help="take one measure")
     arguments = parser.parse_args()
-    os.environ.setdefault(*POLLER)  # callers are services, and call as those do
+    os.environ.setdefault(*poller.OLDER)  # callers are services, and call as those do
     rows = uvloop.run(measure(arguments.only))
     print(machine())
     show(rows)

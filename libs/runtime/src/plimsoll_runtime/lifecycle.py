@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import uvloop
 
-from plimsoll_runtime import logs, telemetry, tls
+from plimsoll_runtime import logs, poller, telemetry, tls
 from plimsoll_runtime.errors import Cancelled, ErrorKind, Internal, PlimsollError, unwrap
 from plimsoll_runtime.faults import Faults, open_faults
 from plimsoll_runtime.health import AdminServer, Ping
@@ -23,9 +23,6 @@ from plimsoll_runtime.retry import Backoff
 from plimsoll_runtime.settings import InvalidSettings, ServerSettings, differences, load
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 5.0
-POLLER = ("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
-"""gRPC's event engine passes every read and write from thread to thread: its older poller answers a lone call in 0.36 ms instead of 0.48 ms.
-A variable that gRPC reads when it starts, and without effect where it no longer knows these names."""
 _COLLECT = (20_000, 20, 50)  # a request makes some thousand objects and few cycles: looking for them less often saves a tenth of the time
 T = TypeVar("T")
 
@@ -94,7 +91,7 @@ def run_service(
         sys.stdout.writelines(f"{variable}={value}\n" for variable, value in differences(settings, prefix))
     if arguments.check or arguments.print_config:
         sys.exit(0)
-    os.environ.setdefault(*POLLER)
+    os.environ.setdefault(*poller.OLDER)
     gc.set_threshold(*_COLLECT)
     gc.freeze()  # what was imported stays: a full collection that looked at it would hold up everybody for tens of milliseconds
     logs.configure(name, settings.server.log_level)

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind
 
-from plimsoll_runtime import logs, names, telemetry, tls
+from plimsoll_runtime import logs, names, poller, telemetry, tls
 from plimsoll_runtime.context import Caller, work_for
 from plimsoll_runtime.deadline import budget_s, expire
 from plimsoll_runtime.errors import (
@@ -147,6 +147,7 @@ class RpcServer:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._listen}: is the port taken?") from error
         await server.start()
+        poller.let_events_gather()
         self._server = server
 
     async def set_serving(self, serving: bool) -> None:
