@@ -81,3 +81,35 @@ async def test_callers_who_are_fewer_than_the_company_are_not_made_to_wait() -> 
     async with asyncio.timeout(30), batcher.running(), asyncio.TaskGroup() as group:
         for _ in range(3):
             group.create_task(caller())
+
+
+async def test_an_item_that_comes_alone_is_done_by_who_hands_it_in_and_what_comes_meanwhile_is_a_batch() -> None:
+    by_task: list[tuple[bool, int]] = []
+    go_on = asyncio.Event()
+
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        by_task.append((asyncio.current_task() is first, len(batch)))
+        await go_on.wait()
+        return batch
+
+    batcher: Batcher[int, int] = Batcher(flush, flushers=1, at_once=True)
+    async with batcher.running(), asyncio.TaskGroup() as group:
+        first = group.create_task(batcher.submit(0))
+        await asyncio.sleep(0)
+        others = [group.create_task(batcher.submit(number)) for number in range(1, 4)]
+        await asyncio.sleep(0)
+        go_on.set()
+    assert [first.result(), *(task.result() for task in others)] == [0, 1, 2, 3]
+    assert by_task == [(True, 1), (False, 3)]
+
+
+async def test_an_item_that_comes_alone_fails_with_an_error_of_ours() -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        raise RecursionError("too deep")
+
+    batcher: Batcher[int, int] = Batcher(flush, at_once=True)
+    async with batcher.running():
+        with pytest.raises(Internal):
+            await batcher.submit(1)
+        with pytest.raises(Internal):
+            await batcher.submit(2)

@@ -1,7 +1,7 @@
 """Frames between the dispatcher and its worker processes."""
 
-import asyncio
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -37,34 +37,34 @@ MESSAGES = st.one_of(
 )
 
 
-async def heard(data: bytes, most_bytes: int = 1024) -> frames.Message | None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(data)
-    reader.feed_eof()
-    return await frames.read(reader, most_bytes)
+def heard(data: bytes, most_bytes: int = 1024) -> list[frames.Message]:
+    return frames.Frames(most_bytes).feed(data)
 
 
-@given(MESSAGES)
-def test_what_is_said_is_heard(message: frames.Message) -> None:
-    assert asyncio.run(heard(frames.encode(message), 1_000_000)) == message
+@given(st.lists(MESSAGES, max_size=5), st.lists(st.integers(0, 400)))
+def test_what_is_said_is_heard_in_whatever_pieces_it_comes(messages: list[frames.Message], cuts: list[int]) -> None:
+    said = b"".join(map(frames.encode, messages))
+    edges = [0, *sorted(cut for cut in cuts if cut < len(said)), len(said)]
+    listener = frames.Frames(1_000_000)
+    assert [one for start, end in pairwise(edges) for one in listener.feed(said[start:end])] == messages
 
 
-async def test_the_end_of_the_other_side_is_no_message() -> None:
-    assert await heard(b"") is None
-    assert await heard(frames.encode(frames.Ready())[:-1]) is None
+def test_half_a_frame_is_no_message() -> None:
+    assert heard(b"") == []
+    assert heard(frames.encode(frames.Ready())[:-1]) == []
 
 
 @pytest.mark.parametrize(
     "body", [b"garbage", b"[]", b"[99, {}]", b"[0]", b'[2, {"unknown": 1}]', b'["x", {}]', b"{}", b"[2, 5]", b"\xff\xff"]
 )
-async def test_what_is_no_frame_is_noticed(body: bytes) -> None:
+def test_what_is_no_frame_is_noticed(body: bytes) -> None:
     with pytest.raises(frames.TornFrame):
-        await heard(len(body).to_bytes(4) + body)
+        heard(len(body).to_bytes(4) + body)
 
 
-async def test_a_frame_over_the_limit_is_not_read() -> None:
+def test_a_frame_over_the_limit_is_not_waited_for() -> None:
     with pytest.raises(frames.TornFrame):
-        await heard((1 << 31).to_bytes(4) + b"x" * 100)
+        heard((1 << 31).to_bytes(4) + b"x" * 100)
 
 
 @given(VALUES)

@@ -87,10 +87,10 @@ class PostgresCallLedger:
         self._beginnings: Batcher[Reservation, Reserved | None] = Batcher(self._begin, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
         self._endings: Batcher[_Ending, bool] = Batcher(self._end, flushers=_FLUSHERS, batch_cap=_BATCH_CAP)
         self._look_ups: Batcher[Call, Found] = Batcher(
-            self._look_up, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY
+            self._look_up, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY, at_once=True
         )
         self._readings: Batcher[_Reading, bool] = Batcher(
-            self._record, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY
+            self._record, flushers=_FLUSHERS, batch_cap=_BATCH_CAP, linger_s=_LINGER_S, company=_COMPANY, at_once=True
         )
 
     @asynccontextmanager

@@ -9,8 +9,16 @@ from plimsoll_runtime.errors import FieldProblem
 from plimsoll_runtime.failures import failure_to_proto
 from plimsoll_runtime.json_types import canonical, dump_json
 from plimsoll_runtime.outbox import OutboxEvent
-from plimsoll_runtime.wire import duration_to_proto, json_from_proto, json_to_proto, timestamp_from_proto, timestamp_to_proto
-from plimsoll_runtime.work import work_from_proto, work_to_proto
+from plimsoll_runtime.wire import (
+    duration_to_proto,
+    json_from_proto,
+    json_to_proto,
+    timestamp_from_proto,
+    timestamp_to_proto,
+    write_duration,
+    write_timestamp,
+)
+from plimsoll_runtime.work import work_from_proto, work_to_proto, write_work
 
 from plimsoll_tool_dispatcher.domain.call import (
     ApprovalRequired,
@@ -69,10 +77,10 @@ def report_to_proto(report: Report, labels: Sequence[str] = ()) -> pb.DispatchRe
     response = pb.DispatchResponse(
         recorded=report.recorded,
         attempts=report.attempts,
-        duration=duration_to_proto(report.duration_s),
         call_id=report.call_id,
         labels=labels,
     )
+    write_duration(response.duration, report.duration_s)
     match report.outcome:
         case Succeeded(result=result, degraded=degraded):
             response.result.text = dump_json(result)
@@ -217,11 +225,8 @@ def call_completed(completed: Completed) -> OutboxEvent:
         tenant=completed.tenant,
         call_id=completed.call_id,
         call_key=completed.call_key,
-        work=work_to_proto(completed.work),
         tool=completed.tool,
         tool_digest=completed.tool_digest,
-        start_time=timestamp_to_proto(completed.started_at),
-        duration=duration_to_proto(completed.duration_s),
         attempts=completed.attempts,
         grant_id=completed.grant_id,
         policy_digest=completed.policy,
@@ -231,6 +236,9 @@ def call_completed(completed: Completed) -> OutboxEvent:
         degraded_by=completed.degraded,
         resolved_by=completed.resolved_by,
     )
+    write_work(message.work, completed.work)
+    write_timestamp(message.start_time, completed.started_at)
+    write_duration(message.duration, completed.duration_s)
     if completed.effect is not None:
         message.effect = tool_pb2.EffectClass.Value(f"EFFECT_CLASS_{completed.effect.name}")
     if completed.failure is not None:

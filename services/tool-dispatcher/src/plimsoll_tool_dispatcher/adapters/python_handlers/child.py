@@ -16,7 +16,6 @@ import threading
 import traceback
 import types
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import uvloop
 from plimsoll_runtime.json_types import JsonObject, JsonValue
@@ -24,6 +23,7 @@ from plimsoll_runtime.json_types import JsonObject, JsonValue
 from plimsoll_tool_dispatcher.adapters.python_handlers import frames
 from plimsoll_tool_dispatcher.adapters.python_handlers.fitness import unfitness
 from plimsoll_tool_dispatcher.adapters.python_handlers.masking import masked
+from plimsoll_tool_dispatcher.adapters.python_handlers.wire import Wire
 from plimsoll_tool_dispatcher.handler import SetupContext, ToolContext, ToolRejected, ToolUnavailable
 
 _MOST_BYTES = 256 * 1024 * 1024  # from the dispatcher, which has its own limits
@@ -117,33 +117,48 @@ def _seconds(given: object) -> float | None:
 class _Conversation:
     """One socket to the dispatcher: frames in, frames out, calls side by side."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self) -> None:
+        self._wire = Wire(_MOST_BYTES, self._heard)
+        self._load: asyncio.Future[frames.Load | None] = asyncio.get_running_loop().create_future()
+        self._begin: Callable[[frames.Invoke], None] = lambda _: None  # nothing is loaded yet
         self._running: dict[int, asyncio.Task[None]] = {}
         self._result_bytes = 0
 
-    async def hold(self) -> None:
+    async def hold(self, fd: int) -> None:
         """Load what the first frame brings, then answer until the socket ends."""
-        load = await frames.read(self._reader, _MOST_BYTES)
-        if not isinstance(load, frames.Load):
-            return
+        await asyncio.get_running_loop().create_connection(lambda: self._wire, sock=socket.socket(fileno=fd))
+        async with asyncio.TaskGroup() as calls:
+            load = await self._load
+            if load is not None and await self._loaded(load, calls):
+                await self._wire.ended.wait()
+            for task in self._running.values():
+                task.cancel()
+        self._wire.close()
+
+    async def _loaded(self, load: frames.Load, calls: asyncio.TaskGroup) -> bool:
+        """Whether calls may come now."""
         self._result_bytes = load.result_bytes
         _limit_resources(load.memory_bytes)
         category = _Category(load)
         if problem := category.load():
             await self._say(frames.Broken(problem=problem))
-            return
+            return False
+
+        def begin(call: frames.Invoke) -> None:
+            self._running[call.id] = calls.create_task(self._answer(category, call))
+
+        self._begin = begin
         await self._say(frames.Ready())
-        async with asyncio.TaskGroup() as calls:
-            while (message := await frames.read(self._reader, _MOST_BYTES)) is not None:
-                match message:
-                    case frames.Invoke():
-                        self._running[message.id] = calls.create_task(self._answer(category, message))
-                    case frames.Stop() if message.id in self._running:
-                        self._running[message.id].cancel()
-            for task in self._running.values():
-                task.cancel()
+        return True
+
+    def _heard(self, message: frames.Message | None) -> None:
+        match message:
+            case frames.Invoke():
+                self._begin(message)
+            case frames.Stop() if message.id in self._running:
+                self._running[message.id].cancel()
+            case frames.Load() | None if not self._load.done():
+                self._load.set_result(message)
 
     async def _answer(self, category: _Category, call: frames.Invoke) -> None:
         try:
@@ -155,9 +170,8 @@ class _Conversation:
         await self._say(reply)
 
     async def _say(self, message: frames.Ready | frames.Broken | frames.Reply) -> None:
-        with suppress(ConnectionError):  # nobody listens any more
-            self._writer.write(self._encoded(message))
-            await self._writer.drain()
+        self._wire.say(self._encoded(message))
+        await self._wire.has_room()
 
     def _encoded(self, message: frames.Ready | frames.Broken | frames.Reply) -> bytes:
         if not isinstance(message, frames.Returned):
@@ -197,11 +211,7 @@ def _die_with_the_dispatcher() -> None:
 
 
 async def _converse(fd: int) -> None:
-    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd))
-    try:
-        await _Conversation(reader, writer).hold()
-    finally:
-        writer.close()
+    await _Conversation().hold(fd)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """What the dispatcher and a worker process say to each other: length-prefixed JSON frames over a socket pair."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -146,15 +145,30 @@ def encode(message: Message) -> bytes:
     return len(body).to_bytes(_PREFIX) + body
 
 
-async def read(reader: asyncio.StreamReader, most_bytes: int) -> Message | None:
-    """The next message, None when the other side is gone. Raises TornFrame for anything else."""
-    try:
-        length = int.from_bytes(await reader.readexactly(_PREFIX))
-        if length > most_bytes + _ENVELOPE_BYTES:
-            raise TornFrame
-        body = await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
+class Frames:
+    """Takes bytes as they come, in whatever pieces, and gives the messages that are whole."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes + _ENVELOPE_BYTES
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Raises TornFrame for what is no frame of ours, or too long a one."""
+        held, messages = self._held, []
+        held += data
+        while len(held) >= _PREFIX:
+            length = int.from_bytes(held[:_PREFIX])
+            if length > self._most:
+                raise TornFrame
+            end = _PREFIX + length
+            if len(held) < end:
+                break
+            messages.append(_decoded(bytes(held[_PREFIX:end]), length))
+            del held[:end]
+        return messages
+
+
+def _decoded(body: bytes, length: int) -> Message:
     try:
         kind, fields = orjson.loads(body)
         if kind == _RETURNED:

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+
+from plimsoll_tool_dispatcher.adapters.python_handlers.wire import Wire
 
 _CHILD = "plimsoll_tool_dispatcher.adapters.python_handlers.child"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -18,8 +20,7 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "S
 class WorkerProcess:
     """Just started; it speaks first when it was spoken to."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    wire: Wire
     output: asyncio.StreamReader
     _process: "subprocess.Popen[bytes]"
     _pipe: asyncio.BaseTransport
@@ -38,13 +39,13 @@ class WorkerProcess:
         """Kill it, wait for its end and let go of everything; returns its exit code, negative for a signal."""
         self.kill()
         code = await asyncio.to_thread(self._process.wait)
-        self.writer.close()
+        self.wire.close()
         assert self._process.stdin is not None
         self._process.stdin.close()
         return code
 
 
-async def start_process(environment: Mapping[str, str]) -> WorkerProcess:
+async def start_process(environment: Mapping[str, str], make_wire: Callable[[], Wire]) -> WorkerProcess:
     """Raises OSError.
 
     Started by `subprocess` rather than by the event loop: it uses vfork, where the loop forks, and a fork of a process with
@@ -57,10 +58,10 @@ async def start_process(environment: Mapping[str, str]) -> WorkerProcess:
         except BaseException:
             ours.close()
             raise
-    reader, writer = await asyncio.open_connection(sock=ours)
+    _, wire = await asyncio.get_running_loop().create_connection(make_wire, sock=ours)
     output = asyncio.StreamReader()
     pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), process.stdout)
-    return WorkerProcess(reader, writer, output, process, pipe)
+    return WorkerProcess(wire, output, process, pipe)
 
 
 def _spawn(fd: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -12,6 +12,7 @@ from plimsoll_tool_dispatcher.adapters.python_handlers import frames
 from plimsoll_tool_dispatcher.adapters.python_handlers.code import CategoryCode
 from plimsoll_tool_dispatcher.adapters.python_handlers.output import log_output
 from plimsoll_tool_dispatcher.adapters.python_handlers.process import WorkerProcess, start_process
+from plimsoll_tool_dispatcher.adapters.python_handlers.wire import Wire
 from plimsoll_tool_dispatcher.domain.execution import Invocation
 
 _STOP_GRACE_S = 1.0
@@ -50,13 +51,14 @@ class CallTimedOut(Exception):
 class Worker:
     """A process with one version of one file of handlers in it."""
 
-    def __init__(self, code: CategoryCode, process: WorkerProcess, limits: Limits, group: asyncio.TaskGroup) -> None:
+    def __init__(self, code: CategoryCode, limits: Limits, group: asyncio.TaskGroup) -> None:
         self.version = code.version
-        self._process = process
+        self._process: WorkerProcess
         self._limits = limits
         self._group = group
         self._ids = count(1)
         self._pending: dict[int, asyncio.Future[frames.Reply]] = {}
+        self._loaded: asyncio.Future[frames.Ready | frames.Broken] = asyncio.get_running_loop().create_future()
         self._exhausted = False
         self._ended = False
         self._gone = asyncio.Event()
@@ -66,11 +68,11 @@ class Worker:
     @classmethod
     async def start(cls, code: CategoryCode, limits: Limits, group: asyncio.TaskGroup, log: Log) -> "Worker":
         """A process that has loaded the code. Raises NotLoaded."""
+        worker = cls(code, limits, group)
         try:
-            process = await start_process(limits.environment)
+            process = worker._process = await start_process(limits.environment, lambda: Wire(limits.result_bytes, worker._heard))
         except OSError as error:
             raise NotLoaded(code.version, "WORKER_NOT_STARTED", f"no process could be started: {error.strerror}") from error
-        worker = cls(code, process, limits, group)
         group.create_task(log_output(process.output, code.category, code.credentials, log), name=f"output of {code.category}")
         try:
             async with asyncio.timeout(limits.load_s):
@@ -136,8 +138,7 @@ class Worker:
     async def close(self) -> None:
         """End the process: politely, then not."""
         self._ended = True
-        if not self._process.writer.is_closing():
-            self._process.writer.write_eof()
+        self._process.wire.say_no_more()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_GRACE_S):
                 await self._gone.wait()
@@ -159,22 +160,27 @@ class Worker:
                 result_bytes=self._limits.result_bytes,
             )
         )
-        match await self._hear():
-            case frames.Ready():
-                return
-            case frames.Broken(problem=problem):
-                raise NotLoaded(code.version, "HANDLERS_NOT_LOADED", f"{code.path} {problem}")
-            case _:
-                raise NotLoaded(code.version, "HANDLERS_NOT_LOADED", f"{code.path} ended the process while it was loaded")
+        told = await self._loaded
+        if isinstance(told, frames.Broken):
+            raise NotLoaded(code.version, "HANDLERS_NOT_LOADED", f"{code.path} {told.problem}")
+
+    def _heard(self, message: frames.Message | None) -> None:
+        """Hand a reply to who waits for it."""
+        if message is None:
+            message = frames.Broken(problem="ended the process while it was loaded")
+        if isinstance(message, frames.Ready | frames.Broken):
+            if not self._loaded.done():
+                self._loaded.set_result(message)
+            return
+        if isinstance(message, frames.OutOfMemory):
+            self._exhausted = True
+        reply = self._pending.get(getattr(message, "id", 0))
+        if reply is not None and not reply.done():
+            reply.set_result(message)  # type: ignore[arg-type]  # only replies carry the id of a call
 
     async def _attend(self) -> None:
-        """Hand replies to those who wait for them until the process is gone, then clean up behind it."""
-        while (message := await self._hear()) is not None:
-            reply = self._pending.get(getattr(message, "id", 0))
-            if isinstance(message, frames.OutOfMemory):
-                self._exhausted = True
-            if reply is not None and not reply.done():
-                reply.set_result(message)  # type: ignore[arg-type]  # only replies carry the id of a call
+        """Wait until the process is gone, then clean up behind it."""
+        await self._process.wire.ended.wait()
         self._ended = True
         for reply in self._pending.values():
             if not reply.done():
@@ -193,20 +199,12 @@ class Worker:
         self._forget(call_id)
 
     async def _say(self, message: frames.Message, *, within_s: float | None = None) -> None:
-        writer = self._process.writer
-        if writer.is_closing():
-            return
-        with suppress(ConnectionError, TimeoutError):  # a process that is gone is noticed by who listens to it
-            writer.write(frames.encode(message))
-            if writer.transport.get_write_buffer_size():  # the pipe is full
+        wire = self._process.wire
+        wire.say(frames.encode(message))
+        if wire.is_full:
+            with suppress(TimeoutError):  # a process that is gone is noticed by who attends to it
                 async with asyncio.timeout(within_s):
-                    await writer.drain()
-
-    async def _hear(self) -> frames.Message | None:
-        try:
-            return await frames.read(self._process.reader, self._limits.result_bytes)
-        except frames.TornFrame:
-            return None
+                    await wire.has_room()
 
     def _forget(self, call_id: int) -> None:
         self._pending.pop(call_id, None)
