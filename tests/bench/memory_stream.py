@@ -1,6 +1,6 @@
 """Memory's own memory while a document of a gigabyte comes in as a stream: the service as a process, and its readers and learners beside it.
 
-PLIMSOLL_BENCH_INGEST_MB sets another size, from about 20 on: a gigabyte is 1.35 million passages, about 40 minutes at 550 a second. The
+PLIMSOLL_BENCH_INGEST_MB sets another size, from about 20 on: a gigabyte is 1.35 million passages, an hour and more. The
 slope is that of the second half: learners and pools have come up by then. The text is made up, each passage once; upkeep learns and
 indexes meanwhile, as it would.
 """
